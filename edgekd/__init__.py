@@ -1,0 +1,35 @@
+"""Turn a trained model into the fastest artifact that a device can run without losing what matters."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from edgekd import _auto
+
+if TYPE_CHECKING:
+    from edgekd.build import build, plan
+    from edgekd.hardware.measure.compare import compare
+    from edgekd.hardware.profile import load_profile
+    from edgekd.pipeline import load_pipeline
+
+__version__ = "0.1.0"
+__all__ = ["build", "compare", "load_pipeline", "load_profile", "plan"]
+
+_HOMES = {
+    "build": "edgekd.build",
+    "plan": "edgekd.build",
+    "compare": "edgekd.hardware.measure.compare",
+    "load_pipeline": "edgekd.pipeline",
+    "load_profile": "edgekd.hardware.profile",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what a script asks for when it asks, so that `import edgekd` stays light."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'edgekd' has no attribute {name!r}")
+
+
+_auto.install()

@@ -1,0 +1,53 @@
+"""Limits, absolute or relative to the teacher, and verdicts in three states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import Field
+
+from edgekd.settings import Settings
+
+TEACHER, TEACHER_INT8 = "teacher-fp32", "teacher-int8"  # the names of what every student is held against
+State = Literal["pass", "fail", "inconclusive"]
+
+
+class Budget(Settings):
+    """A limit that is left out is not checked."""
+
+    accuracy_drop_points: float | None = Field(default=None, ge=0)  # below the teacher, in its own runtime
+    latency_p50_ms: float | None = Field(default=None, gt=0)
+    size_mib: float | None = Field(default=None, gt=0)
+    speedup_over_teacher: float | None = Field(default=None, gt=0)  # the teacher's fp32, same runtime
+    speedup_over_teacher_int8: float | None = Field(default=None, gt=0)
+    shrink_over_teacher: float | None = Field(default=None, gt=0)  # fp32 file of the teacher / this file
+
+
+class Verdict(Settings):
+    """What became of one limit: `value` with the ends of its interval, against `bound`."""
+
+    limit: str
+    bound: float
+    value: float
+    low: float
+    high: float
+    state: State
+
+    def __str__(self) -> str:
+        return f"{self.limit} {self.value:.4g} [{self.low:.4g}, {self.high:.4g}], limit {self.bound:g}: {self.state}"
+
+
+def at_most(limit: str, bound: float, value: float, low: float, high: float) -> Verdict:
+    state: State = "pass" if high <= bound else "fail" if low > bound else "inconclusive"
+    return Verdict(limit=limit, bound=bound, value=value, low=low, high=high, state=state)
+
+
+def at_least(limit: str, bound: float, value: float, low: float, high: float) -> Verdict:
+    state: State = "pass" if low >= bound else "fail" if high < bound else "inconclusive"
+    return Verdict(limit=limit, bound=bound, value=value, low=low, high=high, state=state)
+
+
+def worst(verdicts: Iterable[Verdict]) -> State:
+    states = {verdict.state for verdict in verdicts}
+    return "fail" if "fail" in states else "inconclusive" if "inconclusive" in states else "pass"

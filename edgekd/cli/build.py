@@ -1,0 +1,135 @@
+"""`edgekd build`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgekd.cli.console import duration, parse_duration, print_json
+from edgekd.cli.options import PipelineName, Quick, Set, Targets, WorkspaceOption
+
+if TYPE_CHECKING:
+    from edgekd.build import Built
+    from edgekd.pipeline import Pipeline
+
+ACCURACY = ("accuracy_drop_points",)
+
+
+def build(
+    pipeline: PipelineName,
+    target: Targets = None,
+    set_: Set = None,
+    quick: Quick = False,
+    out: Annotated[Path, typer.Option(help="Where bundles go, as OUT/<pipeline>/<target>.")] = Path("dist"),
+    workspace: WorkspaceOption = None,
+    time_budget: Annotated[
+        str | None, typer.Option(help="Train and search less, so that the estimate keeps to this: 90s, 8m, 1h30m.")
+    ] = None,
+    inconclusive: Annotated[
+        str, typer.Option(help="What an undecidable limit means: pass (with a warning) or fail (exit code 5).")
+    ] = "pass",
+    include_samples: Annotated[
+        int, typer.Option(min=0, help="Put N images of the test split into the bundle; none unless asked.")
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON on stdout.")] = False,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="-v: cached stages; -vv: tracebacks.")] = 0,
+) -> None:
+    """
+    Search, distil, quantise, export, measure and prove a student for each target of a PIPELINE.
+
+    Finished work is kept: the same command goes on where it stopped, and reads only when nothing changed.
+
+    Examples:
+
+      edgekd build digits
+
+      edgekd build digits --quick --json
+
+      edgekd build my.yaml --set distill.epochs=40 --time-budget 30m
+    """
+    if inconclusive not in ("pass", "fail"):
+        raise typer.BadParameter(f"{inconclusive!r}: pass or fail", param_hint="--inconclusive")
+    from edgekd import build as chain
+    from edgekd.cli.progress import Watcher
+    from edgekd.pipeline import load_pipeline
+
+    start = time.perf_counter()
+    settings = load_pipeline(pipeline, set_ or (), quick=quick)
+    with Watcher(verbose=bool(verbose)) as watcher:
+        settings = _estimated(settings, target, workspace, time_budget, watcher)
+        done = chain.build(
+            settings, targets=target or (), workspace=workspace, out=out, listener=watcher,
+            include_samples=include_samples,
+        )  # fmt: skip
+        watcher.said(f"{watcher.ran} stages ran, {watcher.cached} cached, {duration(time.perf_counter() - start)}")
+    if as_json:
+        print_json([{"folder": str(built.folder), "report": built.report} for built in done])
+    else:
+        for built in done:
+            _show(built, quick=quick)
+    raise typer.Exit(exit_code(done, inconclusive))
+
+
+def exit_code(done: list[Built], inconclusive: str) -> int:
+    """0; else the first that applies of 3 (accuracy), 4 (latency, size), 5 (undecided and told to fail)."""
+    failed = {v.limit for built in done for v in built.verdicts if v.state == "fail"}
+    if failed & set(ACCURACY):
+        return 3
+    if failed:
+        return 4
+    undecided = any(v.state == "inconclusive" for built in done for v in built.verdicts)
+    return 5 if undecided and inconclusive == "fail" else 0
+
+
+def _estimated(
+    settings: Pipeline, targets: list[str] | None, workspace: Path | None, time_budget: str | None, watcher: Any
+) -> Pipeline:
+    """Say how long it will take; with a time budget, make the pipeline fit it."""
+    from edgekd.build import plan, within
+
+    def estimate(pipeline: Pipeline) -> float:
+        steps = [step for steps in plan(pipeline, targets=targets or (), workspace=workspace).values() for step in steps]
+        return sum(step.seconds for step in steps if not step.cached)
+
+    expected = estimate(settings)
+    if time_budget is not None and expected > (limit := parse_duration(time_budget)):
+        smaller, expected = within(settings, limit, estimate)
+        watcher.said(
+            f"--time-budget {time_budget}: teacher {smaller.teacher.train.epochs} epochs, distillation "
+            f"{smaller.distill.epochs}, {smaller.search.candidates} candidates, {smaller.search.measure} measured"
+        )
+        if expected > limit:
+            watcher.said(f"even so it may take {duration(expected)}: exporting and measuring have no smaller size")
+        settings = smaller
+    if expected > 2:
+        watcher.said(f"about {duration(expected)}, by earlier runs here or by a typical machine of two cores")
+    return settings
+
+
+def _show(built: Built, *, quick: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    report = built.report
+    table = Table("variant", "accuracy on test", "p50 ms", "times faster", "kB", title=f"{report['pipeline']} on {built.target}")
+    for name, row in report["variants"].items():
+        faster = row["speedup_over"].get("teacher-fp32")
+        table.add_row(
+            f"{name} (ships)" if name == report["shipped"] else name,
+            f"{row['accuracy_test_percent']['interval'][0]:.1f} %",
+            f"{row['latency']['latency_p50_ms'][0]:.3f}",
+            f"{faster[0]:.2f} [{faster[1]:.2f}, {faster[2]:.2f}]" if faster else "1",
+            f"{row['size_bytes'] / 1e3:.0f}",
+        )
+    console = Console()
+    console.print(table)
+    for verdict in built.verdicts:
+        console.print(str(verdict), markup=False, highlight=False)
+    if report["measurement"]["noisy"]:
+        console.print("This machine was busy while it measured: rely on none of these latencies.")
+    if quick:
+        console.print("--quick shows the chain; it trains too little for these figures to mean much.")
+    console.print(f"bundle: {built.folder}", soft_wrap=True)

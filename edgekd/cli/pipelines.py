@@ -1,0 +1,52 @@
+"""`edgekd pipelines`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from edgekd.cli.console import print_json
+
+app = typer.Typer(help="The pipelines that ship with edgekd.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+    """
+    Name each pipeline with its task and targets.
+
+    Example:
+
+      edgekd pipelines list
+    """
+    from edgekd import resources
+    from edgekd.pipeline import load_pipeline
+
+    rows = [load_pipeline(name) for name in resources.shipped("pipelines")]
+    if as_json:
+        print_json([{"name": row.name, "task": row.task, "targets": list(row.targets)} for row in rows])
+        return
+    for row in rows:
+        typer.echo(f"{row.name:16} {row.task:24} {', '.join(row.targets)}")
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="A shipped pipeline's name, or a path ending in .yaml.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Every setting, defaults written out.")] = False,
+) -> None:
+    """
+    Print a pipeline's file, or with --json all its settings.
+
+    Example:
+
+      edgekd pipelines show digits > my.yaml
+    """
+    from edgekd import resources
+    from edgekd.pipeline import load_pipeline
+
+    if as_json:
+        print_json(load_pipeline(name).model_dump(mode="json", by_alias=True))
+    else:
+        typer.echo(resources.find("pipelines", name).read_text("utf-8"), nl=False)

@@ -1,0 +1,47 @@
+"""What a model reads and answers, one frozen description from the data to the manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from edgekd.data.stages import Preprocess
+from edgekd.settings import Settings
+
+
+class TensorIn(Settings):
+    name: str
+    dtype: Literal["float32"] = "float32"
+    layout: Literal["NCHW"] = "NCHW"
+    shape: tuple[int | str, ...]  # a word is an axis that stays free
+    preprocess: Preprocess
+
+
+class TensorOut(Settings):
+    name: str
+    meaning: Literal["logits"] = "logits"
+    labels: tuple[str, ...]
+
+
+class Signature(Settings):
+    schema_version: int = 1
+    inputs: tuple[TensorIn, ...]
+    outputs: tuple[TensorOut, ...]
+
+    def fixed_shape(self, batch: int) -> tuple[int, ...]:
+        """The shape of the only input with its free axes set to `batch`."""
+        (only,) = self.inputs
+        return tuple(batch if isinstance(axis, str) else axis for axis in only.shape)
+
+
+def of_images(image: tuple[int, int, int], labels: list[str], preprocess: Preprocess) -> Signature:
+    pixels = TensorIn(name="pixel_values", shape=("batch", *image), preprocess=preprocess)
+    return Signature(inputs=(pixels,), outputs=(TensorOut(name="logits", labels=tuple(labels)),))
+
+
+def write(signature: Signature, folder: Path) -> None:
+    (folder / "signature.json").write_text(signature.model_dump_json(indent=1), "utf-8")
+
+
+def read(folder: Path) -> Signature:
+    return Signature.model_validate_json((folder / "signature.json").read_text("utf-8"))

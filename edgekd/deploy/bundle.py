@@ -1,0 +1,86 @@
+"""The folder that is shipped: complete or not there, and left alone when nothing changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from edgekd.data import signature
+from edgekd.engine.digest import digest_file, digest_folder
+from edgekd.engine.lock import Lock
+from edgekd.engine.store import Artifact
+from edgekd.errors import UnavailableError
+from edgekd.hardware.profile import RuntimeSpec
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Parts:
+    model: Artifact  # exported
+    report: Artifact
+    lock: Lock
+    runtime: RuntimeSpec
+    data: Artifact
+    samples: int  # images of the test split that go with it, because the person asked
+
+
+def publish(folder: Path, parts: Parts) -> Path:
+    """Put the bundle at `folder`; what stood there is replaced whole, or kept where it is the same."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".edgekd-") as work:
+            made = Path(work) / "new"
+            made.mkdir()
+            _assemble(made, parts)
+            if not folder.is_dir() or digest_folder("bundle", made) != digest_folder("bundle", folder):
+                if folder.exists():
+                    folder.replace(Path(work) / "old")
+                made.replace(folder)
+    except OSError as error:
+        raise UnavailableError(
+            f"{folder}: cannot write the bundle: {error.strerror}; choose another place with --out"
+        ) from error
+    return folder
+
+
+def _assemble(folder: Path, parts: Parts) -> None:
+    entry = parts.model.json("export.json")["entry"]
+    shutil.copyfile(parts.model.file(entry), folder / entry)
+    for name in ("report.json", "report.md"):
+        shutil.copyfile(parts.report.file(name), folder / name)
+    (folder / "edgekd.lock").write_text(parts.lock.dump(), "utf-8")
+    (folder / "run.py").write_text((files("edgekd.deploy") / "run_bundle.py").read_text("utf-8"), "utf-8")
+    if parts.samples:
+        _write_samples(folder / "samples", parts.data, parts.samples)
+    written = sorted(p for p in folder.rglob("*") if p.is_file())
+    (folder / "manifest.json").write_text(json.dumps(_manifest(parts, entry, folder, written), indent=1), "utf-8")
+
+
+def _manifest(parts: Parts, entry: str, folder: Path, written: list[Path]) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "edgekd": parts.lock.edgekd,
+        "pipeline": parts.lock.pipeline["name"],
+        "target": parts.lock.target,
+        "model": entry,
+        "signature": signature.read(parts.model.path).model_dump(mode="json"),
+        "runtime": parts.runtime.model_dump(mode="json"),
+        "files": {p.relative_to(folder).as_posix(): digest_file(p) for p in written},
+    }
+
+
+def _write_samples(folder: Path, data: Artifact, count: int) -> None:
+    import numpy as np
+
+    from edgekd.data.dataset import Dataset
+
+    test = Dataset(data).split("test")
+    folder.mkdir()
+    for number in np.linspace(0, len(test) - 1, min(count, len(test))).astype(int):
+        np.save(folder / f"{number:05d}-label-{test.labels[number]}.npy", test.images[number], allow_pickle=False)

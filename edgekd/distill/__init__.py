@@ -1,0 +1,1 @@
+"""Distillation: the float phase of training a student."""

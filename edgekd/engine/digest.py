@@ -1,0 +1,25 @@
+"""Digests: over values as canonical JSON, over folders as names and bytes (never dates or places)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def digest_of(value: Any) -> str:
+    """sha256 of canonical JSON; NaN and non-JSON values are refused rather than guessed."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_folder(kind: str, folder: Path) -> str:
+    """The digest of an artifact of `kind` whose files are those below `folder`."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return digest_of([kind, [[p.relative_to(folder).as_posix(), digest_file(p)] for p in files]])

@@ -1,0 +1,53 @@
+"""What a build tells whoever watches it: the terminal, a log, a test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal, Protocol, TypeVar
+
+T = TypeVar("T")
+Outcome = Literal["ran", "cached", "replayed"]
+
+
+class Listener(Protocol):
+    def started(self, stage: str, at: str) -> None: ...
+
+    def progressed(self, done: int, total: int, unit: str, **facts: float) -> None: ...
+
+    def finished(self, stage: str, at: str, outcome: Outcome, seconds: float) -> None: ...
+
+    def said(self, sentence: str) -> None: ...
+
+
+class Silent:
+    """A listener for scripts and tests that do not care."""
+
+    def started(self, stage: str, at: str) -> None:
+        pass
+
+    def progressed(self, done: int, total: int, unit: str, **facts: float) -> None:
+        pass
+
+    def finished(self, stage: str, at: str, outcome: Outcome, seconds: float) -> None:
+        pass
+
+    def said(self, sentence: str) -> None:
+        pass
+
+
+class Progress:
+    """A running stage's view of the listener."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def step(self, done: int, total: int, unit: str, **facts: float) -> None:
+        self._listener.progressed(done, total, unit, **facts)
+
+    def over(self, items: Iterable[T], total: int, unit: str) -> Iterator[T]:
+        for done, item in enumerate(items, 1):
+            yield item
+            self.step(done, total, unit)
+
+    def say(self, sentence: str) -> None:
+        self._listener.said(sentence)

@@ -1,0 +1,1 @@
+"""Devices: what they are, what runs on them, and how long it takes there."""

@@ -1,0 +1,26 @@
+"""Settings of the measuring stages; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from edgekd.engine.stage import Stage
+from edgekd.hardware.fingerprint import Cpu
+from edgekd.hardware.profile import Measuring, RuntimeSpec
+from edgekd.settings import Settings
+
+
+class Compare(Settings):
+    """All models of a set as one observation; ratios are taken against each of `bases`."""
+
+    runtime: RuntimeSpec
+    cpu: Cpu
+    measuring: Measuring
+    bases: tuple[str, ...]
+
+
+COMPARE = Stage[Compare](
+    "measure.compare",
+    "edgekd.hardware.measure.compare:run",
+    takes={"model.*": "exported"},
+    gives="comparison",
+    nature="observation",
+)

@@ -1,0 +1,39 @@
+"""Models on disk: config.json says how to build the net, model.safetensors fills it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForImageClassification
+
+from edgekd.models.residual_cnn import ResidualCnn, ResidualCnnConfig, ResidualCnnForImageClassification, register
+from edgekd.models.shape import NetShape
+
+
+def build(shape: NetShape, labels: Sequence[str], in_channels: int, seed: int) -> ResidualCnnForImageClassification:
+    """A net of this shape with fresh weights; the same seed gives the same weights."""
+    torch.manual_seed(seed)
+    names = dict(enumerate(labels))
+    config = ResidualCnnConfig(
+        in_channels=in_channels,
+        id2label=names,
+        label2id={label: number for number, label in names.items()},
+        **shape.model_dump(mode="json"),
+    )
+    model = ResidualCnnForImageClassification(config)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[no-any-return]
+
+
+def load(folder: Path) -> ResidualCnnForImageClassification:
+    register()
+    return AutoModelForImageClassification.from_pretrained(folder, local_files_only=True).eval()  # type: ignore[no-any-return]
+
+
+def save(model: ResidualCnnForImageClassification, folder: Path) -> None:
+    model.save_pretrained(folder)
+
+
+def net_of(folder: Path) -> ResidualCnn:
+    return load(folder).net

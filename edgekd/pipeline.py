@@ -1,0 +1,99 @@
+"""What a pipeline file says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from edgekd import resources
+from edgekd.budget import Budget
+from edgekd.data.stages import DigitsSource, Preprocess, Views
+from edgekd.models.shape import NetShape
+from edgekd.search.stages import ResidualCnnSpace, ScoreName
+from edgekd.settings import Settings, override, read_yaml, validate
+from edgekd.teacher.stages import TeacherTraining
+from edgekd.train.losses.settings import CrossEntropyLoss, KdLoss, LossSettings
+from edgekd.train.settings import Training
+
+
+class TeacherPlan(Settings):
+    shape: NetShape
+    train: TeacherTraining
+
+
+class SearchPlan(Settings):
+    space: ResidualCnnSpace = ResidualCnnSpace()
+    rank: tuple[ScoreName, ...] = ("synflow", "params")
+    candidates: int = Field(default=200, ge=1)
+    measure: int = Field(default=16, ge=1)  # of the best, exported with random weights
+    seed: int = Field(default=0, ge=0)
+
+
+class DistillPlan(Training):
+    losses: tuple[LossSettings, ...] = Field(
+        default=(KdLoss(name="kd"), CrossEntropyLoss(name="cross-entropy")), min_length=1
+    )
+
+
+class QuantizePlan(Settings):
+    first: Literal["ptq"] = "ptq"
+    then: Literal["qat", "none"] = "qat"  # what happens when PTQ misses the margin
+    margin_points: float = 0.5  # of accuracy on val, against the fp32 student
+    calibration_images: int = Field(default=512, ge=1)
+    qat: Training = Training(epochs=4, learning_rate=0.01, warmup=0.0)
+
+
+class Pipeline(Settings):
+    schema_version: int = Field(default=1, alias="schema", ge=1, le=1)
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")  # a folder of this name is made in dist/
+    task: Literal["image-classification"]
+    data: DigitsSource
+    preprocess: Preprocess = Preprocess()
+    views: Views = Views()
+    teacher: TeacherPlan
+    targets: tuple[str, ...] = Field(min_length=1)
+    budget: Budget = Budget()
+    search: SearchPlan = SearchPlan()
+    distill: DistillPlan
+    quantize: QuantizePlan = QuantizePlan()
+    quick: dict[str, Any] = {}  # what --quick sets, as --set would
+
+    @model_validator(mode="after")
+    def _measures_what_it_scores(self) -> Pipeline:
+        if self.search.measure > self.search.candidates:
+            raise ValueError(
+                f"search.measure {self.search.measure} is more than search.candidates {self.search.candidates}; lower it"
+            )
+        return self
+
+    def scaled(self, share: float) -> Pipeline:
+        """The same with about `share` of the epochs and candidates: what a time budget buys."""
+
+        def part(count: int, least: int = 1) -> int:
+            return max(min(count, least), round(count * share))
+
+        train, search, distill = self.teacher.train, self.search, self.distill
+        return self.model_copy(
+            update={
+                "teacher": self.teacher.model_copy(
+                    update={"train": train.model_copy(update={"epochs": part(train.epochs)})}
+                ),
+                "search": search.model_copy(
+                    update={"candidates": part(search.candidates, 8), "measure": part(search.measure, 2)}
+                ),
+                "distill": distill.model_copy(update={"epochs": part(distill.epochs)}),
+            }
+        )
+
+
+def load_pipeline(name: str, assignments: Sequence[str] = (), *, quick: bool = False) -> Pipeline:
+    """A shipped pipeline by name, or a person's own by a path ending in .yaml; then `quick`, then `key.path=value`."""
+    tree = read_yaml(resources.find("pipelines", name).read_text("utf-8"), name)
+    if quick and isinstance(tree, dict):
+        for key, value in (tree.get("quick") or {}).items():
+            override(tree, f"{key}={value}")
+    for assignment in assignments:
+        override(tree, assignment)
+    return validate(Pipeline, tree, name)

@@ -1,0 +1,60 @@
+"""Post-training quantisation through PT2E: calibrate, convert, export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import fx, nn
+from torchao.quantization.pt2e import move_exported_model_to_eval
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+from edgekd.data.dataset import Dataset, preprocess
+from edgekd.data.stages import Preprocess
+from edgekd.deploy import hub
+from edgekd.hardware.dialect import Dialect
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact
+from edgekd.models import checkpoint
+from edgekd.quant.quantizer import DialectQuantizer
+from edgekd.quant.stages import Ptq, RandomInt8
+
+CALIBRATION_BATCH = 64
+
+
+def run(settings: Ptq, inputs: Mapping[str, Artifact], work: Work) -> None:
+    data = Dataset(inputs["data"])
+    net = checkpoint.net_of(inputs["checkpoint"].path)
+    quantised = quantise(net, data, settings.dialect, settings.preprocess, settings.calibration_images)
+    hub.write(quantised, data, settings.preprocess, work.out)
+
+
+def run_random(settings: RandomInt8, inputs: Mapping[str, Artifact], work: Work) -> None:
+    data = Dataset(inputs["data"])
+    net = checkpoint.build(settings.shape, data.labels, data.image[0], settings.seed).net.eval()
+    quantised = quantise(net, data, settings.dialect, settings.preprocess, settings.calibration_images)
+    hub.write(quantised, data, settings.preprocess, work.out)
+
+
+def quantise(net: nn.Module, data: Dataset, dialect: Dialect, settings: Preprocess, images: int) -> fx.GraphModule:
+    """The net as integers with their scales, its ranges those of the first `images` training images."""
+    net = net.to(memory_format=torch.contiguous_format)
+    x = torch.from_numpy(preprocess(data.split("train").images[:images], settings))
+    prepared = prepare_pt2e(trace(net, data.image), DialectQuantizer(dialect, training=False))
+    with torch.no_grad():
+        for batch in x.split(CALIBRATION_BATCH):
+            prepared(batch)
+    return finished(prepared)
+
+
+def trace(net: nn.Module, image: tuple[int, int, int]) -> fx.GraphModule:
+    """The graph that PT2E works on, its batch free."""
+    example = torch.zeros(4, *image)
+    batch = torch.export.Dim("batch", min=2)
+    return torch.export.export(net, (example,), dynamic_shapes=({0: batch},)).module()  # type: ignore[return-value]
+
+
+def finished(prepared: fx.GraphModule) -> fx.GraphModule:
+    converted = convert_pt2e(prepared)
+    move_exported_model_to_eval(converted)
+    return converted  # type: ignore[no-any-return]

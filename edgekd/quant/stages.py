@@ -1,0 +1,76 @@
+"""Settings of the quantisation stages; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from edgekd.data.stages import Preprocess, Views
+from edgekd.hardware.dialect import Dialect
+from edgekd.engine.stage import Stage
+from edgekd.models.shape import NetShape
+from edgekd.settings import Settings
+from edgekd.train.losses.settings import LossSettings
+from edgekd.train.settings import Training
+
+USES = ("torch", "torchao", "onnx", "onnxscript", "transformers")
+
+
+class Ptq(Settings):
+    """Post-training quantisation: the ranges of activations are the extremes that calibration saw."""
+
+    dialect: Dialect
+    preprocess: Preprocess
+    calibration_images: int = Field(default=512, ge=1)
+
+
+class RandomInt8(Settings):
+    """A candidate with random weights in a dialect: enough to be measured."""
+
+    shape: NetShape
+    dialect: Dialect
+    preprocess: Preprocess
+    calibration_images: int = Field(default=32, ge=1)
+    seed: int = 0
+
+
+class Qat(Settings):
+    """Distillation goes on under fake quantisation, from the float checkpoint."""
+
+    dialect: Dialect
+    preprocess: Preprocess
+    views: Views
+    train: Training
+    losses: tuple[LossSettings, ...] = Field(min_length=1)
+    freeze_from: float = Field(default=0.67, ge=0, le=1)  # share of the epochs after which ranges stay
+
+
+class NeedsQat(Settings):
+    margin_points: float
+
+
+PTQ = Stage[Ptq](
+    "quant.ptq",
+    "edgekd.quant.ptq:run",
+    takes={"checkpoint": "checkpoint", "data": "dataset"},
+    gives="onnx",
+    uses=USES,
+)
+RANDOM = Stage[RandomInt8](
+    "search.candidate", "edgekd.quant.ptq:run_random", takes={"data": "dataset"}, gives="onnx", uses=USES
+)
+QAT = Stage[Qat](
+    "quant.qat",
+    "edgekd.quant.qat:run",
+    takes={"student": "checkpoint", "teacher": "checkpoint", "data": "dataset"},
+    gives="onnx",
+    uses=USES,
+    cost=lambda settings: settings.train.epochs,
+)
+NEEDS_QAT = Stage[NeedsQat](
+    "quant.decide",
+    "edgekd.quant.decide:run",
+    takes={"fp32": "predictions", "ptq": "predictions"},
+    gives="decision",
+    nature="decision",
+    uses=("scipy",),
+)

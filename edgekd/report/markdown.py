@@ -1,0 +1,74 @@
+"""report.json for a reader."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgekd.budget import TEACHER, Verdict
+
+
+def markdown(report: dict[str, Any]) -> str:
+    how = report["measurement"]
+    lines = [
+        f"# {report['pipeline']} on {report['target']}: ships `{report['shipped']}`, budget {report['state']}",
+        "",
+        *(f"- {Verdict(**verdict)}" for verdict in report["verdicts"]),
+        "",
+        "| variant | accuracy on test | against teacher | p50 ms | times faster | size kB | integer layers |",
+        "|---|---|---|---|---|---|---|",
+        *(_row(name, row) for name, row in report["variants"].items()),
+        "",
+        f"Accuracy: of the exported file in its runtime, n = {_n(report)}; its change is paired, 90 % interval in "
+        "points. Latency: "
+        f"{how['kind']}, batch 1, one comparison of {how['processes']} processes x {how['rounds']} rounds; p50 of wall "
+        f"time, ratios of thread CPU time with 95 % intervals over processes. Contention (wall / CPU) "
+        f"{how['contention']:g}{': too noisy to rely on' if how['noisy'] else ''}.",
+        f"Device: {how['device']['model']}, {', '.join(how['device']['isa'])}. Dialect: {report['dialect']}.",
+        "",
+        f"{report['precision']}.",
+        *(f"- `{name}` does not ship: {why}" for name, why in report["rejected"].items()),
+        "",
+        *_search(report["search"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, row: dict[str, Any]) -> str:
+    accuracy = row["accuracy_test_percent"]["interval"]
+    change = row["accuracy_change_points"]["interval"]
+    p50 = row["latency"]["latency_p50_ms"][0]
+    faster = row["speedup_over"].get(TEACHER)
+    covered = row["coverage"]
+    cells = [
+        name,
+        f"{accuracy[0]:.1f} %",
+        "" if name == TEACHER else f"{change[0]:+.1f} [{change[1]:+.1f}, {change[2]:+.1f}]",
+        f"{p50:.3f}",
+        f"{faster[0]:.2f} [{faster[1]:.2f}, {faster[2]:.2f}]" if faster else "1",
+        f"{row['size_bytes'] / 1e3:.0f}",
+        f"{covered['integer']} of {covered['total']}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _search(search: dict[str, Any]) -> list[str]:
+    tau = ", ".join(f"{name} {row['tau']:+.2f} (n {row['n']})" for name, row in search["agreement_with_params"].items())
+    lines = [
+        f"## Search: {search['chosen']} of {search['candidates']} candidates, {search['measured']} measured",
+        "",
+        f"Ranked by {' and '.join(search['rank'])}; Kendall's tau with the number of parameters: {tau}.",
+        "",
+        "| candidate | params | M MACs | SynFlow (log) | DisWOT | DisWOT relation | p50 ms, random weights | feasible |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in search["shortlist"]:
+        diswot = "undefined" if row["diswot"] is None else f"{row['diswot']:.3f}"
+        lines.append(
+            f"| {row['id']} | {row['params']} | {row['macs'] / 1e6:.2f} | {row['synflow']:.1f} | {diswot} | "
+            f"{row['diswot-relation']:.2e} | {row['latency_p50_ms'][0]:.3f} | {'yes' if row['feasible'] else 'no'} |"
+        )
+    return lines
+
+
+def _n(report: dict[str, Any]) -> int:
+    return int(next(iter(report["variants"].values()))["accuracy_test_percent"]["n"])

@@ -1,0 +1,38 @@
+"""Settings of the report; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from edgekd.budget import Budget
+from edgekd.engine.stage import Stage
+from edgekd.search.stages import ScoreName
+from edgekd.settings import Settings
+
+
+class Tell(Settings):
+    pipeline: str
+    target: str
+    budget: Budget
+    variants: tuple[str, ...]
+    rank: tuple[ScoreName, ...]
+    dialect: str
+
+
+REPORT = Stage[Tell](
+    "report",
+    "edgekd.report.tell:run",
+    takes={
+        "model.*": "exported",
+        "val.*": "predictions",
+        "test.*": "predictions",
+        "comparison": "comparison",
+        "candidates": "comparison",
+        "scores": "scores",
+        "shortlist": "shortlist",
+        "feasible": "feasible",
+        "choice": "decision",
+        "precision": "decision",
+        "selection": "selection",
+    },
+    gives="report",
+    uses=("scipy",),
+)

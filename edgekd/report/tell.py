@@ -1,0 +1,113 @@
+"""Collect every number of a build with its kind, n and interval; judge the shipped variant on test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from scipy.stats import kendalltau
+
+from edgekd.budget import TEACHER, Verdict, worst
+from edgekd.deploy.evaluate import correct
+from edgekd.deploy.select import rank, why_not
+from edgekd.deploy.verdicts import accuracy, latency_and_size
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact
+from edgekd.report.markdown import markdown
+from edgekd.report.stages import Tell
+from edgekd.stats import paired_difference, proportion_interval
+
+SCHEMA = 1
+
+
+def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
+    comparison = inputs["comparison"].json("comparison.json")
+    shipped = inputs["selection"].json("decision.json")["variant"]
+    judged = _judge(settings, inputs, comparison, shipped)
+    ranked = rank(settings.budget, settings.variants, inputs)
+    rejected = {r.name: why_not(r, ranked[0]) for r in ranked if r.name != shipped}
+    report = {
+        "schema": SCHEMA,
+        "pipeline": settings.pipeline,
+        "target": settings.target,
+        "shipped": shipped,
+        "state": worst(judged),
+        "verdicts": [verdict.model_dump(mode="json") for verdict in judged],
+        "dialect": settings.dialect,
+        "precision": inputs["precision"].json("decision.json")["why"],
+        "measurement": {
+            key: comparison[key]
+            for key in ("kind", "when", "device", "processes", "rounds", "contention", "noisy", "load_average")
+        },
+        "variants": {name: _variant(name, inputs, comparison) for name in comparison["models"]},
+        "rejected": rejected,
+        "search": _search(settings, inputs),
+    }
+    (work.out / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
+    (work.out / "report.md").write_text(markdown(report), "utf-8")
+
+
+def _judge(
+    settings: Tell, inputs: Mapping[str, Artifact], comparison: dict[str, Any], shipped: str
+) -> list[Verdict]:
+    """The shipped variant against the budget, its accuracy on test, which nothing before has read."""
+    change = paired_difference(correct(inputs[f"test.{TEACHER}"]), correct(inputs[f"test.{shipped}"]))
+    return accuracy(settings.budget, change) + latency_and_size(settings.budget, comparison, shipped)
+
+
+def _variant(name: str, inputs: Mapping[str, Artifact], comparison: dict[str, Any]) -> dict[str, Any]:
+    exported = inputs[f"model.{name}"].json("export.json")
+    right = correct(inputs[f"test.{name}"])
+    change = paired_difference(correct(inputs[f"test.{TEACHER}"]), right)
+    return {
+        "size_bytes": comparison["size_bytes"][name],
+        "accuracy_test_percent": {"n": len(right), "interval": list(proportion_interval(int(right.sum()), len(right)))},
+        "accuracy_change_points": {"against": TEACHER, "n": len(right), "interval": list(change)},
+        "latency": {"kind": "measured", **comparison["models"][name]},
+        "speedup_over": {base: row[name] for base, row in comparison["speedup_over"].items() if name in row},
+        "coverage": exported["coverage"],
+        "parity": exported["parity"],
+        "not_run": exported["not_run"],
+    }
+
+
+def _search(settings: Tell, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    scores = inputs["scores"].json("scores.json")
+    measured = inputs["candidates"].json("comparison.json")
+    shortlist = [c["id"] for c in inputs["shortlist"].json("shortlist.json")["candidates"]]
+    feasible = inputs["feasible"].json("feasible.json")["candidates"]
+    by_id = {c["id"]: c for c in scores["candidates"]}
+    rows = [
+        {
+            "id": name,
+            **by_id[name]["scores"],
+            "latency_p50_ms": measured["models"][name]["latency_p50_ms"],
+            "latency_kind": "measured",
+            "feasible": name in feasible,
+        }
+        for name in shortlist
+    ]
+    chosen = inputs["choice"].json("decision.json")["student"]
+    return {
+        "candidates": len(scores["candidates"]),
+        "measured": len(shortlist),
+        "others": {"latency_kind": "none", "why": "not among the best by score within the bounds of MACs and size"},
+        "rank": list(settings.rank),
+        "chosen": chosen,
+        "shape": by_id[chosen]["shape"],
+        "teacher": scores["teacher"],
+        "agreement_with_params": _agreement(scores["candidates"]),
+        "shortlist": rows,
+    }
+
+
+def _agreement(candidates: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Kendall's tau of every score with the number of parameters, over the candidates where it is defined."""
+    found = {}
+    for name in candidates[0]["scores"]:
+        pairs = [(c["scores"][name], c["scores"]["params"]) for c in candidates if c["scores"][name] is not None]
+        if name != "params" and len(pairs) > 2:
+            tau = float(kendalltau(*zip(*pairs, strict=True)).statistic)
+            found[name] = {"tau": round(tau, 3), "n": len(pairs)}
+    return found

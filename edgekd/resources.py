@@ -1,0 +1,44 @@
+"""What there is to work with: the YAML that ships with edgekd, and the cores of this machine."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Literal
+
+from edgekd.errors import ConfigError
+
+Kind = Literal["pipelines", "hw_profiles"]
+
+
+def shipped(kind: Kind) -> list[str]:
+    folder = files("edgekd") / kind
+    return sorted(p.name.removesuffix(".yaml") for p in folder.iterdir() if p.name.endswith(".yaml"))
+
+
+def find(kind: Kind, name: str) -> Traversable:
+    """`name` is a path to a YAML file of the person's, or the name of one that ships in `kind`."""
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise ConfigError(f"{name}: no such file; `edgekd {_command(kind)} list` names what ships")
+        return path
+    names = shipped(kind)
+    if name not in names:
+        close = get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"shipped: {', '.join(names)}"
+        raise ConfigError(f"{_command(kind)}: no {name!r}; {hint} A path must end in .yaml")
+    return files("edgekd") / kind / f"{name}.yaml"
+
+
+def _command(kind: Kind) -> str:
+    return "pipelines" if kind == "pipelines" else "devices"
+
+
+def cores() -> int:
+    """The cores that this process may use; more than eight pay nowhere in what edgekd trains."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, 8)

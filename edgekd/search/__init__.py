@@ -1,0 +1,1 @@
+"""Find the student that a device deserves: sample a space, score without training, measure the best."""

@@ -1,0 +1,89 @@
+"""From scores to a shortlist, from its latencies to what is feasible, and from that to one student: decisions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgekd.budget import Budget, worst
+from edgekd.deploy.verdicts import latency_and_size
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact
+from edgekd.errors import BudgetError
+from edgekd.search.stages import Choose, Feasible, ScoreName, Shortlist
+
+GRAPH_BYTES = 20_000  # of an int8 ONNX file beside its weights, at the least
+
+
+def run_shortlist(settings: Shortlist, inputs: Mapping[str, Artifact], work: Work) -> None:
+    scores = inputs["scores"].json("scores.json")
+    within = [c for c in scores["candidates"] if not over_bounds(c, scores["teacher"], settings.budget)]
+    if not within:
+        smallest = min(scores["candidates"], key=lambda c: c["scores"]["macs"])
+        raise BudgetError(
+            f"search: none of {len(scores['candidates'])} candidates can meet the budget: the smallest has "
+            f"{over_bounds(smallest, scores['teacher'], settings.budget)}; loosen the budget or widen search.space"
+        )
+    best = by_mean_rank(within, settings.rank)[: settings.measure]
+    chosen = [{"id": c["id"], "shape": c["shape"]} for c in best]
+    (work.out / "shortlist.json").write_text(json.dumps({"schema": 1, "candidates": chosen}, indent=1), "utf-8")
+
+
+def run_feasible(settings: Feasible, inputs: Mapping[str, Artifact], work: Work) -> None:
+    comparison = inputs["comparison"].json("comparison.json")
+    names = [c["id"] for c in inputs["shortlist"].json("shortlist.json")["candidates"]]
+    verdicts = {name: latency_and_size(settings.budget, comparison, name) for name in names}
+    states = {name: worst(found) for name, found in verdicts.items()}
+    feasible = [n for n in names if states[n] == "pass"] or [n for n in names if states[n] == "inconclusive"]
+    if not feasible:
+        fastest = min(names, key=lambda name: comparison["models"][name]["latency_p50_ms"][0])
+        failed = "; ".join(str(v) for v in verdicts[fastest] if v.state == "fail")
+        raise BudgetError(
+            f"search: none of the {len(names)} measured candidates meets the budget; the fastest, {fastest}: {failed}. "
+            "Loosen the budget, widen search.space, or raise search.measure"
+        )
+    (work.out / "feasible.json").write_text(json.dumps({"schema": 1, "candidates": feasible}), "utf-8")
+
+
+def run_choose(settings: Choose, inputs: Mapping[str, Artifact], work: Work) -> None:
+    feasible = set(inputs["feasible"].json("feasible.json")["candidates"])
+    candidates = [c for c in inputs["scores"].json("scores.json")["candidates"] if c["id"] in feasible]
+    best = by_mean_rank(candidates, settings.rank)[0]
+    (work.out / "shape.json").write_text(json.dumps(best["shape"]), "utf-8")
+    (work.out / "decision.json").write_text(json.dumps({"schema": 1, "student": best["id"]}), "utf-8")
+
+
+def over_bounds(candidate: Mapping[str, Any], teacher: Mapping[str, Any], budget: Budget) -> str:
+    """
+    Why a candidate cannot meet the budget, before anything is measured; empty where it may.
+
+    Both bounds are first-order: int8 weights take a byte each, and in one runtime and dialect a net with more
+    MACs per second than the teacher is not expected among nets that are smaller than the teacher.
+    """
+    scores = candidate["scores"]
+    if (ratio := budget.speedup_over_teacher_int8) and scores["macs"] * ratio > teacher["macs"]:
+        return f"{scores['macs'] / 1e6:.2f} M MACs, more than the teacher's {teacher['macs'] / 1e6:.2f} M / {ratio:g}"
+    size = scores["params"] + GRAPH_BYTES
+    if (ratio := budget.shrink_over_teacher) and size * ratio > 4 * teacher["params"]:
+        return f"about {size / 1e3:.0f} kB as int8, more than the teacher's {teacher['params'] / 250:.0f} kB / {ratio:g}"
+    if budget.size_mib and size > budget.size_mib * 2**20:
+        return f"about {size / 2**20:.3f} MiB as int8, over {budget.size_mib:g} MiB"
+    return ""
+
+
+def by_mean_rank(candidates: Sequence[dict[str, Any]], scores: Sequence[ScoreName]) -> list[dict[str, Any]]:
+    """
+    Best first, by the mean of the ranks that the named scores give; ties go to fewer MACs.
+
+    Ranks and no sums: the scales of scores differ by orders of magnitude. Where a score is not defined, the
+    candidate takes its last rank.
+    """
+    total = {c["id"]: 0 for c in candidates}
+    for name in scores:
+        values = {c["id"]: c["scores"][name] for c in candidates}
+        defined = sorted({v for v in values.values() if v is not None}, reverse=True)
+        place = {value: number for number, value in enumerate(defined)}
+        for key, value in values.items():
+            total[key] += place[value] if value is not None else len(defined)
+    return sorted(candidates, key=lambda c: (total[c["id"]], c["scores"]["macs"], c["id"]))

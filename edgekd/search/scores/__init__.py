@@ -1,0 +1,1 @@
+"""Training-free scores, each beside its baselines: parameters and MACs."""

@@ -1,0 +1,90 @@
+"""Settings of the search stages; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from edgekd.budget import Budget
+from edgekd.data.stages import Preprocess
+from edgekd.engine.stage import Stage
+from edgekd.models.shape import NetShape
+from edgekd.resources import cores
+from edgekd.settings import Settings
+
+ScoreName = Literal["params", "macs", "synflow", "diswot", "diswot-semantic", "diswot-relation"]
+
+
+class ResidualCnnSpace(Settings):
+    """Residual CNNs: every layer's width in steps, depth, stem. Each stage but the first halves the image."""
+
+    name: Literal["residual-cnn"] = "residual-cnn"
+    stem_widths: tuple[int, ...] = (8, 16, 24)
+    stem_strides: tuple[int, ...] = (1, 2)
+    stages: tuple[int, ...] = (2, 3)
+    blocks: tuple[int, ...] = (1, 2)  # of a stage
+    width_min: int = Field(default=16, ge=1)
+    width_max: int = Field(default=96, ge=1)
+    width_step: int = Field(default=8, ge=1)
+
+    @model_validator(mode="after")
+    def _has_widths(self) -> ResidualCnnSpace:
+        if self.width_max < self.width_min:
+            raise ValueError(f"width_max {self.width_max} is below width_min {self.width_min}; raise it")
+        return self
+
+
+class Score(Settings):
+    space: ResidualCnnSpace
+    candidates: int = Field(ge=1)
+    teacher: NetShape  # with fresh weights, as DisWOT has it
+    preprocess: Preprocess
+    images: int = Field(default=64, ge=2)  # of the batch that DisWOT looks at
+    seed: int = 0
+    threads: int = Field(default_factory=cores, ge=1)
+
+
+class Shortlist(Settings):
+    rank: tuple[ScoreName, ...] = Field(min_length=1)
+    measure: int = Field(ge=1)
+    budget: Budget
+
+
+class Feasible(Settings):
+    budget: Budget
+
+
+class Choose(Settings):
+    rank: tuple[ScoreName, ...] = Field(min_length=1)
+
+
+SCORE = Stage[Score](
+    "search.score",
+    "edgekd.search.score:run",
+    takes={"data": "dataset"},
+    gives="scores",
+    uses=("torch", "transformers"),
+    cost=lambda settings: settings.candidates,
+)
+SHORTLIST = Stage[Shortlist](
+    "search.shortlist",
+    "edgekd.search.choose:run_shortlist",
+    takes={"scores": "scores"},
+    gives="shortlist",
+    nature="decision",
+)
+FEASIBLE = Stage[Feasible](
+    "search.feasible",
+    "edgekd.search.choose:run_feasible",
+    takes={"shortlist": "shortlist", "comparison": "comparison"},
+    gives="feasible",
+    nature="decision",
+)
+CHOOSE = Stage[Choose](
+    "search.choose",
+    "edgekd.search.choose:run_choose",
+    takes={"scores": "scores", "feasible": "feasible"},
+    gives="decision",
+    nature="decision",
+)

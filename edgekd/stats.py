@@ -1,0 +1,82 @@
+"""The statistics behind every number that edgekd prints: pure functions, sources in their docstrings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+
+class Interval(NamedTuple):
+    """An estimate with the two ends of its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Student's t interval of the mean; the values are independent (processes, seeds), never runs of one process."""
+    n = len(values)
+    if n < 2:
+        raise ValueError(f"an interval needs at least 2 independent values, got {n}")
+    mean = float(np.mean(values))
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+    return Interval(mean, mean - half, mean + half)
+
+
+def ratio_interval(ratios: Sequence[float], confidence: float = 0.95) -> Interval:
+    """The geometric mean of one ratio a process, with its t interval on the log scale."""
+    log = mean_interval([math.log(ratio) for ratio in ratios], confidence)
+    return Interval(*(math.exp(end) for end in log))
+
+
+def paired_difference(base: NDArray[np.bool_], new: NDArray[np.bool_], confidence: float = 0.90) -> Interval:
+    """
+    Accuracy of `new` minus accuracy of `base`, in percentage points, on the same samples [N].
+
+    d = (c - b) / n with variance (b + c - (c - b)^2 / n) / n^2, where b samples were right only before and
+    c only now: the normal interval of a paired difference of proportions. The default of 0.90 makes each
+    end a one-sided 95 % bound, which is what a non-inferiority verdict asks for.
+    Source: Agresti, "Categorical Data Analysis" (2002), equation 10.1. With no discordant pair the variance
+    would be 0; the ends then come from the rule of three, -log(1 - level) / n.
+    """
+    if base.shape != new.shape or base.ndim != 1 or not len(base):
+        raise ValueError(f"paired samples need the same length, got {base.shape} and {new.shape}")
+    n = len(base)
+    b, c = int((base & ~new).sum()), int((~base & new).sum())
+    d = (c - b) / n
+    if b + c == 0:
+        half = -math.log((1 - confidence) / 2) / n
+    else:
+        variance = (b + c - (c - b) ** 2 / n) / n**2
+        half = float(stats.norm.ppf((1 + confidence) / 2)) * math.sqrt(variance)
+    return Interval(100 * d, 100 * (d - half), 100 * (d + half))
+
+
+def proportion_interval(right: int, n: int, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of an accuracy, in percent (Wilson 1927, equation 7)."""
+    ends = stats.binomtest(right, n).proportion_ci(confidence, method="wilson")
+    return Interval(100 * right / n, 100 * float(ends.low), 100 * float(ends.high))
+
+
+def percentile(samples: Sequence[float], q: float) -> float | None:
+    """
+    The `q` percentile as a conservative order statistic, or None where n does not support it.
+
+    MLPerf's early stopping for single streams: t is the largest number with P(X <= t) <= 0.01 for
+    X ~ binomial(n, 1 - q), the t - 1 largest samples are discarded, the next largest is the estimate.
+    Refused where t < 1: below 64 samples for p90, 130 for p95, 662 for p99 (mlcommons inference_rules,
+    "early stopping"). The median is the plain one, and is never refused.
+    """
+    if q == 0.5:
+        return float(np.median(samples))
+    n = len(samples)
+    t = int(stats.binom.ppf(0.01, n, 1 - q))  # smallest with P(X <= t) >= 0.01
+    if stats.binom.cdf(t, n, 1 - q) > 0.01:
+        t -= 1
+    return float(np.sort(samples)[n - t]) if t >= 1 else None

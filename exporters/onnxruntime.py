@@ -1,0 +1,78 @@
+"""ONNX Runtime runs the hub graph as it is: this exporter adds the metadata, and proves that it fuses and agrees."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from edgekd.deploy.exporter import Coverage, Deployable, Exported, Parity
+from edgekd.engine.stage import Work
+from edgekd.errors import EdgekdError
+from edgekd.hardware.profile import RuntimeSpec
+from edgekd.hardware.runtime import OnnxRuntimeSession
+
+WEIGHTED = ("Conv", "Gemm", "MatMul", "FusedConv", "FusedGemm")
+INTEGER = ("QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "ConvInteger", "MatMulInteger")
+FLOAT_TOLERANCE = 1e-3  # of the largest logit
+AGREEMENT = 0.98  # of top-1, for a quantised graph
+
+
+class OnnxRuntimeExporter:
+    def export(self, deployable: Deployable, runtime: RuntimeSpec, work: Work) -> Exported:
+        path = work.out / "model.onnx"
+        graph = onnx.load(deployable.onnx)
+        _label(graph, deployable.metadata)
+        onnx.save(graph, path)
+        with tempfile.TemporaryDirectory(dir=work.scratch) as folder:
+            session = OnnxRuntimeSession(path, runtime, optimized := Path(folder) / "optimized.onnx")
+            covered = coverage(onnx.load(optimized))
+        tensors = load_file(deployable.reference)
+        (name,) = (spec.name for spec in deployable.signature.inputs)
+        (logits,) = session.run({name: tensors["inputs"]})
+        session.close()
+        parity = compare(tensors["logits"], logits)
+        quantised = any(node.op_type == "QuantizeLinear" for node in graph.graph.node)
+        if deployable.trained:
+            _refuse_strangers(parity, float(np.abs(tensors["logits"]).max()), quantised=quantised)
+        return Exported("model.onnx", covered, parity)
+
+
+def coverage(graph: onnx.ModelProto) -> Coverage:
+    """Count the layers with weights of an optimised graph by the kernels that run them."""
+    nodes = graph.graph.node
+    integer = [node.name for node in nodes if node.op_type in INTEGER]
+    left = [node.name for node in nodes if node.op_type in WEIGHTED]
+    return Coverage(len(integer), len(integer) + len(left), tuple(left))
+
+
+def compare(expected: NDArray[np.float32], actual: NDArray[np.float32]) -> Parity:
+    """Logits [N, C] of torch and of the runtime."""
+    return Parity(
+        max_abs_diff=float(np.abs(expected - actual).max()),
+        top1_agreement=float((expected.argmax(1) == actual.argmax(1)).mean()),
+        samples=len(expected),
+    )
+
+
+def _refuse_strangers(parity: Parity, largest: float, *, quantised: bool) -> None:
+    if not quantised and not parity.max_abs_diff <= FLOAT_TOLERANCE * max(largest, 1e-3):  # NaN fails too
+        raise EdgekdError(
+            f"onnxruntime export: logits differ from torch's by {parity.max_abs_diff:.2e}, "
+            f"tolerance {FLOAT_TOLERANCE:.0e} of {largest:.2g}; the file is not shipped"
+        )
+    if quantised and parity.top1_agreement < AGREEMENT:
+        raise EdgekdError(
+            f"onnxruntime export: the runtime agrees with torch's quantised model on {parity.top1_agreement:.1%} "
+            f"of {parity.samples} images, at least {AGREEMENT:.0%} are needed; the file is not shipped"
+        )
+
+
+def _label(graph: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
+    for key, value in metadata.items():
+        graph.metadata_props.add(key=key, value=value)
