@@ -23,6 +23,17 @@ class Budget(Settings):
     speedup_over_teacher_int8: float | None = Field(default=None, gt=0)
     shrink_over_teacher: float | None = Field(default=None, gt=0)  # fp32 file of the teacher / this file
 
+    def with_headroom(self, factor: float) -> Budget:
+        """Limits on speed and size tighter by `factor`: what is picked for them does not sit on the real ones."""
+        tighter = {}
+        for name in ("latency_p50_ms", "size_mib"):
+            if (limit := getattr(self, name)) is not None:
+                tighter[name] = limit / factor
+        for name in ("speedup_over_teacher", "speedup_over_teacher_int8", "shrink_over_teacher"):
+            if (limit := getattr(self, name)) is not None:
+                tighter[name] = limit * factor
+        return self.model_copy(update=tighter)
+
 
 class Verdict(Settings):
     """What became of one limit: `value` with the ends of its interval, against `bound`."""

@@ -237,7 +237,8 @@ class _Target:
 
     def search(self, dataset: Result, teachers: Mapping[str, Result]) -> dict[str, Result]:
         """Score a sample, measure the best with random weights, choose: all that was found on the way, by name."""
-        plan, budget, call, here = self.pipeline.search, self.pipeline.budget, self.engine.call, self.at()
+        plan, call, here = self.pipeline.search, self.engine.call, self.at()
+        budget = self.pipeline.budget.with_headroom(plan.headroom)
         scores = call(
             search.SCORE,
             search.Score(

@@ -28,6 +28,7 @@ class SearchPlan(Settings):
     rank: tuple[ScoreName, ...] = ("synflow", "params")
     candidates: int = Field(default=200, ge=1)
     measure: int = Field(default=16, ge=1)  # of the best, exported with random weights
+    headroom: float = Field(default=1.25, ge=1)  # how much more than the budget's speed and size it asks for
     seed: int = Field(default=0, ge=0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -38,6 +39,9 @@ def options(
 def main() -> None:
     """Run the command line; a person's mistake becomes one sentence and its exit code."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing that edgekd runs may go out and look for a model
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # edgekd has its own
+    for library in ("torchao", "torch.utils._pytree", "torch.onnx"):
+        logging.getLogger(library).setLevel(logging.ERROR)  # of their own deprecations and GPU extensions
     try:
         app()
     except EdgekdError as error:
