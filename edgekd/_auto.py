@@ -32,9 +32,7 @@ def _register() -> None:
 class _Finder(MetaPathFinder):
     """Waits for one module, steps aside for all others."""
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name != AUTO:
             return None
         spec = PathFinder.find_spec(name, path, target)

@@ -65,7 +65,8 @@ class Pipeline(Settings):
     def _measures_what_it_scores(self) -> Pipeline:
         if self.search.measure > self.search.candidates:
             raise ValueError(
-                f"search.measure {self.search.measure} is more than search.candidates {self.search.candidates}; lower it"
+                f"search.measure {self.search.measure} is more than search.candidates {self.search.candidates}; "
+                "lower it"
             )
         return self
 

@@ -142,8 +142,12 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _tags(model: type[BaseModel]) -> list[object]:
     """The values by which a discriminated union tells this model from its siblings."""
-    return [tag for name in ("name", "source", "kind") if name in model.model_fields
-            for tag in get_args(model.model_fields[name].annotation)]
+    return [
+        tag
+        for name in ("name", "source", "kind")
+        if name in model.model_fields
+        for tag in get_args(model.model_fields[name].annotation)
+    ]
 
 
 def _get(node: Any, step: str | int) -> Any:

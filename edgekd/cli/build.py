@@ -12,7 +12,7 @@ from edgekd.cli.console import duration, parse_duration, print_json
 from edgekd.cli.options import PipelineName, Quick, Set, Targets, WorkspaceOption
 
 if TYPE_CHECKING:
-    from edgekd.build import Built
+    from edgekd.chain import Built
     from edgekd.pipeline import Pipeline
 
 ACCURACY = ("accuracy_drop_points",)
@@ -35,7 +35,9 @@ def build(
         int, typer.Option(min=0, help="Put N images of the test split into the bundle; none unless asked.")
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON on stdout.")] = False,
-    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="-v: cached stages; -vv: tracebacks.")] = 0,
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="-v: cached stages; -vv: tracebacks.")
+    ] = 0,
 ) -> None:
     """
     Search, distil, quantise, export, measure and prove a student for each target of a PIPELINE.
@@ -43,7 +45,6 @@ def build(
     Finished work is kept: the same command goes on where it stopped, and reads only when nothing changed.
 
     Examples:
-
       edgekd build digits
 
       edgekd build digits --quick --json
@@ -52,7 +53,7 @@ def build(
     """
     if inconclusive not in ("pass", "fail"):
         raise typer.BadParameter(f"{inconclusive!r}: pass or fail", param_hint="--inconclusive")
-    from edgekd import build as chain
+    from edgekd import chain
     from edgekd.cli.progress import Watcher
     from edgekd.pipeline import load_pipeline
 
@@ -88,10 +89,12 @@ def _estimated(
     settings: Pipeline, targets: list[str] | None, workspace: Path | None, time_budget: str | None, watcher: Any
 ) -> Pipeline:
     """Say how long it will take; with a time budget, make the pipeline fit it."""
-    from edgekd.build import plan, within
+    from edgekd.chain import plan, within
 
     def estimate(pipeline: Pipeline) -> float:
-        steps = [step for steps in plan(pipeline, targets=targets or (), workspace=workspace).values() for step in steps]
+        steps = [
+            step for steps in plan(pipeline, targets=targets or (), workspace=workspace).values() for step in steps
+        ]
         return sum(step.seconds for step in steps if not step.cached)
 
     expected = estimate(settings)
@@ -114,7 +117,9 @@ def _show(built: Built, *, quick: bool) -> None:
     from rich.table import Table
 
     report = built.report
-    table = Table("variant", "accuracy on test", "p50 ms", "times faster", "kB", title=f"{report['pipeline']} on {built.target}")
+    table = Table(
+        "variant", "accuracy on test", "p50 ms", "times faster", "kB", title=f"{report['pipeline']} on {built.target}"
+    )
     for name, row in report["variants"].items():
         faster = row["speedup_over"].get("teacher-fp32")
         table.add_row(

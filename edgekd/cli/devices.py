@@ -17,7 +17,6 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")
     Name each device with its runtimes.
 
     Example:
-
       edgekd devices list
     """
     from edgekd import resources
@@ -25,7 +24,9 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")
 
     rows = [load_profile(name) for name in resources.shipped("hw_profiles")]
     if as_json:
-        print_json([{"name": r.name, "description": r.description, "runtimes": [t.name for t in r.runtimes]} for r in rows])
+        print_json(
+            [{"name": r.name, "description": r.description, "runtimes": [t.name for t in r.runtimes]} for r in rows]
+        )
         return
     for row in rows:
         typer.echo(f"{row.name:16} {row.description:48} {', '.join(runtime.name for runtime in row.runtimes)}")
@@ -40,7 +41,6 @@ def show(
     Print a device's profile, and for a local CPU what `auto` means on this machine.
 
     Example:
-
       edgekd devices show local-cpu
     """
     from edgekd import resources
@@ -50,11 +50,13 @@ def show(
     device = this_cpu(profile)
     dialects = {runtime.name: runtime.dialect.on(device) for runtime in profile.runtimes}
     if as_json:
-        print_json({
-            "profile": profile.model_dump(mode="json", by_alias=True),
-            "cpu": device.model_dump(mode="json"),
-            "dialects": {name: dialect.model_dump(mode="json") for name, dialect in dialects.items()},
-        })
+        print_json(
+            {
+                "profile": profile.model_dump(mode="json", by_alias=True),
+                "cpu": device.model_dump(mode="json"),
+                "dialects": {name: dialect.model_dump(mode="json") for name, dialect in dialects.items()},
+            }
+        )
         return
     typer.echo(resources.find("hw_profiles", name).read_text("utf-8"), nl=False)
     typer.echo(f"# here: {device.model}, {device.architecture}, {', '.join(device.isa) or 'no known extension'}")

@@ -17,7 +17,6 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")
     Name each pipeline with its task and targets.
 
     Example:
-
       edgekd pipelines list
     """
     from edgekd import resources
@@ -40,7 +39,6 @@ def show(
     Print a pipeline's file, or with --json all its settings.
 
     Example:
-
       edgekd pipelines show digits > my.yaml
     """
     from edgekd import resources

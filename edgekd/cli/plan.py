@@ -23,12 +23,11 @@ def plan(
     Say what `edgekd build` would run, and why it isn't cached. Runs nothing.
 
     Examples:
-
       edgekd plan digits
 
       edgekd plan digits --set distill.losses.0.temperature=2
     """
-    from edgekd import build as chain
+    from edgekd import chain
     from edgekd.pipeline import load_pipeline
 
     settings = load_pipeline(pipeline, set_ or (), quick=quick)

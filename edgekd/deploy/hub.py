@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
+from edgekd.data import signature
 from edgekd.data.dataset import Dataset, preprocess
 from edgekd.data.stages import Preprocess
-from edgekd.data import signature
 from edgekd.deploy.stages import ExportFloat
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
@@ -29,7 +29,8 @@ REFERENCE_IMAGES = 64
 
 def run_float(settings: ExportFloat, inputs: Mapping[str, Artifact], work: Work) -> None:
     data = Dataset(inputs["data"])
-    net = checkpoint.net_of(inputs["checkpoint"].path).to(memory_format=torch.contiguous_format)
+    net = checkpoint.net_of(inputs["checkpoint"].path)
+    checkpoint.contiguous(net)
     write(net, data, settings.preprocess, work.out)
 
 
@@ -87,7 +88,7 @@ def _strip(graph: onnx.ModelProto) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """torch's own exporter warns of torch's own deprecations; a person can do nothing about them."""
+    """Torch's own exporter warns of torch's own deprecations; a person can do nothing about them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,7 +1,7 @@
 """Predict with this bundle: needs numpy and the runtime, nothing of edgekd.
 
-    python run.py image.npy        # uint8, height x width x channels; png and jpeg where Pillow is installed
-    python run.py                  # the samples, where the bundle has some
+python run.py image.npy        # uint8, height x width x channels; png and jpeg where Pillow is installed
+python run.py                  # the samples, where the bundle has some
 """
 
 from __future__ import annotations
@@ -50,8 +50,12 @@ def open_model(manifest):
     options.intra_op_num_threads = runtime["threads"]
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if runtime["spinning"] else "0")
-    levels = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC",
-              "disabled": "ORT_DISABLE_ALL"}
+    levels = {
+        "all": "ORT_ENABLE_ALL",
+        "extended": "ORT_ENABLE_EXTENDED",
+        "basic": "ORT_ENABLE_BASIC",
+        "disabled": "ORT_DISABLE_ALL",
+    }
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, levels[runtime["graph_optimization"]])
     return ort.InferenceSession(str(path), options, providers=[runtime["provider"]])
 
@@ -69,9 +73,7 @@ def read_image(path, signature):
     if image.ndim == 2:
         image = image[:, :, None]
     if image.dtype != np.uint8 or image.shape != (height, width, channels):
-        raise ValueError(
-            f"{image.dtype} {list(image.shape)}; this model takes uint8 [{height}, {width}, {channels}]"
-        )
+        raise ValueError(f"{image.dtype} {list(image.shape)}; this model takes uint8 [{height}, {width}, {channels}]")
     return image
 
 

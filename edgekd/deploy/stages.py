@@ -41,10 +41,9 @@ ONNX_FLOAT = Stage[ExportFloat](
     takes={"checkpoint": "checkpoint", "data": "dataset"},
     gives="onnx",
     uses=("torch", "onnx", "onnxscript", "transformers"),
+    typical_s=3.5,
 )
-EXPORT = Stage[Export](
-    "export", "edgekd.deploy.exporter:run", takes={"hub": "onnx"}, gives="exported", uses=("onnx",)
-)
+EXPORT = Stage[Export]("export", "edgekd.deploy.exporter:run", takes={"hub": "onnx"}, gives="exported", uses=("onnx",))
 EVALUATE = Stage[Evaluate](
     "evaluate",
     "edgekd.deploy.evaluate:run",

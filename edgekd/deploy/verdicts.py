@@ -7,7 +7,6 @@ from typing import Any
 from edgekd.budget import TEACHER, TEACHER_INT8, Budget, Verdict, at_least, at_most
 from edgekd.stats import Interval
 
-
 MIB = 2**20
 
 

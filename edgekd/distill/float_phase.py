@@ -23,7 +23,8 @@ def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> N
     shape = NetShape.model_validate_json(inputs["student"].file("shape.json").read_text("utf-8"))
     model = checkpoint.build(shape, data.labels, data.image[0], settings.train.seed)
     net, train = model.net.train(), data.split("train")
-    teacher = checkpoint.net_of(inputs["teacher"].path).to(memory_format=torch.channels_last)
+    teacher = checkpoint.net_of(inputs["teacher"].path)
+    checkpoint.channels_last(teacher)
 
     def objective(x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():

@@ -25,4 +25,5 @@ FLOAT = Stage[DistillFloat](
     gives="checkpoint",
     uses=("torch", "transformers"),
     cost=lambda settings: settings.train.epochs,
+    typical_s=4.0,
 )

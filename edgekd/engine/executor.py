@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -13,6 +14,8 @@ from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates, S, Stage, Work, key_of, recipe
 from edgekd.engine.store import Artifact, Store
 from edgekd.errors import EdgekdError, UnavailableError
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 class Engine(Protocol):
@@ -42,51 +45,63 @@ class Builder:
         key, place = key_of(wanted), str(at or "")
         start = time.perf_counter()
         self.listener.started(stage.name, place)
-        found, broken = self.store.find(stage.name, key)
-        outcome: Outcome = "cached"
-        if found is None:
-            with self.store.lock(key):
-                found, broken = self.store.find(stage.name, key)  # another process may have made it meanwhile
-                if found is None:
-                    if broken:
-                        self.listener.said(f"{broken}; making it again")
-                    found, outcome = self._run(stage, settings, artifacts, wanted), "ran"
+        with self._storage(stage.name):
+            found, outcome = self._find_or_run(stage, settings, artifacts, wanted)
         self.listener.finished(stage.name, place, outcome, time.perf_counter() - start)
         self.trail.append({"stage": stage.name, "nature": stage.nature, "at": place, "key": key,
                            "uses": wanted["uses"], "artifact": found})  # fmt: skip
         return found
 
-    def _run(
+    def _find_or_run(
         self, stage: Stage[S], settings: S, inputs: Mapping[str, Artifact], wanted: dict[str, Any]
-    ) -> Artifact:
+    ) -> tuple[Artifact, Outcome]:
+        key = key_of(wanted)
+        found, _ = self.store.find(stage.name, key)
+        if found is not None:
+            return found, "cached"
+        with self.store.lock(key):
+            found, broken = self.store.find(stage.name, key)  # another process may have made it meanwhile
+            if found is not None:
+                return found, "cached"
+            if broken:
+                self.listener.said(f"{broken}; making it again")
+            return self._run(stage, settings, inputs, wanted), "ran"
+
+    def _run(self, stage: Stage[S], settings: S, inputs: Mapping[str, Artifact], wanted: dict[str, Any]) -> Artifact:
         key = key_of(wanted)
         before = self.store.record(stage.name, key)
         started = datetime.now(UTC).isoformat(timespec="seconds")
         clock = time.perf_counter()
-        try:
-            with self.store.work(key) as (out, scratch):
-                stage.load()(settings, inputs, Work(out, scratch, Progress(self.listener)))
-                if not any(out.iterdir()):
-                    raise EdgekdError(f"{stage.name}: finished but wrote nothing to its output folder")
-                note = {
-                    "stage": stage.name,
-                    "nature": stage.nature,
-                    "recipe": wanted,
-                    "started": started,
-                    "seconds": round(time.perf_counter() - clock, 3),
-                    "cost": stage.cost(settings) if stage.cost else None,
-                }
-                made = self.store.add(stage.name, key, stage.gives, out, note)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
-                raise UnavailableError(
-                    f"{stage.name}: cannot write to {self.store.root}: {error.strerror}; "
-                    "free some space or choose another place with --workspace; finished stages are kept"
-                ) from error
-            raise
+        with self.store.work(key) as (out, scratch):
+            stage.load()(settings, inputs, Work(out, scratch, Progress(self.listener)))
+            if not any(out.iterdir()):
+                raise EdgekdError(f"{stage.name}: finished but wrote nothing to its output folder")
+            note = {
+                "stage": stage.name,
+                "nature": stage.nature,
+                "recipe": wanted,
+                "started": started,
+                "seconds": round(time.perf_counter() - clock, 3),
+                "cost": stage.cost(settings) if stage.cost else None,
+            }
+            made = self.store.add(stage.name, key, stage.gives, out, note)
         if before and stage.nature == "pure" and before["digest"] != made.digest:
             self.listener.said(
                 f"{stage.name}: made again, it came out different ({before['digest'][:12]} -> {made.digest[:12]}); "
                 "what follows runs again"
             )
         return made
+
+    @contextmanager
+    def _storage(self, stage: str) -> Iterator[None]:
+        """A disk that is full, read-only or gone is the environment's fault: said with the way out, exit code 6."""
+        try:
+            yield
+        except OSError as error:
+            root = self.store.root
+            if error.errno in DISK or str(error.filename or "").startswith(str(root)):
+                raise UnavailableError(
+                    f"{stage}: cannot write to {root}: {error.strerror}; free some space, make it writable, or choose "
+                    "another place with --workspace; finished stages are kept"
+                ) from error
+            raise

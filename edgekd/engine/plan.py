@@ -73,14 +73,13 @@ def explain(wanted: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> 
     return changes(wanted, records) or "never run"
 
 
-def changes(
-    wanted: Mapping[str, Any], records: Iterable[Mapping[str, Any]], *, ignore_inputs: bool = False
-) -> str:
+def changes(wanted: Mapping[str, Any], records: Iterable[Mapping[str, Any]], *, ignore_inputs: bool = False) -> str:
     """What differs from the nearest earlier run: `temperature 4.0 -> 2.0`; empty when there is none."""
     best: list[str] | None = None
     for record in records:
         different = [
-            text for text in _differences(record.get("recipe", {}), wanted)
+            text
+            for text in _differences(record.get("recipe", {}), wanted)
             if not (ignore_inputs and text.startswith("inputs."))
         ]
         if best is None or len(different) <= len(best):

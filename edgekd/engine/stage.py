@@ -51,6 +51,7 @@ class Stage(Generic[S]):
     nature: Nature = "pure"
     version: int = 1  # raise it when the same settings come to mean something else
     uses: tuple[str, ...] = ()  # distributions whose version changes the result
+    extra: str | None = None  # the extra of edgekd that installs them, where the core doesn't
     cost: Callable[[S], float] | None = None  # expected work in units of the stage's own choosing
     typical_s: float = 0.5  # of one unit, or one call, on two cores: an estimate for who has never run it
 
@@ -91,7 +92,7 @@ def recipe(stage: Stage[S], settings: S, digests: Mapping[str, str]) -> dict[str
         "version": stage.version,
         "settings": settings.model_dump(mode="json"),
         "inputs": dict(sorted(digests.items())),
-        "uses": {name: installed(name) for name in stage.uses},
+        "uses": {name: _installed(name, stage) for name in stage.uses},
     }
 
 
@@ -99,8 +100,9 @@ def key_of(recipe: Mapping[str, Any]) -> str:
     return digest_of(recipe)
 
 
-def installed(distribution: str) -> str:
+def _installed(distribution: str, stage: Stage[S]) -> str:
     try:
         return version(distribution)
     except PackageNotFoundError:
-        raise UnavailableError(f"{distribution}: not installed; pip install {distribution}") from None
+        what = f"'edgekd[{stage.extra}]'" if stage.extra else distribution
+        raise UnavailableError(f"{stage.name}: {distribution} is not installed; pip install {what}") from None

@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from edgekd import resources
-from edgekd.hardware.dialect import Dialect
 from edgekd.errors import UnavailableError
+from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import Cpu, cpu
 from edgekd.settings import Settings, read_yaml, validate
 
@@ -68,6 +68,6 @@ def load_profile(name: str) -> DeviceProfile:
 
 
 def this_cpu(profile: DeviceProfile) -> Cpu:
-    if profile.connection != "local" or profile.kind != "cpu":
+    if profile.kind != "cpu":
         raise UnavailableError(f"device {profile.name}: only local CPUs can be measured so far")
     return cpu()

@@ -23,4 +23,5 @@ COMPARE = Stage[Compare](
     takes={"model.*": "exported"},
     gives="comparison",
     nature="observation",
+    typical_s=7.0,
 )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 from transformers import AutoModelForImageClassification
 
 from edgekd.models.residual_cnn import ResidualCnn, ResidualCnnConfig, ResidualCnnForImageClassification, register
@@ -23,7 +24,8 @@ def build(shape: NetShape, labels: Sequence[str], in_channels: int, seed: int) -
         **shape.model_dump(mode="json"),
     )
     model = ResidualCnnForImageClassification(config)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[no-any-return]
+    channels_last(model)
+    return model
 
 
 def load(folder: Path) -> ResidualCnnForImageClassification:
@@ -37,3 +39,13 @@ def save(model: ResidualCnnForImageClassification, folder: Path) -> None:
 
 def net_of(folder: Path) -> ResidualCnn:
     return load(folder).net
+
+
+def channels_last(net: nn.Module) -> None:
+    """In place: convolutions on a CPU train faster with channels innermost."""
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def contiguous(net: nn.Module) -> None:
+    """In place: the layout that exporting and PT2E expect."""
+    net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

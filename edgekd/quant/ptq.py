@@ -12,9 +12,9 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from edgekd.data.dataset import Dataset, preprocess
 from edgekd.data.stages import Preprocess
 from edgekd.deploy import hub
-from edgekd.hardware.dialect import Dialect
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
+from edgekd.hardware.dialect import Dialect
 from edgekd.models import checkpoint
 from edgekd.quant.quantizer import DialectQuantizer
 from edgekd.quant.stages import Ptq, RandomInt8
@@ -38,7 +38,7 @@ def run_random(settings: RandomInt8, inputs: Mapping[str, Artifact], work: Work)
 
 def quantise(net: nn.Module, data: Dataset, dialect: Dialect, settings: Preprocess, images: int) -> fx.GraphModule:
     """The net as integers with their scales, its ranges those of the first `images` training images."""
-    net = net.to(memory_format=torch.contiguous_format)
+    checkpoint.contiguous(net)
     x = torch.from_numpy(preprocess(data.split("train").images[:images], settings))
     prepared = prepare_pt2e(trace(net, data.image), DialectQuantizer(dialect, training=False))
     with torch.no_grad():
@@ -51,7 +51,7 @@ def trace(net: nn.Module, image: tuple[int, int, int]) -> fx.GraphModule:
     """The graph that PT2E works on, its batch free."""
     example = torch.zeros(4, *image)
     batch = torch.export.Dim("batch", min=2)
-    return torch.export.export(net, (example,), dynamic_shapes=({0: batch},)).module()  # type: ignore[return-value]
+    return torch.export.export(net, (example,), dynamic_shapes=({0: batch},)).module()
 
 
 def finished(prepared: fx.GraphModule) -> fx.GraphModule:

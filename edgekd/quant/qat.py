@@ -25,7 +25,8 @@ from edgekd.train.losses.logits import weighted
 def run(settings: Qat, inputs: Mapping[str, Artifact], work: Work) -> None:
     data = Dataset(inputs["data"])
     teacher = checkpoint.net_of(inputs["teacher"].path)
-    student = checkpoint.net_of(inputs["student"].path).train().to(memory_format=torch.contiguous_format)
+    student = checkpoint.net_of(inputs["student"].path).train()
+    checkpoint.contiguous(student)
     prepared = prepare_qat_pt2e(trace(student, data.image), DialectQuantizer(settings.dialect, training=True))
     pt2e.move_exported_model_to_train(prepared)
 

@@ -29,7 +29,7 @@ KEY = "quantization_annotation"
 EPS = 2**-12
 
 
-class DialectQuantizer(Quantizer):  # type: ignore[misc]
+class DialectQuantizer(Quantizer):
     """
     Annotates convolutions, linear layers, residual additions and pooling of a torch.export graph.
 
@@ -57,7 +57,7 @@ class DialectQuantizer(Quantizer):  # type: ignore[misc]
         if node.target in WEIGHTED:
             return {node.args[0]: self.activation, node.args[1]: self.weight}  # type: ignore[dict-item]
         if node.target in ADDITIONS and all(_is_float_tensor(a) for a in node.args[:2]):
-            return {a: self.activation for a in node.args[:2]}  # type: ignore[misc]
+            return dict.fromkeys(node.args[:2], self.activation)
         if node.target in POOLS:
             return {node.args[0]: self.activation}  # type: ignore[dict-item]
         return {}
@@ -105,9 +105,7 @@ def _weight(dialect: Dialect, *, training: bool) -> QuantizationSpec:
         quant_max=dialect.weight_max,
         qscheme=torch.per_channel_symmetric,
         ch_axis=0,
-        observer_or_fake_quant_ctr=_observer(
-            training, MovingAveragePerChannelMinMaxObserver, PerChannelMinMaxObserver
-        ),
+        observer_or_fake_quant_ctr=_observer(training, MovingAveragePerChannelMinMaxObserver, PerChannelMinMaxObserver),
     )
 
 
@@ -115,5 +113,3 @@ def _observer(training: bool, moving: type, whole: type) -> Callable[..., Any]:
     if training:
         return FusedMovingAvgObsFakeQuantize.with_args(eps=EPS, observer=moving)  # type: ignore[no-any-return]
     return whole.with_args(eps=EPS)  # type: ignore[attr-defined, no-any-return]
-
-

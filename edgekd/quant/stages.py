@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from edgekd.data.stages import Preprocess, Views
-from edgekd.hardware.dialect import Dialect
 from edgekd.engine.stage import Stage
+from edgekd.hardware.dialect import Dialect
 from edgekd.models.shape import NetShape
 from edgekd.settings import Settings
 from edgekd.train.losses.settings import LossSettings
@@ -54,9 +54,15 @@ PTQ = Stage[Ptq](
     takes={"checkpoint": "checkpoint", "data": "dataset"},
     gives="onnx",
     uses=USES,
+    typical_s=6.0,
 )
 RANDOM = Stage[RandomInt8](
-    "search.candidate", "edgekd.quant.ptq:run_random", takes={"data": "dataset"}, gives="onnx", uses=USES
+    "search.candidate",
+    "edgekd.quant.ptq:run_random",
+    takes={"data": "dataset"},
+    gives="onnx",
+    uses=USES,
+    typical_s=4.5,
 )
 QAT = Stage[Qat](
     "quant.qat",
@@ -65,6 +71,7 @@ QAT = Stage[Qat](
     gives="onnx",
     uses=USES,
     cost=lambda settings: settings.train.epochs,
+    typical_s=8.0,
 )
 NEEDS_QAT = Stage[NeedsQat](
     "quant.decide",

@@ -58,7 +58,7 @@ def _search(search: dict[str, Any]) -> list[str]:
         "",
         f"Ranked by {' and '.join(search['rank'])}; Kendall's tau with the number of parameters: {tau}.",
         "",
-        "| candidate | params | M MACs | SynFlow (log) | DisWOT | DisWOT relation | p50 ms, random weights | feasible |",
+        "| candidate | params | M MACs | SynFlow (log) | DisWOT | DisWOT relation | p50 ms, untrained | feasible |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in search["shortlist"]:

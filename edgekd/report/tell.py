@@ -48,9 +48,7 @@ def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
     (work.out / "report.md").write_text(markdown(report), "utf-8")
 
 
-def _judge(
-    settings: Tell, inputs: Mapping[str, Artifact], comparison: dict[str, Any], shipped: str
-) -> list[Verdict]:
+def _judge(settings: Tell, inputs: Mapping[str, Artifact], comparison: dict[str, Any], shipped: str) -> list[Verdict]:
     """The shipped variant against the budget, its accuracy on test, which nothing before has read."""
     change = paired_difference(correct(inputs[f"test.{TEACHER}"]), correct(inputs[f"test.{shipped}"]))
     return accuracy(settings.budget, change) + latency_and_size(settings.budget, comparison, shipped)

@@ -66,7 +66,9 @@ def over_bounds(candidate: Mapping[str, Any], teacher: Mapping[str, Any], budget
         return f"{scores['macs'] / 1e6:.2f} M MACs, more than the teacher's {teacher['macs'] / 1e6:.2f} M / {ratio:g}"
     size = scores["params"] + GRAPH_BYTES
     if (ratio := budget.shrink_over_teacher) and size * ratio > 4 * teacher["params"]:
-        return f"about {size / 1e3:.0f} kB as int8, more than the teacher's {teacher['params'] / 250:.0f} kB / {ratio:g}"
+        return (
+            f"about {size / 1e3:.0f} kB as int8, more than the teacher's {teacher['params'] / 250:.0f} kB / {ratio:g}"
+        )
     if budget.size_mib and size > budget.size_mib * 2**20:
         return f"about {size / 2**20:.3f} MiB as int8, over {budget.size_mib:g} MiB"
     return ""

@@ -66,6 +66,7 @@ SCORE = Stage[Score](
     gives="scores",
     uses=("torch", "transformers"),
     cost=lambda settings: settings.candidates,
+    typical_s=0.2,
 )
 SHORTLIST = Stage[Shortlist](
     "search.shortlist",

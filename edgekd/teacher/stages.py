@@ -29,4 +29,5 @@ TRAIN = Stage[TrainTeacher](
     gives="checkpoint",
     uses=("torch", "transformers"),
     cost=lambda settings: settings.train.epochs,
+    typical_s=7.0,
 )

@@ -28,7 +28,7 @@ def fit(
     scratch: Path,
     progress: Progress,
     *,
-    before_epoch: Callable[[int], None] = lambda epoch: None,
+    before_epoch: Callable[[int], None] = lambda _epoch: None,
 ) -> None:
     """
     Train `net` in place; `objective(x, labels)` is the loss of a batch, a scalar.
@@ -59,7 +59,7 @@ def fit(
                     f"lower learning_rate (it peaks at {settings.learning_rate})"
                 )
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(net.parameters(), settings.clip_norm)
             optimizer.step()
             seen += len(labels)

@@ -61,9 +61,8 @@ def compare(models: Mapping[str, str | Path], profile: DeviceProfile) -> dict[st
 def measure(
     models: Mapping[str, Model], runtime: RuntimeSpec, measuring: Measuring, bases: Sequence[str], progress: Progress
 ) -> dict[str, Any]:
-    answers = []
-    for seed in progress.over(range(measuring.processes), measuring.processes, "process"):
-        answers.append(_process(models, runtime, measuring, seed))
+    seeds = progress.over(range(measuring.processes), measuring.processes, "process")
+    answers = [_process(models, runtime, measuring, seed) for seed in seeds]
     wall = {name: np.array([answer[name]["wall"] for answer in answers]) for name in models}
     clock = {name: np.array([answer[name]["cpu"] for answer in answers]) for name in models}
     contention = float(np.median([np.median(wall[name] / np.maximum(clock[name], 1)) for name in models]))
@@ -150,6 +149,4 @@ def _onnx_inputs(path: Path, batch: int) -> dict[str, Sequence[int]]:
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph
-    return {
-        value.name: [axis.dim_value or batch for axis in value.type.tensor_type.shape.dim] for value in graph.input
-    }
+    return {value.name: [axis.dim_value or batch for axis in value.type.tensor_type.shape.dim] for value in graph.input}

@@ -32,9 +32,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
         start = time.perf_counter_ns()
         sessions[name] = open_session(Path(model["path"]), RuntimeSpec.model_validate_json(model["runtime"]))
         load_ns = time.perf_counter_ns() - start
-        feeds[name] = {
-            key: order.standard_normal(shape).astype(np.float32) for key, shape in model["inputs"].items()
-        }
+        feeds[name] = {key: order.standard_normal(shape).astype(np.float32) for key, shape in model["inputs"].items()}
         answer[name] = {"load_ns": load_ns, "first_ns": _once(sessions[name], feeds[name])[0], "wall": [], "cpu": []}
     for name in sessions:
         for _ in range(request["warmup_runs"]):

@@ -12,7 +12,7 @@ from torch import nn
 
 def synflow(net: nn.Module, image: Sequence[int]) -> float:
     """
-    log of the sum over parameters of |theta * dR/dtheta|, R the summed output for an image of ones [C, H, W].
+    Log of the sum over parameters of |theta * dR/dtheta|, R the summed output for an image of ones [C, H, W].
 
     All weights are replaced by their absolute values and batch norms left at their initial statistics, so R
     is the sum over all paths of the product of weights; in double precision, since it grows with every layer.
@@ -24,5 +24,5 @@ def synflow(net: nn.Module, image: Sequence[int]) -> float:
         for parameter in net.parameters():
             parameter.abs_()
     net(torch.ones(1, *image, dtype=torch.float64)).sum().backward()
-    flow = sum(float((p * p.grad).abs().sum()) for p in net.parameters() if p.grad is not None)
+    flow = sum((p * p.grad).abs().sum().item() for p in net.parameters() if p.grad is not None)
     return math.log(flow)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -155,9 +155,7 @@ def chain(engine: Engine, pipeline: Pipeline, profile: DeviceProfile) -> Chain:
     models |= variants
     compared = target.compare(models, (TEACHER, TEACHER_INT8, "fp32"), "variants")
     judged = {"comparison": compared} | _prefixed("model", models) | _prefixed("val", val)
-    selection = call(
-        deploy.SELECT, deploy.Select(budget=pipeline.budget, variants=tuple(variants)), judged, here
-    )
+    selection = call(deploy.SELECT, deploy.Select(budget=pipeline.budget, variants=tuple(variants)), judged, here)
     test = {name: target.evaluate(model, dataset, "test", name) for name, model in models.items()}
     told = call(
         report.REPORT,
@@ -200,9 +198,7 @@ class _Target:
             dialect=self.dialect, preprocess=self.pipeline.preprocess,
             calibration_images=self.pipeline.quantize.calibration_images,
         )  # fmt: skip
-        hub = self.engine.call(
-            quant.PTQ, settings, {"checkpoint": checkpoint, "data": dataset}, self.at(variant)
-        )
+        hub = self.engine.call(quant.PTQ, settings, {"checkpoint": checkpoint, "data": dataset}, self.at(variant))
         return self.export(hub, self.at(variant))
 
     def export_qat(self, student: Result, master: Result, dataset: Result) -> Result:
@@ -228,9 +224,7 @@ class _Target:
         )  # fmt: skip
 
     def compare(self, models: Mapping[str, Result], bases: tuple[str, ...], what: str) -> Result:
-        settings = hardware.Compare(
-            runtime=self.runtime, cpu=self.cpu, measuring=self.profile.measure, bases=bases
-        )
+        settings = hardware.Compare(runtime=self.runtime, cpu=self.cpu, measuring=self.profile.measure, bases=bases)
         return self.engine.call(
             self._with_runtime(hardware.COMPARE), settings, _prefixed("model", models), self.at(what)
         )
@@ -300,11 +294,11 @@ def _artifact(result: Result) -> Artifact:
     return result
 
 
-def within(pipeline: Pipeline, seconds: float, estimate: Any) -> tuple[Pipeline, float]:
-    """The largest share of the pipeline whose estimate keeps to `seconds`, and that estimate (s)."""
-    for share in LADDER:
-        smaller = pipeline.scaled(share)
-        expected = estimate(smaller)
-        if expected <= seconds:
+def within(pipeline: Pipeline, seconds: float, estimate: Callable[[Pipeline], float]) -> tuple[Pipeline, float]:
+    """The largest share of the pipeline whose estimate keeps to `seconds`, else the smallest; and its estimate (s)."""
+    tried = ((smaller, estimate(smaller)) for smaller in map(pipeline.scaled, LADDER))
+    smallest = (pipeline, 0.0)
+    for smallest in tried:
+        if smallest[1] <= seconds:
             break
-    return smaller, expected
+    return smallest

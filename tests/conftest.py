@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgekd.chain import Built, build
+from edgekd.data.stages import LOAD, DigitsSource
+from edgekd.engine.events import Silent
+from edgekd.engine.executor import Builder
+from edgekd.engine.store import Artifact, Store
+from edgekd.pipeline import Pipeline, load_pipeline
+
+# the shipped pipeline at its smallest: every stage is real, nothing is learnt well
+MICRO = [
+    "data.val_per_class=20",
+    "data.test_per_class=450",  # leaves 300 images to train on
+    "teacher.train.epochs=1",
+    "teacher.shape={stem_width: 16, stem_stride: 2, widths: [[48, 48], [64, 64]], strides: [1, 2]}",
+    "search.candidates=8",
+    "search.measure=1",
+    "search.space.width_max=32",
+    "distill.epochs=1",
+    "quantize.qat.epochs=1",
+    "quantize.calibration_images=64",
+    "budget={size_mib: 0.2}",
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "workspace")
+
+
+@pytest.fixture(scope="session")
+def micro_settings() -> list[str]:
+    return MICRO
+
+
+@pytest.fixture(scope="session")
+def micro() -> Pipeline:
+    return load_pipeline("digits", MICRO)
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.fixture(scope="session")
+def built(micro: Pipeline, workspace: Path) -> Built:
+    """One real build from data to bundle, shared by all tests that look at what it left."""
+    (done,) = build(micro, workspace=workspace, out=workspace.parent / "dist", include_samples=2)
+    return done
+
+
+@pytest.fixture(scope="session")
+def digits(workspace: Path) -> Artifact:
+    """3,200 / 800 / 1,000 real digits."""
+    return Builder(Store(workspace), Silent()).call(LOAD, DigitsSource(), {})

@@ -1,0 +1,85 @@
+"""An export that disagrees with torch is no export."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from edgekd.data import signature
+from edgekd.data.dataset import Dataset
+from edgekd.data.stages import Preprocess
+from edgekd.deploy import exporter, hub
+from edgekd.deploy.exporter import Deployable
+from edgekd.engine.events import Progress, Silent
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact
+from edgekd.errors import ConfigError, EdgekdError
+from edgekd.hardware.profile import load_profile
+from edgekd.models import checkpoint
+from edgekd.models.shape import NetShape
+
+RUNTIME = load_profile("local-cpu").runtimes[0]
+
+
+@pytest.fixture(scope="module")
+def deployable(tmp_path_factory: pytest.TempPathFactory, digits: Artifact) -> Deployable:
+    folder = tmp_path_factory.mktemp("hub")
+    shape = NetShape(stem_width=8, stem_stride=2, widths=((8, 8),), strides=(1,))
+    net = checkpoint.build(shape, [str(d) for d in range(10)], 1, seed=0).net.eval()
+    hub.write(net, Dataset(digits), Preprocess(), folder)
+    metadata = {"edgekd.model": "test"}
+    return Deployable(folder / "model.onnx", folder / "reference.safetensors", signature.read(folder), metadata, True)
+
+
+def work(folder: Path) -> Work:
+    for name in ("out", "scratch"):
+        (folder / name).mkdir()
+    return Work(folder / "out", folder / "scratch", Progress(Silent()))
+
+
+def test_a_float_graph_matches_torch_keeps_its_batch_free_and_says_what_it_is(
+    tmp_path: Path, deployable: Deployable
+) -> None:
+    done = exporter.find("onnxruntime").export(deployable, RUNTIME, work(tmp_path))
+    assert done.parity is not None
+    assert done.parity.max_abs_diff < 1e-5
+    assert done.parity.top1_agreement == 1
+    assert done.coverage.integer == 0
+    assert done.coverage.total == 4  # stem, two convolutions, classifier
+    graph = onnx.load(tmp_path / "out" / done.entry)
+    assert graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    assert {entry.key: entry.value for entry in graph.metadata_props} == {"edgekd.model": "test"}
+
+
+def test_nothing_of_torchs_stack_traces_is_shipped(deployable: Deployable) -> None:
+    assert b"/site-packages/" not in deployable.onnx.read_bytes()
+
+
+@pytest.mark.parametrize("bad", [1.0, float("nan")])
+def test_other_answers_than_torchs_are_refused(tmp_path: Path, deployable: Deployable, bad: float) -> None:
+    tensors = load_file(deployable.reference)
+    tensors["logits"] = tensors["logits"] + np.float32(bad)
+    save_file(tensors, tmp_path / "reference.safetensors")
+    with pytest.raises(EdgekdError, match=r"logits differ from torch's by .*; the file is not shipped"):
+        exporter.find("onnxruntime").export(
+            replace(deployable, reference=tmp_path / "reference.safetensors"), RUNTIME, work(tmp_path)
+        )
+
+
+def test_an_unknown_exporter_names_the_installed_ones() -> None:
+    with pytest.raises(ConfigError, match=r"exporters: no 'onxruntime'; did you mean 'onnxruntime'\?"):
+        exporter.find("onxruntime")
+
+
+def test_an_example_of_one_image_does_not_bake_its_batch_in() -> None:
+    shape = NetShape(stem_width=8, widths=((8, 8),), strides=(1,))
+    net = checkpoint.build(shape, ["a", "b"], 1, seed=0).net.eval()
+    graph = hub.to_onnx(net, torch.randn(2, 1, 8, 8), "x", "y")
+    assert graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    assert next(o.version for o in graph.opset_import if o.domain == "") == hub.OPSET

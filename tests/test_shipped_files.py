@@ -1,0 +1,54 @@
+"""What ships is complete: the YAML loads, the links are links, the README's lines are the ones that CI runs."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from edgekd import pipeline, resources
+from edgekd.hardware import profile
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", resources.shipped("hw_profiles"))
+def test_a_profile_loads_under_its_own_name(name: str) -> None:
+    assert profile.load_profile(name).name == name
+
+
+@pytest.mark.parametrize("name", resources.shipped("pipelines"))
+def test_a_pipeline_loads_under_its_own_name_and_names_shipped_devices(name: str) -> None:
+    loaded = pipeline.load_pipeline(name)
+    assert loaded.name == name
+    assert set(loaded.targets) <= set(resources.shipped("hw_profiles"))
+
+
+@pytest.mark.parametrize("name", resources.shipped("pipelines"))
+def test_what_quick_sets_exists(name: str) -> None:
+    assert pipeline.load_pipeline(name, quick=True) != pipeline.load_pipeline(name)
+
+
+@pytest.mark.parametrize("kind", ["exporters", "pipelines", "hw_profiles"])
+def test_the_source_tree_links_are_folders(kind: str) -> None:
+    """Where git made text files of our links (Windows without symlinks), say so here and not in a broken wheel."""
+    assert (files("edgekd") / kind).is_dir(), (
+        f"edgekd/{kind} is no folder: git config core.symlinks true, then check out again"
+    )
+
+
+def test_the_links_are_committed_as_links() -> None:
+    for kind in ("exporters", "pipelines", "hw_profiles"):
+        link = ROOT / "edgekd" / kind
+        assert link.is_symlink(), f"{link} is a copy; make it a link to ../{kind}"
+        assert link.readlink() == Path("..") / kind
+
+
+def test_ci_runs_the_second_line_of_the_readme() -> None:
+    blocks = re.findall(r"```sh\n(.+?)\n```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    install_and_run, install_and_test = blocks[0].splitlines()
+    assert "edgekd build digits" in install_and_run
+    assert install_and_test.endswith("pytest")
+    assert "README.md" in (ROOT / ".ci" / "run").read_text("utf-8")
