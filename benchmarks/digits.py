@@ -31,7 +31,9 @@ def main() -> None:
         fresh = not workspace.exists()
         first, second = timed(workspace, out), timed(workspace, out)
         print((out / "digits" / "local-cpu" / "report.md").read_text("utf-8"))
-    print(f"Whole build: {first:.0f} s{'' if fresh else ' (the workspace was not empty)'}; again: {second:.1f} s (n = 1).")
+    print(
+        f"Whole build: {first:.0f} s{'' if fresh else ' (the workspace was not empty)'}; again: {second:.1f} s (n = 1)."
+    )
     print(f"CPython {sys.version.split()[0]}, {', '.join(f'{name} {version(name)}' for name in PACKAGES)}.")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgekd import _auto
 
 if TYPE_CHECKING:
-    from edgekd.chain import build, plan
+    from edgekd.api import build, plan
     from edgekd.hardware.measure.compare import compare
     from edgekd.hardware.profile import load_profile
     from edgekd.pipeline import load_pipeline
@@ -17,8 +17,8 @@ __version__ = "0.1.0"
 __all__ = ["build", "compare", "load_pipeline", "load_profile", "plan"]
 
 _HOMES = {
-    "build": "edgekd.chain",
-    "plan": "edgekd.chain",
+    "build": "edgekd.api",
+    "plan": "edgekd.api",
     "compare": "edgekd.hardware.measure.compare",
     "load_pipeline": "edgekd.pipeline",
     "load_profile": "edgekd.hardware.profile",

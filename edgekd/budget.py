@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import Field
 
+from edgekd.errors import InconclusiveError
 from edgekd.settings import Settings
 
 TEACHER, TEACHER_INT8 = "teacher-fp32", "teacher-int8"  # the names of what every student is held against
@@ -33,6 +35,25 @@ class Budget(Settings):
             if (limit := getattr(self, name)) is not None:
                 tighter[name] = limit * factor
         return self.model_copy(update=tighter)
+
+
+def check_decidable(budget: Budget, samples: int) -> None:
+    """
+    Refuse a margin of accuracy that `samples` test samples could not decide even if no answer differed.
+
+    With no discordant pair the one-sided 95 % bound of a change is -log(0.05) / n (the rule of three), so that
+    n must be at least 300 / margin in points. That is the least: with discordant pairs it takes more.
+    """
+    margin = budget.accuracy_drop_points
+    if margin is None:
+        return
+    smallest = -100 * math.log(0.05) / samples
+    if margin < smallest:
+        needed = f"at least {math.ceil(-100 * math.log(0.05) / margin)} are needed" if margin else "no number is enough"
+        raise InconclusiveError(
+            f"budget.accuracy_drop_points: {margin:g}: {samples} test samples cannot decide it, {needed}; "
+            f"give more test samples, or a margin of {math.ceil(100 * smallest) / 100:g} or more"
+        )
 
 
 class Verdict(Settings):

@@ -3,108 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgekd.budget import TEACHER, TEACHER_INT8, State, Verdict, worst
+from edgekd.budget import TEACHER, TEACHER_INT8, check_decidable
 from edgekd.data import stages as data
-from edgekd.deploy import bundle
 from edgekd.deploy import stages as deploy
 from edgekd.distill import stages as distill
-from edgekd.engine.events import Listener, Silent
-from edgekd.engine.executor import Builder, Engine
-from edgekd.engine.lock import Lock
-from edgekd.engine.plan import Planner, Result, Step
+from edgekd.engine.executor import Engine
+from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates
-from edgekd.engine.store import Artifact, Store
-from edgekd.engine.workspace import default_workspace
+from edgekd.engine.store import Artifact
 from edgekd.hardware import stages as hardware
 from edgekd.hardware.fingerprint import Cpu
-from edgekd.hardware.profile import DeviceProfile, RuntimeSpec, load_profile, this_cpu
+from edgekd.hardware.profile import DeviceProfile, RuntimeSpec, this_cpu
 from edgekd.models.shape import NetShape
-from edgekd.pipeline import Pipeline, load_pipeline
+from edgekd.pipeline import Pipeline
 from edgekd.quant import stages as quant
 from edgekd.report import stages as report
 from edgekd.search import stages as search
+from edgekd.teacher import folder as teacher_folder
 from edgekd.teacher import stages as teacher
 from edgekd.train.settings import Training
 
 T = TypeVar("T")
-LADDER = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1)  # shares of a pipeline that a time budget may buy
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a build left for one target."""
-
-    target: str
-    folder: Path
-    report: dict[str, Any]
-    verdicts: tuple[Verdict, ...]
-
-    @property
-    def state(self) -> State:
-        return worst(self.verdicts)
-
-
-def build(
-    pipeline: Pipeline | str,
-    *,
-    targets: Sequence[str] = (),
-    workspace: Path | None = None,
-    out: Path = Path("dist"),
-    listener: Listener | None = None,
-    include_samples: int = 0,
-) -> list[Built]:
-    """
-    Run a pipeline for each of its targets and leave one bundle each in `out`/<pipeline>/<target>.
-
-    Whatever finished before is read from the workspace. Raises EdgekdError; a missed budget is no exception:
-    it stands in the verdicts.
-    """
-    pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
-    profiles = [load_profile(name) for name in targets or pipeline.targets]
-    store = Store(workspace or default_workspace())
-    return [_build(pipeline, profile, store, out, listener or Silent(), include_samples) for profile in profiles]
-
-
-def plan(
-    pipeline: Pipeline | str, *, targets: Sequence[str] = (), workspace: Path | None = None
-) -> dict[str, list[Step]]:
-    """For each target, every call of the build: cached, or to be run and why."""
-    pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
-    store = Store(workspace or default_workspace())
-    found = {}
-    for name in targets or pipeline.targets:
-        planner = Planner(store)
-        chain(planner, pipeline, load_profile(name))
-        found[name] = planner.steps
-    return found
-
-
-def _build(
-    pipeline: Pipeline, profile: DeviceProfile, store: Store, out: Path, listener: Listener, samples: int
-) -> Built:
-    builder = Builder(store, listener)
-    done = chain(builder, pipeline, profile)
-    assert isinstance(done.report, Artifact)
-    told = done.report.json("report.json")
-    lock = Lock.of(pipeline.model_dump(mode="json", by_alias=True), profile.name, builder.trail)
-    folder = bundle.publish(
-        out / pipeline.name / profile.name,
-        bundle.Parts(
-            model=_artifact(done.models[told["shipped"]]),
-            report=done.report,
-            lock=lock,
-            runtime=done.runtime,
-            data=_artifact(done.data),
-            samples=samples,
-        ),
-    )
-    verdicts = tuple(Verdict.model_validate_json(json.dumps(row)) for row in told["verdicts"])
-    return Built(profile.name, folder, told, verdicts)
 
 
 @dataclass(frozen=True)
@@ -115,24 +39,25 @@ class Chain:
     runtime: RuntimeSpec
 
 
-def chain(engine: Engine, pipeline: Pipeline, profile: DeviceProfile) -> Chain:
-    """One target's build; the same code plans it, with an engine that answers `Pending` for what is not there."""
+def chain(
+    engine: Engine, pipeline: Pipeline, profile: DeviceProfile, differences: Sequence[str] | None = None
+) -> Chain:
+    """
+    One target's build; the same code plans it, with an engine that answers `Pending` for what is not there.
+
+    `differences` are those that a replay of a lock has found by the time the report is written.
+    """
     target = _Target(engine, pipeline, profile, profile.runtimes[0], this_cpu(profile))
     call, here = engine.call, Coordinates(target=profile.name)
-    dataset = call(data.LOAD, pipeline.data, {})
-    master = call(
-        teacher.TRAIN,
-        teacher.TrainTeacher(
-            shape=pipeline.teacher.shape, train=pipeline.teacher.train, preprocess=pipeline.preprocess,
-            views=pipeline.views,
-        ),
-        {"data": dataset},
-    )  # fmt: skip
+    dataset = call(data.load_stage(pipeline.data), pipeline.data, {})
+    if isinstance(dataset, Artifact):
+        check_decidable(pipeline.budget, dataset.json("dataset.json")["splits"]["test"])
+    master, shape = _teacher(engine, pipeline, dataset)
     models = {
         TEACHER: target.export_float(master, dataset, TEACHER),
         TEACHER_INT8: target.export_ptq(master, dataset, TEACHER_INT8),
     }
-    found = target.search(dataset, models)
+    found = target.search(dataset, models, shape)
     student = call(
         distill.FLOAT,
         distill.DistillFloat(
@@ -161,7 +86,9 @@ def chain(engine: Engine, pipeline: Pipeline, profile: DeviceProfile) -> Chain:
         report.REPORT,
         report.Tell(
             pipeline=pipeline.name, target=profile.name, budget=pipeline.budget, variants=tuple(variants),
-            rank=pipeline.search.rank, dialect=str(target.dialect),
+            rank=pipeline.search.rank,
+            dialect=str(target.dialect),
+            replayed=tuple(differences) if differences is not None else None,
         ),
         judged | found | {"selection": selection, "precision": precision} | _prefixed("test", test),
         here,
@@ -229,14 +156,14 @@ class _Target:
             self._with_runtime(hardware.COMPARE), settings, _prefixed("model", models), self.at(what)
         )
 
-    def search(self, dataset: Result, teachers: Mapping[str, Result]) -> dict[str, Result]:
+    def search(self, dataset: Result, teachers: Mapping[str, Result], shape: NetShape) -> dict[str, Result]:
         """Score a sample, measure the best with random weights, choose: all that was found on the way, by name."""
         plan, call, here = self.pipeline.search, self.engine.call, self.at()
         budget = self.pipeline.budget.with_headroom(plan.headroom)
         scores = call(
             search.SCORE,
             search.Score(
-                space=plan.space, candidates=plan.candidates, teacher=self.pipeline.teacher.shape,
+                space=plan.space, candidates=plan.candidates, teacher=shape,
                 preprocess=self.pipeline.preprocess, seed=plan.seed,
             ),
             {"data": dataset},
@@ -277,6 +204,22 @@ class _Target:
         return replace(stage, uses=(*stage.uses, *self.runtime.packages))
 
 
+def _teacher(engine: Engine, pipeline: Pipeline, dataset: Result) -> tuple[Result, NetShape]:
+    """The teacher's checkpoint, trained here or taken from a folder, and its shape."""
+    plan = pipeline.teacher
+    if plan.from_ is not None:
+        digest, shape = teacher_folder.inspect(Path(plan.from_))
+        return engine.call(
+            teacher.LOAD, teacher.LoadTeacher(folder=plan.from_, digest=digest), {"data": dataset}
+        ), shape
+    assert plan.shape is not None
+    assert plan.train is not None
+    settings = teacher.TrainTeacher(
+        shape=plan.shape, train=plan.train, preprocess=pipeline.preprocess, views=pipeline.views
+    )
+    return engine.call(teacher.TRAIN, settings, {"data": dataset}), plan.shape
+
+
 def _training(plan: Training) -> Training:
     return Training(**{name: getattr(plan, name) for name in Training.model_fields})
 
@@ -287,18 +230,3 @@ def _prefixed(prefix: str, results: Mapping[str, T]) -> dict[str, T]:
 
 def _known(decision: Result, key: str, *, default: bool) -> bool:
     return bool(decision.json("decision.json")[key]) if isinstance(decision, Artifact) else default
-
-
-def _artifact(result: Result) -> Artifact:
-    assert isinstance(result, Artifact)
-    return result
-
-
-def within(pipeline: Pipeline, seconds: float, estimate: Callable[[Pipeline], float]) -> tuple[Pipeline, float]:
-    """The largest share of the pipeline whose estimate keeps to `seconds`, else the smallest; and its estimate (s)."""
-    tried = ((smaller, estimate(smaller)) for smaller in map(pipeline.scaled, LADDER))
-    smallest = (pipeline, 0.0)
-    for smallest in tried:
-        if smallest[1] <= seconds:
-            break
-    return smallest

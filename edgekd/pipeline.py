@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from edgekd import resources
 from edgekd.budget import Budget
-from edgekd.data.stages import DigitsSource, Preprocess, Views
+from edgekd.data.stages import Preprocess, Source, Views
+from edgekd.formats import upgraded
 from edgekd.models.shape import NetShape
 from edgekd.search.stages import ResidualCnnSpace, ScoreName
 from edgekd.settings import Settings, override, read_yaml, validate
@@ -19,8 +20,17 @@ from edgekd.train.settings import Training
 
 
 class TeacherPlan(Settings):
-    shape: NetShape
-    train: TeacherTraining
+    """Either trained here, by `shape` and `train`, or taken `from` a folder with config.json and model.safetensors."""
+
+    shape: NetShape | None = None
+    train: TeacherTraining | None = None
+    from_: str | None = Field(default=None, alias="from")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> TeacherPlan:
+        if (self.from_ is None) == (self.shape is None or self.train is None):
+            raise ValueError("give either `from`, or `shape` and `train`")
+        return self
 
 
 class SearchPlan(Settings):
@@ -50,7 +60,7 @@ class Pipeline(Settings):
     schema_version: int = Field(default=1, alias="schema", ge=1, le=1)
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")  # a folder of this name is made in dist/
     task: Literal["image-classification"]
-    data: DigitsSource
+    data: Source
     preprocess: Preprocess = Preprocess()
     views: Views = Views()
     teacher: TeacherPlan
@@ -77,11 +87,10 @@ class Pipeline(Settings):
             return max(min(count, least), round(count * share))
 
         train, search, distill = self.teacher.train, self.search, self.distill
+        shorter = train.model_copy(update={"epochs": part(train.epochs)}) if train else None
         return self.model_copy(
             update={
-                "teacher": self.teacher.model_copy(
-                    update={"train": train.model_copy(update={"epochs": part(train.epochs)})}
-                ),
+                "teacher": self.teacher.model_copy(update={"train": shorter}),
                 "search": search.model_copy(
                     update={"candidates": part(search.candidates, 8), "measure": part(search.measure, 2)}
                 ),
@@ -98,4 +107,10 @@ def load_pipeline(name: str, assignments: Sequence[str] = (), *, quick: bool = F
             override(tree, f"{key}={value}")
     for assignment in assignments:
         override(tree, assignment)
-    return validate(Pipeline, tree, name)
+    return pipeline_of(tree, name)
+
+
+def pipeline_of(tree: Any, where: str) -> Pipeline:
+    """A pipeline from a tree of any schema, its files found and their contents pinned by digest."""
+    found = validate(Pipeline, upgraded("pipeline", tree, where) if isinstance(tree, dict) else tree, where)
+    return found.model_copy(update={"data": found.data.pinned()})

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.chain import Built, build
-from edgekd.data.stages import LOAD, DigitsSource
+from edgekd.api import Built, build
+from edgekd.data.stages import LOAD_DIGITS, DigitsSource
 from edgekd.engine.events import Silent
 from edgekd.engine.executor import Builder
 from edgekd.engine.store import Artifact, Store
@@ -57,4 +57,4 @@ def built(micro: Pipeline, workspace: Path) -> Built:
 @pytest.fixture(scope="session")
 def digits(workspace: Path) -> Artifact:
     """3,200 / 800 / 1,000 real digits."""
-    return Builder(Store(workspace), Silent()).call(LOAD, DigitsSource(), {})
+    return Builder(Store(workspace), Silent()).call(LOAD_DIGITS, DigitsSource(), {})

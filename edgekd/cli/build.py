@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgekd.cli.console import duration, parse_duration, print_json
-from edgekd.cli.options import PipelineName, Quick, Set, Targets, WorkspaceOption
+from edgekd.cli.options import Quick, Set, Targets, WorkspaceOption
 
 if TYPE_CHECKING:
-    from edgekd.chain import Built
+    from edgekd.api import Built
     from edgekd.pipeline import Pipeline
 
 ACCURACY = ("accuracy_drop_points",)
 
 
 def build(
-    pipeline: PipelineName,
+    pipeline: Annotated[
+        str | None, typer.Argument(metavar="PIPELINE", help="A shipped pipeline's name, or a path ending in .yaml.")
+    ] = None,
     target: Targets = None,
     set_: Set = None,
     quick: Quick = False,
@@ -27,6 +29,9 @@ def build(
     workspace: WorkspaceOption = None,
     time_budget: Annotated[
         str | None, typer.Option(help="Train and search less, so that the estimate keeps to this: 90s, 8m, 1h30m.")
+    ] = None,
+    locked: Annotated[
+        Path | None, typer.Option(help="Build again what this edgekd.lock says, instead of a PIPELINE.")
     ] = None,
     inconclusive: Annotated[
         str, typer.Option(help="What an undecidable limit means: pass (with a warning) or fail (exit code 5).")
@@ -50,21 +55,33 @@ def build(
       edgekd build digits --quick --json
 
       edgekd build my.yaml --set distill.epochs=40 --time-budget 30m
+
+      edgekd build --locked dist/digits/local-cpu/edgekd.lock --out again
     """
     if inconclusive not in ("pass", "fail"):
         raise typer.BadParameter(f"{inconclusive!r}: pass or fail", param_hint="--inconclusive")
-    from edgekd import chain
+    if (pipeline is None) == (locked is None):
+        raise typer.BadParameter("give either a PIPELINE or --locked", param_hint="PIPELINE")
+    if locked and (set_ or quick or time_budget or target):
+        raise typer.BadParameter("a lock fixes settings and target; leave --set, --quick, --time-budget, --target out")
+    from edgekd import api
     from edgekd.cli.progress import Watcher
     from edgekd.pipeline import load_pipeline
 
     start = time.perf_counter()
-    settings = load_pipeline(pipeline, set_ or (), quick=quick)
     with Watcher(verbose=bool(verbose)) as watcher:
-        settings = _estimated(settings, target, workspace, time_budget, watcher)
-        done = chain.build(
-            settings, targets=target or (), workspace=workspace, out=out, listener=watcher,
-            include_samples=include_samples,
-        )  # fmt: skip
+        where: dict[str, Any] = {
+            "workspace": workspace,
+            "out": out,
+            "listener": watcher,
+            "include_samples": include_samples,
+        }
+        if locked is not None:
+            done = [api.rebuild(locked, **where)]
+        else:
+            settings = load_pipeline(str(pipeline), set_ or (), quick=quick)
+            settings = _estimated(settings, target, workspace, time_budget, watcher)
+            done = api.build(settings, targets=target or (), **where)
         watcher.said(f"{watcher.ran} stages ran, {watcher.cached} cached, {duration(time.perf_counter() - start)}")
     if as_json:
         print_json([{"folder": str(built.folder), "report": built.report} for built in done])
@@ -89,7 +106,7 @@ def _estimated(
     settings: Pipeline, targets: list[str] | None, workspace: Path | None, time_budget: str | None, watcher: Any
 ) -> Pipeline:
     """Say how long it will take; with a time budget, make the pipeline fit it."""
-    from edgekd.chain import plan, within
+    from edgekd.api import plan, within
 
     def estimate(pipeline: Pipeline) -> float:
         steps = [
@@ -100,9 +117,10 @@ def _estimated(
     expected = estimate(settings)
     if time_budget is not None and expected > (limit := parse_duration(time_budget)):
         smaller, expected = within(settings, limit, estimate)
+        own = f"teacher {smaller.teacher.train.epochs} epochs, " if smaller.teacher.train else ""
         watcher.said(
-            f"--time-budget {time_budget}: teacher {smaller.teacher.train.epochs} epochs, distillation "
-            f"{smaller.distill.epochs}, {smaller.search.candidates} candidates, {smaller.search.measure} measured"
+            f"--time-budget {time_budget}: {own}distillation {smaller.distill.epochs} epochs, "
+            f"{smaller.search.candidates} candidates, {smaller.search.measure} measured"
         )
         if expected > limit:
             watcher.said(f"even so it may take {duration(expected)}: exporting and measuring have no smaller size")

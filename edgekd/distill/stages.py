@@ -25,5 +25,6 @@ FLOAT = Stage[DistillFloat](
     gives="checkpoint",
     uses=("torch", "transformers"),
     cost=lambda settings: settings.train.epochs,
+    memory="distill.batch",
     typical_s=4.0,
 )

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
+from edgekd.engine import lock
 from edgekd.engine.events import Listener, Outcome, Progress
+from edgekd.engine.faults import explained
+from edgekd.engine.lock import Lock, Row
 from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates, S, Stage, Work, key_of, recipe
 from edgekd.engine.store import Artifact, Store
+from edgekd.engine.usage import Usage
 from edgekd.errors import EdgekdError, UnavailableError
-
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 class Engine(Protocol):
@@ -27,12 +28,30 @@ class Engine(Protocol):
 
 
 class Builder:
-    """Answers every call with an artifact: from the store when its bytes are sound, else by running the stage."""
+    """
+    Answers every call with an artifact: from the store when its bytes are sound, else by running the stage.
 
-    def __init__(self, store: Store, listener: Listener) -> None:
+    With a lock to `replay`, measurements are taken anew, decisions are the lock's, and `differences` collects
+    where today's would have been others. `need` is where the digests in use are registered (see Usage).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        listener: Listener,
+        *,
+        pipeline: str = "",
+        replay: Lock | None = None,
+        need: Path | None = None,
+    ) -> None:
         self.store = store
         self.listener = listener
-        self.trail: list[dict[str, Any]] = []  # one row a call: what the lock file and the report are made of
+        self.trail: list[dict[str, Any]] = []  # one row a call: what the lock file is made of
+        self.differences: list[str] = []
+        self._pipeline = pipeline
+        self._replay = replay
+        self._need = need
+        self._usage = Usage(store.root)
 
     def call(
         self, stage: Stage[S], settings: S | None, inputs: Mapping[str, Result], at: Coordinates | None = None
@@ -42,13 +61,19 @@ class Builder:
         artifacts = {name: result for name, result in inputs.items() if isinstance(result, Artifact)}
         stage.check_inputs({name: artifact.kind for name, artifact in artifacts.items()})
         wanted = recipe(stage, settings, {name: a.digest for name, a in artifacts.items()})
-        key, place = key_of(wanted), str(at or "")
+        place = str(at or "")
+        row = self._replay.row(stage.name, place) if self._replay else None
         start = time.perf_counter()
         self.listener.started(stage.name, place)
-        with self._storage(stage.name):
-            found, outcome = self._find_or_run(stage, settings, artifacts, wanted)
+        with explained(stage.name, self.store.root, stage.memory):
+            if row is not None and stage.nature == "decision":
+                found, outcome = self._replayed(stage, settings, artifacts, wanted, row)
+            else:
+                found, outcome = self._find_or_run(stage, settings, artifacts, wanted)
+        if row is not None and stage.nature == "pure" and found.digest != row.digest:
+            self._differs(f"{stage.name} {place}".strip() + f" came out as {found.digest[:12]}, not {row.digest[:12]}")
         self.listener.finished(stage.name, place, outcome, time.perf_counter() - start)
-        self.trail.append({"stage": stage.name, "nature": stage.nature, "at": place, "key": key,
+        self.trail.append({"stage": stage.name, "nature": stage.nature, "at": place, "key": key_of(wanted),
                            "uses": wanted["uses"], "artifact": found})  # fmt: skip
         return found
 
@@ -56,16 +81,25 @@ class Builder:
         self, stage: Stage[S], settings: S, inputs: Mapping[str, Artifact], wanted: dict[str, Any]
     ) -> tuple[Artifact, Outcome]:
         key = key_of(wanted)
-        found, _ = self.store.find(stage.name, key)
-        if found is not None:
+        anew = self._replay is not None and stage.nature == "observation"
+        if not anew and (found := self._find(stage.name, key)[0]) is not None:
             return found, "cached"
-        with self.store.lock(key):
-            found, broken = self.store.find(stage.name, key)  # another process may have made it meanwhile
+        with self.store.lock(key, waiting=lambda: self.listener.said(
+            f"{stage.name}: another edgekd is at it in this workspace; waiting for its result"
+        )):  # fmt: skip
+            found, broken = (None, None) if anew else self._find(stage.name, key)  # made by another meanwhile?
             if found is not None:
                 return found, "cached"
             if broken:
                 self.listener.said(f"{broken}; making it again")
             return self._run(stage, settings, inputs, wanted), "ran"
+
+    def _find(self, stage: str, key: str) -> tuple[Artifact | None, str | None]:
+        record = self.store.record(stage, key)
+        if record is not None and self._need is not None:
+            with self._usage.gate():  # from here on it is either ours or already gone
+                self._register(record["digest"])
+        return self.store.find(stage, key)
 
     def _run(self, stage: Stage[S], settings: S, inputs: Mapping[str, Artifact], wanted: dict[str, Any]) -> Artifact:
         key = key_of(wanted)
@@ -79,12 +113,13 @@ class Builder:
             note = {
                 "stage": stage.name,
                 "nature": stage.nature,
+                "pipeline": self._pipeline,
                 "recipe": wanted,
                 "started": started,
                 "seconds": round(time.perf_counter() - clock, 3),
                 "cost": stage.cost(settings) if stage.cost else None,
             }
-            made = self.store.add(stage.name, key, stage.gives, out, note)
+            made = self._add(stage, key, out, note)
         if before and stage.nature == "pure" and before["digest"] != made.digest:
             self.listener.said(
                 f"{stage.name}: made again, it came out different ({before['digest'][:12]} -> {made.digest[:12]}); "
@@ -92,16 +127,49 @@ class Builder:
             )
         return made
 
-    @contextmanager
-    def _storage(self, stage: str) -> Iterator[None]:
-        """A disk that is full, read-only or gone is the environment's fault: said with the way out, exit code 6."""
+    def _add(self, stage: Stage[S], key: str, folder: Path, note: dict[str, Any]) -> Artifact:
+        with self._usage.gate():
+            made = self.store.add(stage.name, key, stage.gives, folder, note)
+            self._register(made.digest)
+        return made
+
+    def _register(self, digest: str) -> None:
+        if self._need is not None:
+            with self._need.open("a", encoding="utf-8") as file:
+                file.write(f"{digest}\n")
+
+    def _replayed(
+        self, stage: Stage[S], settings: S, inputs: Mapping[str, Artifact], wanted: dict[str, Any], row: Row
+    ) -> tuple[Artifact, Outcome]:
+        """The lock's decision; today's is made too, and where it is another that is said."""
         try:
-            yield
-        except OSError as error:
-            root = self.store.root
-            if error.errno in DISK or str(error.filename or "").startswith(str(root)):
-                raise UnavailableError(
-                    f"{stage}: cannot write to {root}: {error.strerror}; free some space, make it writable, or choose "
-                    "another place with --workspace; finished stages are kept"
-                ) from error
-            raise
+            today, _ = self._find_or_run(stage, settings, inputs, wanted)
+        except EdgekdError as error:
+            self._differs(f"{stage.name}: today it would end with: {error}")
+        else:
+            if today.digest == row.digest:
+                return today, "replayed"
+            self._differs(f"{stage.name}: today it would be {_told(today)}; the lock says {_told(row)}")
+        key = f"locked-{row.digest}"
+        with self.store.lock(key), self.store.work(key) as (out, _):
+            for name, text in row.files.items():
+                (out / lock.plain_name(name)).write_text(text, "utf-8")
+            found = self._add(stage, key, out, {"stage": stage.name, "nature": stage.nature, "seconds": 0.0})
+        if found.digest != row.digest:
+            raise UnavailableError(
+                f"{stage.name}: its files in the lock do not have the digest that the lock names; was it edited?"
+            )
+        return found, "replayed"
+
+    def _differs(self, sentence: str) -> None:
+        self.differences.append(sentence)
+        self.listener.said(sentence)
+
+
+def _told(decision: Artifact | Row) -> str:
+    """What a decision says, short."""
+    if isinstance(decision, Row):
+        texts = decision.files
+    else:
+        texts = {path.name: path.read_text("utf-8") for path in decision.path.iterdir()}
+    return " ".join(" ".join(texts[name].split()) for name in sorted(texts))[:200]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edgekd.engine.store import Artifact
-from edgekd.settings import Settings
+from pydantic import Field
 
-SCHEMA = 1
+from edgekd.engine.store import Artifact
+from edgekd.errors import ConfigError
+from edgekd.formats import read_json
+from edgekd.settings import Settings, validate
 
 
 class Row(Settings):
@@ -28,15 +30,16 @@ class Row(Settings):
 
 
 class Lock(Settings):
-    schema_version: int = SCHEMA
+    schema_version: int = Field(default=1, alias="schema")
     edgekd: str
     python: str
     target: str
+    device: dict[str, Any]  # the CPU that measured
     pipeline: dict[str, Any]  # every setting, seeds among them, defaults written out
     rows: tuple[Row, ...]
 
     @classmethod
-    def of(cls, pipeline: dict[str, Any], target: str, trail: Sequence[dict[str, Any]]) -> Lock:
+    def of(cls, pipeline: dict[str, Any], target: str, device: dict[str, Any], trail: Sequence[dict[str, Any]]) -> Lock:
         rows = []
         for call in trail:
             artifact: Artifact = call["artifact"]
@@ -45,12 +48,45 @@ class Lock(Settings):
                 files = {p.name: p.read_text("utf-8") for p in sorted(artifact.path.iterdir())}
             rows.append(Row(stage=call["stage"], nature=call["nature"], at=call["at"], key=call["key"],
                             digest=artifact.digest, versions=call["uses"], files=files))  # fmt: skip
-        return cls(edgekd=version("edgekd"), python=platform.python_version(), target=target, pipeline=pipeline,
-                   rows=tuple(rows))  # fmt: skip
+        return cls(edgekd=version("edgekd"), python=platform.python_version(), target=target, device=device,
+                   pipeline=pipeline, rows=tuple(rows))  # fmt: skip
 
     def dump(self) -> str:
-        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True) + "\n"
+
+    def row(self, stage: str, at: str) -> Row | None:
+        return next((row for row in self.rows if (row.stage, row.at) == (stage, at)), None)
+
+
+def plain_name(name: str) -> str:
+    """A file name from a lock, which may come from anywhere: never a path."""
+    if Path(name).name != name or name in (".", ".."):
+        raise ConfigError(f"edgekd.lock: {name!r} is no plain file name; the lock was edited")
+    return name
+
+
+def drift(lock: Lock, device: dict[str, Any]) -> list[str]:
+    """What is not as it was when the lock was written: libraries and CPU, each in a sentence."""
+    found = []
+    if lock.edgekd != version("edgekd"):
+        found.append(f"edgekd {lock.edgekd} -> {version('edgekd')}")
+    if lock.python != platform.python_version():
+        found.append(f"Python {lock.python} -> {platform.python_version()}")
+    for name, then in sorted({pair for row in lock.rows for pair in row.versions.items()}):
+        try:
+            now = version(name)
+        except PackageNotFoundError:
+            now = "not installed"
+        if now != then:
+            found.append(f"{name} {then} -> {now}")
+    if lock.device != device:
+        found.append(f"CPU {_cpu(lock.device)} -> {_cpu(device)}")
+    return found
+
+
+def _cpu(device: Mapping[str, Any]) -> str:
+    return f"{device.get('model')} ({', '.join(device.get('isa', ()))})"
 
 
 def read(path: Path) -> Lock:
-    return Lock.model_validate_json(path.read_text("utf-8"))
+    return validate(Lock, read_json("lock", path), str(path))

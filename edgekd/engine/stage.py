@@ -53,6 +53,7 @@ class Stage(Generic[S]):
     uses: tuple[str, ...] = ()  # distributions whose version changes the result
     extra: str | None = None  # the extra of edgekd that installs them, where the core doesn't
     cost: Callable[[S], float] | None = None  # expected work in units of the stage's own choosing
+    memory: str | None = None  # the setting to lower where memory runs out
     typical_s: float = 0.5  # of one unit, or one call, on two cores: an estimate for who has never run it
 
     def load(self) -> Run[S]:

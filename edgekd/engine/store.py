@@ -1,10 +1,11 @@
 """
 The content-addressed store behind `edgekd build`: what makes it resume and cache.
 
-    objects/<digest>/             files of one artifact, named by what is in them
+    objects/<digest>/             files of one artifact, named by what is in them; its date is when it was last used
     runs/<stage>/<key>/<n>.json   what ran on what and gave which digest; the last one counts
     work/<key>/out, scratch       what a running stage writes; scratch outlives a crash
     locks/<key>                   one process a key
+    running/<pid>-<id>            the digests that a living build needs
 
 A key is made of what went in, a digest of what came out. So a stage that is run again and gives the
 same bytes leaves everything after it cached (early cutoff, as DVC's run cache).
@@ -16,17 +17,17 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from edgekd.engine.digest import digest_folder
-
-SCHEMA = 1
+from edgekd.errors import ConfigError
+from edgekd.formats import CURRENT, upgraded
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Store:
             return None, f"{stage}: its result {digest[:12]} is gone from {self.root}"
         if digest_folder(kind, path) != digest:
             return None, f"{stage}: its result {digest[:12]} in {self.root} was changed or cut short"
+        with suppress(OSError):  # a read-only workspace can still be read
+            os.utime(path)  # last used: what pruning goes by
         return Artifact(kind, digest, path), None
 
     def record(self, stage: str, key: str) -> dict[str, Any] | None:
@@ -91,17 +94,33 @@ class Store:
         runs = self.root / "runs" / stage / key
         runs.mkdir(parents=True, exist_ok=True)
         number = len(list(runs.glob("*.json"))) + 1
-        record = {"schema": SCHEMA, "kind": kind, "digest": digest, **note}
+        record = {"schema": CURRENT["record"], "kind": kind, "digest": digest, **note}
         write_atomically(runs / f"{number:04d}.json", json.dumps(record, indent=1, sort_keys=True))
         return Artifact(kind, digest, path)
 
+    def stages(self) -> list[str]:
+        folder = self.root / "runs"
+        return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """Held by one process at a time; the system lets go of it when that process dies."""
+    def lock(self, name: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """
+        Held by one process at a time; the system lets go of it when that process dies, however it dies.
+
+        `waiting` is called once when somebody else has held it for a second.
+        """
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / name):
+        lock = FileLock(folder / name)
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
             yield
+        finally:
+            lock.release()
 
     @contextmanager
     def work(self, key: str) -> Iterator[tuple[Path, Path]]:
@@ -134,7 +153,10 @@ def _read_record(path: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) and record.get("schema") == SCHEMA else None
+    try:
+        return upgraded("record", record, str(path)) if isinstance(record, dict) else None
+    except ConfigError:
+        return None  # of a newer edgekd: not ours to read, and not in the way
 
 
 def _flush(folder: Path) -> None:

@@ -1,9 +1,11 @@
-"""Where a workspace is: --workspace, else EDGEKD_HOME, else the platform's cache folder."""
+"""Where a workspace is and how large it may grow: options, else the environment, else the platform's cache folder."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+from edgekd.errors import ConfigError
 
 
 def default_workspace() -> Path:
@@ -12,3 +14,15 @@ def default_workspace() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("edgekd", appauthor=False)
+
+
+def size_cap_bytes() -> int:
+    """EDGEKD_CACHE_MAX_GIB, or 20 GiB: past that, what was used longest ago goes after a build."""
+    text = os.environ.get("EDGEKD_CACHE_MAX_GIB", "20")
+    try:
+        cap = float(text)
+    except ValueError:
+        cap = -1.0
+    if not cap > 0:
+        raise ConfigError(f"EDGEKD_CACHE_MAX_GIB: {text!r} is no size in GiB; write it like 20 or 0.5")
+    return int(cap * 2**30)

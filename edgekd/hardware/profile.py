@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from edgekd import resources
 from edgekd.errors import UnavailableError
+from edgekd.formats import upgraded
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import Cpu, cpu
 from edgekd.settings import Settings, read_yaml, validate
@@ -64,7 +65,8 @@ class DeviceProfile(Settings):
 def load_profile(name: str) -> DeviceProfile:
     """A shipped profile by name, or a person's own by a path that ends in .yaml."""
     found = resources.find("hw_profiles", name)
-    return validate(DeviceProfile, read_yaml(found.read_text("utf-8"), name), name)
+    tree = read_yaml(found.read_text("utf-8"), name)
+    return validate(DeviceProfile, upgraded("device", tree, name) if isinstance(tree, dict) else tree, name)
 
 
 def this_cpu(profile: DeviceProfile) -> Cpu:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutput
 
-MODEL_TYPE = "edgekd_residual_cnn"
+from edgekd.models.shape import MODEL_TYPE
 
 
 class ResidualCnnConfig(PretrainedConfig):  # type: ignore[misc]

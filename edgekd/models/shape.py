@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from edgekd.settings import Settings
 
+MODEL_TYPE = "edgekd_residual_cnn"  # in config.json
+
 
 class NetShape(Settings):
     """Every layer's width of a residual CNN: one [inner, out] pair and one stride a block."""

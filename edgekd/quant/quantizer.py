@@ -29,7 +29,7 @@ KEY = "quantization_annotation"
 EPS = 2**-12
 
 
-class DialectQuantizer(Quantizer):
+class DialectQuantizer(Quantizer):  # type: ignore[misc]
     """
     Annotates convolutions, linear layers, residual additions and pooling of a torch.export graph.
 

@@ -54,6 +54,7 @@ PTQ = Stage[Ptq](
     takes={"checkpoint": "checkpoint", "data": "dataset"},
     gives="onnx",
     uses=USES,
+    memory="quantize.calibration_images",
     typical_s=6.0,
 )
 RANDOM = Stage[RandomInt8](
@@ -71,6 +72,7 @@ QAT = Stage[Qat](
     gives="onnx",
     uses=USES,
     cost=lambda settings: settings.train.epochs,
+    memory="quantize.qat.batch",
     typical_s=8.0,
 )
 NEEDS_QAT = Stage[NeedsQat](

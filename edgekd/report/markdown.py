@@ -28,6 +28,7 @@ def markdown(report: dict[str, Any]) -> str:
         f"{report['precision']}.",
         *(f"- `{name}` does not ship: {why}" for name, why in report["rejected"].items()),
         "",
+        *_replayed(report["replayed"]),
         *_search(report["search"]),
     ]
     return "\n".join(lines) + "\n"
@@ -49,6 +50,13 @@ def _row(name: str, row: dict[str, Any]) -> str:
         f"{covered['integer']} of {covered['total']}",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _replayed(differences: list[str] | None) -> list[str]:
+    if differences is None:
+        return []
+    said = [f"- {sentence}" for sentence in differences] or ["- nowhere"]
+    return ["Built from a lock. Where today would have come out otherwise:", *said, ""]
 
 
 def _search(search: dict[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ class Tell(Settings):
     variants: tuple[str, ...]
     rank: tuple[ScoreName, ...]
     dialect: str
+    replayed: tuple[str, ...] | None = None  # with --locked: where today would have decided otherwise
 
 
 REPORT = Stage[Tell](
@@ -34,5 +35,6 @@ REPORT = Stage[Tell](
         "selection": "selection",
     },
     gives="report",
+    nature="observation",  # it restates measurements
     uses=("scipy",),
 )

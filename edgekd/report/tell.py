@@ -42,6 +42,7 @@ def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
         },
         "variants": {name: _variant(name, inputs, comparison) for name in comparison["models"]},
         "rejected": rejected,
+        "replayed": list(settings.replayed) if settings.replayed is not None else None,
         "search": _search(settings, inputs),
     }
     (work.out / "report.json").write_text(json.dumps(report, indent=1), "utf-8")

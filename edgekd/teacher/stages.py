@@ -15,6 +15,13 @@ class TeacherTraining(Training):
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
 
 
+class LoadTeacher(Settings):
+    """A teacher from a folder of ours: config.json and model.safetensors, its classes those of the data."""
+
+    folder: str
+    digest: str  # of both files, so that other bytes are another teacher
+
+
 class TrainTeacher(Settings):
     shape: NetShape
     train: TeacherTraining
@@ -22,6 +29,13 @@ class TrainTeacher(Settings):
     views: Views
 
 
+LOAD = Stage[LoadTeacher](
+    "teacher.load",
+    "edgekd.teacher.load:run",
+    takes={"data": "dataset"},
+    gives="checkpoint",
+    uses=("torch", "transformers"),
+)
 TRAIN = Stage[TrainTeacher](
     "teacher.train",
     "edgekd.teacher.train:run",
@@ -29,5 +43,6 @@ TRAIN = Stage[TrainTeacher](
     gives="checkpoint",
     uses=("torch", "transformers"),
     cost=lambda settings: settings.train.epochs,
+    memory="teacher.train.batch",
     typical_s=7.0,
 )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekd.engine.events import Progress
-from edgekd.errors import EdgekdError
+from edgekd.errors import ConfigError
 from edgekd.train import snapshots
 from edgekd.train.settings import Training
 
@@ -54,9 +54,10 @@ def fit(
             loss = objective(x, labels)
             value = loss.item()
             if not math.isfinite(value):
-                raise EdgekdError(
+                raise ConfigError(
                     f"training: the loss became {value} in epoch {epoch + 1}, step {step + 1}; "
-                    f"lower learning_rate (it peaks at {settings.learning_rate})"
+                    f"lower learning_rate (it peaks at {settings.learning_rate}); "
+                    f"the last good checkpoint, after epoch {epoch}, is kept"
                 )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from edgekd.api import Built
 from edgekd.budget import State, Verdict
-from edgekd.chain import Built
 from edgekd.cli.build import exit_code
 from edgekd.cli.console import duration, parse_duration
 

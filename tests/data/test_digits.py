@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgekd.data.dataset import Dataset, preprocess
-from edgekd.data.digits import split_by_content
+from edgekd.data.split import by_content
 from edgekd.data.stages import Preprocess
 from edgekd.engine.store import Artifact
 from edgekd.errors import DataError
@@ -23,16 +23,16 @@ def test_the_split_does_not_depend_on_the_order_of_the_files() -> None:
     generator = np.random.default_rng(0)
     images, labels = generator.integers(0, 255, (60, 4, 4, 1), np.uint8), np.arange(60) % 3
     shuffle = generator.permutation(60)
-    one = split_by_content(images, labels, 4, 5)
-    two = split_by_content(images[shuffle], labels[shuffle], 4, 5)
+    one = by_content(images, labels, 4, 5)
+    two = by_content(images[shuffle], labels[shuffle], 4, 5)
     for split in one:
         assert {images[row].tobytes() for row in one[split]} == {images[shuffle][row].tobytes() for row in two[split]}
     assert sorted(np.concatenate(list(one.values()))) == list(range(60))
 
 
 def test_a_split_that_leaves_nothing_to_train_on_is_refused() -> None:
-    with pytest.raises(DataError, match="class 0 has 4 images, of which val_per_class=2 and test_per_class=2"):
-        split_by_content(np.zeros((4, 2, 2, 1), np.uint8), np.zeros(4, int), 2, 2)
+    with pytest.raises(DataError, match="empty for class 0: it has 4 images, and val_per_class=2 and test_per_class=2"):
+        by_content(np.zeros((4, 2, 2, 1), np.uint8), np.zeros(4, int), 2, 2)
 
 
 def test_preprocessing_is_what_the_settings_say() -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgekd.engine.events import Progress, Silent
-from edgekd.errors import EdgekdError
+from edgekd.errors import ConfigError
 from edgekd.models import checkpoint
 from edgekd.models.shape import NetShape
 from edgekd.train import snapshots
@@ -73,7 +73,7 @@ def test_a_loss_that_is_no_number_names_the_step_and_the_way_out(tmp_path: Path)
         return torch.as_tensor(net(x.flatten(1)).sum() * float("nan"))
 
     with pytest.raises(
-        EdgekdError, match=r"loss became nan in epoch 1, step 1; lower learning_rate \(it peaks at 0.05\)"
+        ConfigError, match=r"loss became nan in epoch 1, step 1; lower learning_rate \(it peaks at 0.05\)"
     ):
         fit(net, batches, 80, objective, SETTINGS, tmp_path, Progress(Silent()))
 

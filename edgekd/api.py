@@ -1,0 +1,157 @@
+"""What a script calls: build, rebuild from a lock, plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekd.budget import State, Verdict, worst
+from edgekd.chain import Chain, chain
+from edgekd.deploy import bundle
+from edgekd.engine.events import Listener, Silent
+from edgekd.engine.executor import Builder
+from edgekd.engine.faults import explained
+from edgekd.engine.lock import Lock, drift
+from edgekd.engine.lock import read as read_lock
+from edgekd.engine.plan import Planner, Result, Step
+from edgekd.engine.prune import prune
+from edgekd.engine.store import Artifact, Store
+from edgekd.engine.usage import Usage
+from edgekd.engine.workspace import default_workspace, size_cap_bytes
+from edgekd.hardware.profile import DeviceProfile, load_profile, this_cpu
+from edgekd.pipeline import Pipeline, load_pipeline, pipeline_of
+
+LADDER = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1)  # shares of a pipeline that a time budget may buy
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build left for one target."""
+
+    target: str
+    folder: Path
+    report: dict[str, Any]
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def state(self) -> State:
+        return worst(self.verdicts)
+
+
+def build(
+    pipeline: Pipeline | str,
+    *,
+    targets: Sequence[str] = (),
+    workspace: Path | None = None,
+    out: Path = Path("dist"),
+    listener: Listener | None = None,
+    include_samples: int = 0,
+) -> list[Built]:
+    """
+    Run a pipeline for each of its targets and leave one bundle each in `out`/<pipeline>/<target>.
+
+    Whatever finished before is read from the workspace. Raises EdgekdError; a missed budget is no exception:
+    it stands in the verdicts.
+    """
+    pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
+    profiles = [load_profile(name) for name in targets or pipeline.targets]
+    store = Store(workspace or default_workspace())
+    done = [_build(pipeline, profile, store, out, listener or Silent(), include_samples) for profile in profiles]
+    prune(store, keep=[out], max_bytes=size_cap_bytes())
+    return done
+
+
+def rebuild(
+    locked: Path,
+    *,
+    workspace: Path | None = None,
+    out: Path = Path("dist"),
+    listener: Listener | None = None,
+    include_samples: int = 0,
+) -> Built:
+    """
+    Build again what an edgekd.lock says: its settings and its decisions, with measurements taken anew.
+
+    What is not as it was (libraries, CPU, data) is said before anything runs; the report says where today would
+    have decided otherwise.
+    """
+    listener = listener or Silent()
+    lock = read_lock(locked)
+    pipeline = pipeline_of(lock.pipeline, f"{locked}: pipeline")
+    profile = load_profile(lock.target)
+    changed = drift(lock, this_cpu(profile).model_dump(mode="json"))
+    if (then := lock.pipeline["data"].get("sha256")) != (now := getattr(pipeline.data, "sha256", None)):
+        changed.append(f"data {str(then)[:12]} -> {str(now)[:12]}")
+    for sentence in changed:
+        listener.said(f"not as it was when {locked.name} was written: {sentence}")
+    store = Store(workspace or default_workspace())
+    return _build(pipeline, profile, store, out, listener, include_samples, replay=lock)
+
+
+def plan(
+    pipeline: Pipeline | str, *, targets: Sequence[str] = (), workspace: Path | None = None
+) -> dict[str, list[Step]]:
+    """For each target, every call of the build: cached, or to be run and why."""
+    pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
+    store = Store(workspace or default_workspace())
+    found = {}
+    for name in targets or pipeline.targets:
+        planner = Planner(store)
+        chain(planner, pipeline, load_profile(name))
+        found[name] = planner.steps
+    return found
+
+
+def _build(
+    pipeline: Pipeline,
+    profile: DeviceProfile,
+    store: Store,
+    out: Path,
+    listener: Listener,
+    samples: int,
+    replay: Lock | None = None,
+) -> Built:
+    with explained("workspace", store.root), Usage(store.root).registered() as need:
+        builder = Builder(store, listener, pipeline=pipeline.name, replay=replay, need=need)
+        done = chain(builder, pipeline, profile, builder.differences if replay else None)
+        return _publish(builder, done, pipeline, profile, out, samples)
+
+
+def _publish(
+    builder: Builder, done: Chain, pipeline: Pipeline, profile: DeviceProfile, out: Path, samples: int
+) -> Built:
+    assert isinstance(done.report, Artifact)
+    told = done.report.json("report.json")
+    device = this_cpu(profile).model_dump(mode="json")
+    lock = Lock.of(pipeline.model_dump(mode="json", by_alias=True), profile.name, device, builder.trail)
+    folder = bundle.publish(
+        out / pipeline.name / profile.name,
+        bundle.Parts(
+            model=_artifact(done.models[told["shipped"]]),
+            report=done.report,
+            lock=lock,
+            runtime=done.runtime,
+            data=_artifact(done.data),
+            samples=samples,
+        ),
+    )
+    verdicts = tuple(Verdict.model_validate_json(json.dumps(row)) for row in told["verdicts"])
+    return Built(profile.name, folder, told, verdicts)
+
+
+def within(pipeline: Pipeline, seconds: float, estimate: Callable[[Pipeline], float]) -> tuple[Pipeline, float]:
+    """The largest share of the pipeline whose estimate keeps to `seconds`, else the smallest; and its estimate (s)."""
+    tried = ((smaller, estimate(smaller)) for smaller in map(pipeline.scaled, LADDER))
+    smallest = (pipeline, 0.0)
+    for smallest in tried:
+        if smallest[1] <= seconds:
+            break
+    return smallest
+
+
+def _artifact(result: Result) -> Artifact:
+    assert isinstance(result, Artifact)
+    return result

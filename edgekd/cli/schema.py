@@ -1,0 +1,40 @@
+"""`edgekd schema`."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Annotated
+
+import typer
+
+from edgekd.cli.console import print_json
+
+NAMES = ("pipeline", "device", "lock", "signature")
+
+
+def schema(
+    name: Annotated[str, typer.Argument(help=f"Which format: {', '.join(NAMES)}.")] = "pipeline",
+) -> None:
+    """
+    Print the JSON Schema of a file format, for editors and other tools.
+
+    Example:
+      edgekd schema pipeline > pipeline.schema.json
+    """
+    if name not in NAMES:
+        close = get_close_matches(name, NAMES, n=1)
+        raise typer.BadParameter(f"{name!r}: {f'did you mean {close[0]!r}?' if close else f'one of {NAMES}'}")
+    from edgekd.data.signature import Signature
+    from edgekd.engine.lock import Lock
+    from edgekd.hardware.profile import DeviceProfile
+    from edgekd.pipeline import Pipeline
+    from edgekd.settings import Settings
+
+    models: dict[str, type[Settings]] = {
+        "pipeline": Pipeline,
+        "device": DeviceProfile,
+        "lock": Lock,
+        "signature": Signature,
+    }
+    described = models[name].model_json_schema(by_alias=True)
+    print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **described})
