@@ -9,6 +9,8 @@ Everything edgekd raises on purpose, and the exit code that each becomes.
   - InconclusiveError    5   this many samples or runs cannot decide
   - UnavailableError     6   the target, a package or the environment is missing
 
+StoppedError is no EdgekdError: nothing went wrong, exit code 130.
+
 A message names the thing, the value it had, and what to do next, in that order.
 """
 
@@ -19,6 +21,10 @@ INTERRUPTED = 130
 
 class EdgekdError(Exception):
     exit_code = 1
+
+
+class StoppedError(BaseException):
+    """Ctrl-C or SIGTERM. Not a KeyboardInterrupt: command line libraries catch that one and say "Aborted"."""
 
 
 class ConfigError(EdgekdError):

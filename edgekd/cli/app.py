@@ -12,7 +12,7 @@ import typer
 
 from edgekd.cli import build, cache, devices, doctor, pipelines, plan, schema
 from edgekd.cli.console import complain, print_version
-from edgekd.errors import INTERRUPTED, EdgekdError
+from edgekd.errors import INTERRUPTED, EdgekdError, StoppedError
 
 app = typer.Typer(
     name="edgekd",
@@ -55,7 +55,7 @@ def main() -> None:
     except EdgekdError as error:
         complain(error, trace=trace)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except StoppedError:
         print("edgekd: interrupted; finished stages are kept, the same command goes on from there", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `edgekd plan | head`
@@ -72,4 +72,4 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
     """The first signal unwinds what runs, locks and half-written files included; the second does not wait for that."""
     for again in (signal.SIGINT, signal.SIGTERM):
         signal.signal(again, lambda *_: os._exit(INTERRUPTED))
-    raise KeyboardInterrupt
+    raise StoppedError

@@ -32,7 +32,7 @@ def explained(what: str, root: Path, memory: str | None = None) -> Iterator[None
         if reason is None:
             raise
         raise UnavailableError(
-            f"{what}: cannot write to {root}: {reason}; free some space, make it writable, or choose another place "
+            f"{what}: cannot use the workspace {root}: {reason}; free some space, make it writable, or choose another place "
             "with --workspace; finished stages are kept"
         ) from error
 
@@ -46,7 +46,8 @@ def _is_memory(error: Exception) -> bool:
 def _disk(error: Exception, root: str) -> str | None:
     """What the system says of the disk, or None for an error of another kind."""
     if isinstance(error, OSError):
-        ours = any(str(name or "").startswith(root) for name in (error.filename, error.filename2))
+        # safetensors puts the path into the sentence alone
+        ours = root in f"{error.filename} {error.filename2} {error}"
         return error.strerror or str(error) if ours or error.errno in DISK else None
     for sentence in ("No space left on device", "Read-only file system"):
         if sentence in str(error):

@@ -91,7 +91,7 @@ def test_a_result_whose_folder_is_gone_is_named_and_made_again(builder: Builder,
 
 
 def test_a_full_disk_is_named_with_the_way_out_and_leaves_no_result(builder: Builder) -> None:
-    with pytest.raises(UnavailableError, match=r"write: cannot write to .*No space left.*--workspace"):
+    with pytest.raises(UnavailableError, match=r"write: cannot use the workspace .*No space left.*--workspace"):
         builder.call(WRITE, Write(fail=True), {})
     assert list(builder.store.records("write")) == []
     assert not (builder.store.root / "objects").exists()
