@@ -11,6 +11,7 @@ from typing import Any
 from edgekd.budget import State, Verdict, worst
 from edgekd.chain import Chain, chain
 from edgekd.deploy import bundle
+from edgekd.engine.digest import digest_of
 from edgekd.engine.events import Listener, Silent
 from edgekd.engine.executor import Builder
 from edgekd.engine.faults import explained
@@ -127,17 +128,17 @@ def _publish(
     told = done.report.json("report.json")
     device = this_cpu(profile).model_dump(mode="json")
     lock = Lock.of(pipeline.model_dump(mode="json", by_alias=True), profile.name, device, builder.trail)
-    folder = bundle.publish(
-        out / pipeline.name / profile.name,
-        bundle.Parts(
-            model=_artifact(done.models[told["shipped"]]),
-            report=done.report,
-            lock=lock,
-            runtime=done.runtime,
-            data=_artifact(done.data),
-            samples=samples,
-        ),
+    folder = out / pipeline.name / profile.name
+    parts = bundle.Parts(
+        model=_artifact(done.models[told["shipped"]]),
+        report=done.report,
+        lock=lock,
+        runtime=done.runtime,
+        data=_artifact(done.data),
+        samples=samples,
     )
+    with builder.store.lock(f"bundle-{digest_of(str(folder.absolute()))}"):
+        bundle.publish(folder, parts)
     verdicts = tuple(Verdict.model_validate_json(json.dumps(row)) for row in told["verdicts"])
     return Built(profile.name, folder, told, verdicts)
 

@@ -31,10 +31,16 @@ class Parts:
 
 
 def publish(folder: Path, parts: Parts) -> Path:
-    """Put the bundle at `folder`; what stood there is replaced whole, or kept where it is the same."""
+    """
+    Put the bundle at `folder`; what stood there is replaced whole, or kept where it is the same.
+
+    One process at a time for one folder: the caller holds a lock.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".edgekd-") as work:
+        for stale in folder.parent.glob(f".{folder.name}-*"):
+            shutil.rmtree(stale, ignore_errors=True)  # of a build that was killed right here
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as work:
             made = Path(work) / "new"
             made.mkdir()
             _assemble(made, parts)

@@ -32,8 +32,8 @@ def explained(what: str, root: Path, memory: str | None = None) -> Iterator[None
         if reason is None:
             raise
         raise UnavailableError(
-            f"{what}: cannot use the workspace {root}: {reason}; free some space, make it writable, or choose another place "
-            "with --workspace; finished stages are kept"
+            f"{what}: cannot use the workspace {root}: {reason}; free some space, make it writable, or choose another "
+            "place with --workspace; finished stages are kept"
         ) from error
 
 

@@ -1,0 +1,93 @@
+"""Files of schema 1 stay readable: these were written once and are never written again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgekd import formats
+from edgekd.cli.schema import NAMES
+from edgekd.engine import lock
+from edgekd.engine.store import Store
+from edgekd.errors import ConfigError
+from edgekd.hardware.profile import load_profile
+from edgekd.pipeline import load_pipeline
+
+GOLDEN = Path(__file__).parent / "golden" / "schema-1"
+
+
+def test_a_pipeline_of_schema_1() -> None:
+    loaded = load_pipeline(str(GOLDEN / "pipeline.yaml"))
+    assert loaded.distill.losses[0].name == "kd"
+    assert loaded.quantize.margin_points == 0.5
+
+
+def test_a_device_of_schema_1() -> None:
+    assert load_profile(str(GOLDEN / "device.yaml")).runtimes[0].dialect.activation == "uint8-affine"
+
+
+def test_a_lock_of_schema_1() -> None:
+    read = lock.read(GOLDEN / "edgekd.lock")
+    assert read.target == "local-cpu"
+    decision = read.row("select", "local-cpu")
+    assert decision is not None
+    assert json.loads(decision.files["decision.json"])["variant"] == "int8"
+
+
+@pytest.mark.parametrize("kind", ["manifest", "report"])
+def test_a_json_file_of_schema_1(kind: formats.Kind) -> None:
+    assert formats.read_json(kind, GOLDEN / f"{kind}.json")["pipeline"] == "digits"
+
+
+def test_a_record_of_schema_1(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "select" / "key"
+    folder.mkdir(parents=True)
+    (folder / "0001.json").write_text((GOLDEN / "record.json").read_text())
+    record = Store(tmp_path).record("select", "key")
+    assert record is not None
+    assert record["kind"] == "selection"
+
+
+def test_an_older_schema_goes_through_every_step_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(formats.CURRENT, "lock", 3)
+    monkeypatch.setitem(formats.UPGRADES, ("lock", 1), lambda tree: {**tree, "two": True})
+    monkeypatch.setitem(formats.UPGRADES, ("lock", 2), lambda tree: {**tree, "three": tree["two"]})
+    assert formats.upgraded("lock", {"schema": 1}, "x") == {"schema": 1, "two": True, "three": True}
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        (2, "x: schema 2 of a pipeline file is newer than this edgekd reads .1.; upgrade edgekd"),
+        ("one", "x: schema: expected a whole number from 1 on, got 'one'"),
+        (0, "x: schema: expected a whole number from 1 on, got 0"),
+        (True, "x: schema: expected a whole number from 1 on, got True"),
+    ],
+)
+def test_a_schema_that_cannot_be_read_is_named(schema: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        formats.upgraded("pipeline", {"schema": schema}, "x")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_schema_that_is_printed_accepts_our_own_files(name: str) -> None:
+    import subprocess
+    import sys
+
+    import jsonschema
+    from ruamel.yaml import YAML
+
+    done = subprocess.run([sys.executable, "-m", "edgekd", "schema", name], capture_output=True, text=True, check=True)
+    described = json.loads(done.stdout)
+    jsonschema.Draft202012Validator.check_schema(described)
+    if name in ("pipeline", "device"):
+        own = YAML(typ="safe").load((GOLDEN / f"{name}.yaml").read_text())
+    elif name == "lock":
+        own = json.loads((GOLDEN / "edgekd.lock").read_text())
+    else:
+        own = json.loads((GOLDEN / "manifest.json").read_text())["signature"]
+    jsonschema.validate(own, described)
+    with pytest.raises(jsonschema.ValidationError, match="strange"):
+        jsonschema.validate({**own, "strange": 1}, described)

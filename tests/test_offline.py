@@ -1,0 +1,71 @@
+"""A build needs no network, and writes nowhere but into its workspace and its output folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# every Python process of the build runs this first, the measuring ones included
+WATCH = r"""
+import os, sys
+ALLOWED = os.environ["WATCH_ALLOWED"].split(os.pathsep)
+LOG = os.environ["WATCH_LOG"]
+WRITES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink", "tempfile.mkstemp")
+
+def note(line):
+    handle = os.open(LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(handle, (line + "\n").encode())
+    os.close(handle)
+
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.gethostbyname"):
+        note(f"network: {event} {arguments[-1]!r}")
+        raise OSError(101, "Network is unreachable")
+    if event == "open":
+        path, _, flags = arguments
+        if not isinstance(flags, int) or not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            return
+    elif event in WRITES:
+        path = arguments[0]
+    else:
+        return
+    if isinstance(path, (str, bytes, os.PathLike)):
+        where = os.path.abspath(os.fsdecode(path))
+        if where != LOG and not where.startswith("/dev/") and not any(where.startswith(a) for a in ALLOWED):
+            note(f"write: {event} {where}")
+
+sys.addaudithook(watch)
+"""
+
+
+@pytest.mark.slow
+def test_a_build_with_sockets_refused_succeeds_and_writes_nowhere_else(
+    tmp_path: Path, micro_settings: list[str]
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(WATCH)
+    workspace, out, log = tmp_path / "workspace", tmp_path / "out", tmp_path / "log"
+    home = tmp_path / "home"
+    home.mkdir()
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "XDG_", "EDGEKD_"))} | {
+        "PYTHONPATH": str(tmp_path / "site"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": str(home),
+        "WATCH_ALLOWED": os.pathsep.join(map(str, (workspace, out))),
+        "WATCH_LOG": str(log),
+    }
+    arguments = [part for setting in micro_settings for part in ("--set", setting)]
+    done = subprocess.run(
+        [sys.executable, "-m", "edgekd", "build", "digits", "--json", "--workspace", workspace, "--out", out]
+        + arguments,
+        capture_output=True, text=True, check=False, env=env, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["report"]["shipped"]
+    assert log.read_text().splitlines() == [] if log.exists() else True
+    assert list(home.rglob("*")) == []
