@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgekd.hardware.profile import load_profile
     from edgekd.pipeline import load_pipeline
 
-__version__ = "0.1.0"
+__version__ = "0.1.0"  # the build reads it from here
 __all__ = ["build", "compare", "load_pipeline", "load_profile", "plan"]
 
 _HOMES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 from edgekd.budget import State, Verdict, worst
 from edgekd.chain import Chain, chain
 from edgekd.deploy import bundle
-from edgekd.engine.digest import digest_of
 from edgekd.engine.events import Listener, Silent
 from edgekd.engine.executor import Builder
 from edgekd.engine.faults import explained
@@ -22,7 +22,8 @@ from edgekd.engine.prune import prune
 from edgekd.engine.store import Artifact, Store
 from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import default_workspace, size_cap_bytes
-from edgekd.hardware.profile import DeviceProfile, load_profile, this_cpu
+from edgekd.errors import ConfigError
+from edgekd.hardware.profile import DeviceProfile, load_profile, profile_of, this_cpu
 from edgekd.pipeline import Pipeline, load_pipeline, pipeline_of
 
 LADDER = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1)  # shares of a pipeline that a time budget may buy
@@ -58,10 +59,14 @@ def build(
     it stands in the verdicts.
     """
     pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
-    profiles = [load_profile(name) for name in targets or pipeline.targets]
+    profiles = [load_profile(name) for name in dict.fromkeys(targets or pipeline.targets)]
+    if len({profile.name for profile in profiles}) < len(profiles):
+        raise ConfigError(f"targets: two of {', '.join(targets or pipeline.targets)} have one name; rename one")
     store = Store(workspace or default_workspace())
+    cap = size_cap_bytes()
     done = [_build(pipeline, profile, store, out, listener or Silent(), include_samples) for profile in profiles]
-    prune(store, keep=[out], max_bytes=size_cap_bytes())
+    with suppress(OSError):  # the bundles are there; a store that cannot be tidied now will be next time
+        prune(store, keep=[out], max_bytes=cap)
     return done
 
 
@@ -82,7 +87,7 @@ def rebuild(
     listener = listener or Silent()
     lock = read_lock(locked)
     pipeline = pipeline_of(lock.pipeline, f"{locked}: pipeline")
-    profile = load_profile(lock.target)
+    profile = profile_of(lock.profile, f"{locked}: profile")
     changed = drift(lock, this_cpu(profile).model_dump(mode="json"))
     if (then := lock.pipeline["data"].get("sha256")) != (now := getattr(pipeline.data, "sha256", None)):
         changed.append(f"data {str(then)[:12]} -> {str(now)[:12]}")
@@ -127,7 +132,8 @@ def _publish(
     assert isinstance(done.report, Artifact)
     told = done.report.json("report.json")
     device = this_cpu(profile).model_dump(mode="json")
-    lock = Lock.of(pipeline.model_dump(mode="json", by_alias=True), profile.name, device, builder.trail)
+    plain = [model.model_dump(mode="json", by_alias=True) for model in (pipeline, profile)]
+    lock = Lock.of(plain[0], plain[1], device, builder.trail)
     folder = out / pipeline.name / profile.name
     parts = bundle.Parts(
         model=_artifact(done.models[told["shipped"]]),
@@ -137,15 +143,21 @@ def _publish(
         data=_artifact(done.data),
         samples=samples,
     )
-    with builder.store.lock(f"bundle-{digest_of(str(folder.absolute()))}"):
-        bundle.publish(folder, parts)
+    bundle.publish(folder, parts)
     verdicts = tuple(Verdict.model_validate_json(json.dumps(row)) for row in told["verdicts"])
     return Built(profile.name, folder, told, verdicts)
 
 
-def within(pipeline: Pipeline, seconds: float, estimate: Callable[[Pipeline], float]) -> tuple[Pipeline, float]:
-    """The largest share of the pipeline whose estimate keeps to `seconds`, else the smallest; and its estimate (s)."""
-    tried = ((smaller, estimate(smaller)) for smaller in map(pipeline.scaled, LADDER))
+def within(
+    pipeline: Pipeline, seconds: float, estimate: Callable[[Pipeline], float], *, teacher: bool = True
+) -> tuple[Pipeline, float]:
+    """
+    The largest share of the pipeline whose estimate keeps to `seconds`, else the smallest; and its estimate (s).
+
+    Without `teacher`, its training stays as it is.
+    """
+    shares = (pipeline.scaled(share, teacher=teacher) for share in LADDER)
+    tried = ((smaller, estimate(smaller)) for smaller in shares)
     smallest = (pipeline, 0.0)
     for smallest in tried:
         if smallest[1] <= seconds:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from edgekd.budget import TEACHER, TEACHER_INT8, check_decidable
 from edgekd.data import stages as data
+from edgekd.deploy import exporter
 from edgekd.deploy import stages as deploy
 from edgekd.distill import stages as distill
 from edgekd.engine.executor import Engine
@@ -141,7 +142,9 @@ class _Target:
         settings = deploy.Export(
             runtime=self.runtime, cpu=self.cpu, model=f"{self.pipeline.name}/{at}", trained=trained
         )
-        return self.engine.call(self._with_runtime(deploy.EXPORT), settings, {"hub": hub}, at)
+        stage = self._with_runtime(deploy.EXPORT)
+        stage = replace(stage, uses=(*stage.uses, *exporter.distribution(self.runtime.exporter)))
+        return self.engine.call(stage, settings, {"hub": hub}, at)
 
     def evaluate(self, model: Result, dataset: Result, split: data.Split, variant: str) -> Result:
         settings = deploy.Evaluate(split=split, runtime=self.runtime, cpu=self.cpu)
@@ -159,7 +162,7 @@ class _Target:
     def search(self, dataset: Result, teachers: Mapping[str, Result], shape: NetShape) -> dict[str, Result]:
         """Score a sample, measure the best with random weights, choose: all that was found on the way, by name."""
         plan, call, here = self.pipeline.search, self.engine.call, self.at()
-        budget = self.pipeline.budget.with_headroom(plan.headroom)
+        budget, room = self.pipeline.budget, plan.headroom
         scores = call(
             search.SCORE,
             search.Score(
@@ -169,7 +172,7 @@ class _Target:
             {"data": dataset},
         )  # fmt: skip
         shortlist = call(
-            search.SHORTLIST, search.Shortlist(rank=plan.rank, measure=plan.measure, budget=budget),
+            search.SHORTLIST, search.Shortlist(rank=plan.rank, measure=plan.measure, budget=budget, headroom=room),
             {"scores": scores}, here,
         )  # fmt: skip
         models = dict(teachers)
@@ -182,8 +185,9 @@ class _Target:
                 models[name] = self.export(hub, at, trained=False)
         compared = self.compare(models, (TEACHER, TEACHER_INT8), "candidates")
         feasible = call(
-            search.FEASIBLE, search.Feasible(budget=budget), {"shortlist": shortlist, "comparison": compared}, here
-        )
+            search.FEASIBLE, search.Feasible(budget=budget, headroom=room),
+            {"shortlist": shortlist, "comparison": compared}, here,
+        )  # fmt: skip
         choice = call(search.CHOOSE, search.Choose(rank=plan.rank), {"scores": scores, "feasible": feasible}, here)
         return {"scores": scores, "shortlist": shortlist, "candidates": compared, "feasible": feasible,
                 "choice": choice}  # fmt: skip
@@ -212,7 +216,6 @@ def _teacher(engine: Engine, pipeline: Pipeline, dataset: Result) -> tuple[Resul
         return engine.call(
             teacher.LOAD, teacher.LoadTeacher(folder=plan.from_, digest=digest), {"data": dataset}
         ), shape
-    assert plan.shape is not None
     assert plan.train is not None
     settings = teacher.TrainTeacher(
         shape=plan.shape, train=plan.train, preprocess=pipeline.preprocess, views=pipeline.views

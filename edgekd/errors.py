@@ -4,11 +4,11 @@ Everything edgekd raises on purpose, and the exit code that each becomes.
 * EdgekdError            1   an internal error: edgekd broke its own contract
   - ConfigError          2   a pipeline, profile, setting or option says something we cannot act on
   - DataError            2   the data is not what the pipeline says
-  - AccuracyBudgetError  3   the student loses more accuracy than the budget allows
-  - BudgetError          4   latency, size or memory over budget, or no candidate can meet it
+  - BudgetError          4   no candidate can meet the budget of latency or size
   - InconclusiveError    5   this many samples or runs cannot decide
   - UnavailableError     6   the target, a package or the environment is missing
 
+A student that misses its budget is no error but a verdict; the command line ends with 3 (accuracy) or 4 then.
 StoppedError is no EdgekdError: nothing went wrong, exit code 130.
 
 A message names the thing, the value it had, and what to do next, in that order.
@@ -33,10 +33,6 @@ class ConfigError(EdgekdError):
 
 class DataError(EdgekdError):
     exit_code = 2
-
-
-class AccuracyBudgetError(EdgekdError):
-    exit_code = 3
 
 
 class BudgetError(EdgekdError):

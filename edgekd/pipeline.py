@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -18,18 +19,22 @@ from edgekd.teacher.stages import TeacherTraining
 from edgekd.train.losses.settings import CrossEntropyLoss, KdLoss, LossSettings
 from edgekd.train.settings import Training
 
+DEFAULT_TEACHER = NetShape(
+    stem_width=24, stem_stride=2, widths=((48, 48), (48, 48), (96, 96), (96, 96)), strides=(1, 1, 2, 1)
+)
+
 
 class TeacherPlan(Settings):
-    """Either trained here, by `shape` and `train`, or taken `from` a folder with config.json and model.safetensors."""
+    """Either trained here, by `train`, or taken `from` a folder with config.json and model.safetensors."""
 
-    shape: NetShape | None = None
+    shape: NetShape = DEFAULT_TEACHER  # of one that is trained here
     train: TeacherTraining | None = None
     from_: str | None = Field(default=None, alias="from")
 
     @model_validator(mode="after")
     def _one_way(self) -> TeacherPlan:
-        if (self.from_ is None) == (self.shape is None or self.train is None):
-            raise ValueError("give either `from`, or `shape` and `train`")
+        if (self.from_ is None) == (self.train is None):
+            raise ValueError("give either `from` or `train`")
         return self
 
 
@@ -58,7 +63,8 @@ class QuantizePlan(Settings):
 
 class Pipeline(Settings):
     schema_version: int = Field(default=1, alias="schema", ge=1, le=1)
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")  # a folder of this name is made in dist/
+    # a folder of this name is made in dist/; without one, the file's own name
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     task: Literal["image-classification"]
     data: Source
     preprocess: Preprocess = Preprocess()
@@ -69,6 +75,7 @@ class Pipeline(Settings):
     search: SearchPlan = SearchPlan()
     distill: DistillPlan
     quantize: QuantizePlan = QuantizePlan()
+    sparsity: Literal["none"] = "none"
     quick: dict[str, Any] = {}  # what --quick sets, as --set would
 
     @model_validator(mode="after")
@@ -80,14 +87,14 @@ class Pipeline(Settings):
             )
         return self
 
-    def scaled(self, share: float) -> Pipeline:
+    def scaled(self, share: float, *, teacher: bool = True) -> Pipeline:
         """The same with about `share` of the epochs and candidates: what a time budget buys."""
 
         def part(count: int, least: int = 1) -> int:
             return max(min(count, least), round(count * share))
 
         train, search, distill = self.teacher.train, self.search, self.distill
-        shorter = train.model_copy(update={"epochs": part(train.epochs)}) if train else None
+        shorter = train.model_copy(update={"epochs": part(train.epochs)}) if train and teacher else train
         return self.model_copy(
             update={
                 "teacher": self.teacher.model_copy(update={"train": shorter}),
@@ -101,16 +108,20 @@ class Pipeline(Settings):
 
 def load_pipeline(name: str, assignments: Sequence[str] = (), *, quick: bool = False) -> Pipeline:
     """A shipped pipeline by name, or a person's own by a path ending in .yaml; then `quick`, then `key.path=value`."""
-    tree = read_yaml(resources.find("pipelines", name).read_text("utf-8"), name)
+    tree = read_yaml(resources.read("pipelines", name), name)
     if quick and isinstance(tree, dict):
         for key, value in (tree.get("quick") or {}).items():
             override(tree, f"{key}={value}")
     for assignment in assignments:
         override(tree, assignment)
+    if isinstance(tree, dict) and name.endswith((".yaml", ".yml")):
+        tree.setdefault("name", Path(name).stem.lower())
     return pipeline_of(tree, name)
 
 
 def pipeline_of(tree: Any, where: str) -> Pipeline:
     """A pipeline from a tree of any schema, its files found and their contents pinned by digest."""
+    if isinstance(tree, dict) and isinstance(tree.get("search"), dict) and isinstance(tree["search"].get("space"), str):
+        tree["search"]["space"] = {"name": tree["search"]["space"]}  # the short form
     found = validate(Pipeline, upgraded("pipeline", tree, where) if isinstance(tree, dict) else tree, where)
     return found.model_copy(update={"data": found.data.pinned()})

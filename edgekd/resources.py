@@ -34,6 +34,16 @@ def find(kind: Kind, name: str) -> Traversable:
     return files("edgekd") / kind / f"{name}.yaml"
 
 
+def read(kind: Kind, name: str) -> str:
+    """The text of what `find` finds."""
+    try:
+        return find(kind, name).read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{name}: not UTF-8 text: {error.reason} at byte {error.start}") from None
+    except OSError as error:
+        raise ConfigError(f"{name}: cannot be read: {error.strerror}") from None
+
+
 def _command(kind: Kind) -> str:
     return "pipelines" if kind == "pipelines" else "devices"
 

@@ -73,8 +73,10 @@ def override(tree: Any, assignment: str) -> None:
     if isinstance(node, list):
         _child(node, last, path, assignment, make=False)
         node[int(last)] = parsed
+        _forget_line(node, int(last))
     elif isinstance(node, dict):
         node[last] = parsed
+        _forget_line(node, last)
     else:
         raise ConfigError(f"--set {assignment}: {'.'.join(parents)} is {node!r}, which has no {last!r}")
 
@@ -125,12 +127,12 @@ def _place(tree: Any, loc: Location, *, missing: bool) -> Location:
 def _known_keys(model: type[BaseModel], loc: Location) -> list[str]:
     models = [model]
     for step in loc:
-        inner = [m.model_fields[str(step)].annotation for m in models if str(step) in m.model_fields]
+        inner = [f.annotation for m in models for name, f in m.model_fields.items() if step in (name, f.alias)]
         if inner:
             models = [m for annotation in inner for m in _models_in(annotation)]
         else:
             models = [m for m in models if step in _tags(m)] or models
-    return sorted({name for m in models for name in m.model_fields})
+    return sorted({field.alias or name for m in models for name, field in m.model_fields.items()})
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -164,9 +166,18 @@ def _line(tree: Any, place: Location) -> int | None:
     for step in place:
         positions = getattr(getattr(node, "lc", None), "data", None) or {}
         if step in positions:
+            if positions[step] is None:
+                return None
             line = positions[step][0] + 1
         node = _get(node, step)
     return line
+
+
+def _forget_line(node: Any, key: str | int) -> None:
+    """What --set put there stands in no line of the file."""
+    positions = getattr(getattr(node, "lc", None), "data", None)
+    if positions is not None:
+        positions[key] = None
 
 
 def _nodes(tree: Any, limit: int) -> int:

@@ -42,19 +42,17 @@ def paired_difference(base: NDArray[np.bool_], new: NDArray[np.bool_], confidenc
     d = (c - b) / n with variance (b + c - (c - b)^2 / n) / n^2, where b samples were right only before and
     c only now: the normal interval of a paired difference of proportions. The default of 0.90 makes each
     end a one-sided 95 % bound, which is what a non-inferiority verdict asks for.
-    Source: Agresti, "Categorical Data Analysis" (2002), equation 10.1. With no discordant pair the variance
-    would be 0; the ends then come from the rule of three, -log(1 - level) / n.
+    Source: Agresti, "Categorical Data Analysis" (2002), equation 10.1. Ours: with few discordant pairs the normal
+    interval is too narrow, so it is never narrower than the rule of three, -log(1 - level) / n to either side.
     """
     if base.shape != new.shape or base.ndim != 1 or not len(base):
         raise ValueError(f"paired samples need the same length, got {base.shape} and {new.shape}")
     n = len(base)
     b, c = int((base & ~new).sum()), int((~base & new).sum())
     d = (c - b) / n
-    if b + c == 0:
-        half = -math.log((1 - confidence) / 2) / n
-    else:
-        variance = (b + c - (c - b) ** 2 / n) / n**2
-        half = float(stats.norm.ppf((1 + confidence) / 2)) * math.sqrt(variance)
+    variance = (b + c - (c - b) ** 2 / n) / n**2
+    normal = float(stats.norm.ppf((1 + confidence) / 2)) * math.sqrt(variance)
+    half = max(normal, -math.log((1 - confidence) / 2) / n)
     return Interval(100 * d, 100 * (d - half), 100 * (d + half))
 
 

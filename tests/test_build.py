@@ -12,6 +12,7 @@ import pytest
 
 from edgekd.api import Built, build, plan, within
 from edgekd.engine import lock
+from edgekd.engine.digest import digest_folder
 from edgekd.engine.events import Silent
 from edgekd.engine.store import Store
 from edgekd.errors import BudgetError
@@ -19,7 +20,7 @@ from edgekd.hardware.profile import load_profile
 from edgekd.pipeline import Pipeline, load_pipeline
 
 HEAVY = ("torch", "transformers", "onnxruntime", "scipy", "onnx", "torchao")
-HERE = load_profile("local-cpu")
+HERE = load_profile(str(Path(__file__).parent / "micro-cpu.yaml"))
 
 
 class Count(Silent):
@@ -109,11 +110,13 @@ def test_the_same_build_again_runs_nothing_and_leaves_the_bundle_alone(
     assert (built.folder / "manifest.json").stat().st_mtime_ns == before
 
 
-def test_a_cached_build_and_help_import_nothing_heavy(built: Built, micro_settings: list[str], workspace: Path) -> None:
+def test_a_cached_build_and_help_import_nothing_heavy(
+    built: Built, micro_settings: list[str], workspace: Path, tmp_path: Path
+) -> None:
     sets = "".join(f", '--set', {setting!r}" for setting in micro_settings)
     for arguments in (
         "'--help'",
-        f"'build', 'digits', '--workspace', {str(workspace)!r}, '--out', {str(workspace.parent / 'dist')!r}{sets}",
+        f"'build', 'digits', '--workspace', {str(workspace)!r}, '--out', {str(tmp_path)!r}{sets}",
         f"'plan', 'digits', '--workspace', {str(workspace)!r}{sets}",
     ):
         code = (
@@ -159,7 +162,7 @@ def test_a_budget_that_no_candidate_can_meet_is_said_before_training(
 
     watch = Count()
     impossible = micro.model_copy(update={"budget": Budget(size_mib=0.001)})
-    with pytest.raises(BudgetError, match=r"none of 8 candidates can meet the budget: .*over 0\.0008 MiB") as raised:
+    with pytest.raises(BudgetError, match=r"none of 8 candidates can meet the budget: .*over 0\.001 MiB") as raised:
         build(impossible, workspace=workspace, listener=watch)
     assert raised.value.exit_code == 4
     assert "distill.float" not in watch.ran
@@ -185,3 +188,57 @@ def test_two_workspaces_make_the_same_bytes(built: Built, micro: Pipeline, works
     for stage in ("data.load", "teacher.train", "search.score", "quant.ptq", "onnx.fp32", "search.candidate"):
         one, two = ({r["digest"] for r in Store(root).records(stage)} for root in (workspace, tmp_path / "other"))
         assert two <= one, stage
+
+
+@pytest.mark.slow
+def test_two_real_builds_at_once_share_a_workspace_and_an_output_folder(
+    micro_settings: list[str], tmp_path: Path
+) -> None:
+    where = ["--workspace", str(tmp_path / "w"), "--out", str(tmp_path / "out")]
+    sets = [part for setting in micro_settings for part in ("--set", setting)]
+    command = [sys.executable, "-m", "edgekd", "build", "digits", *where, *sets]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=280)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert any("another edgekd is at it in this workspace" in words for words in said)
+    for stage in ("teacher.train", "distill.float", "select"):
+        assert len(list((tmp_path / "w" / "runs" / stage).glob("*/*.json"))) == 1
+    assert [p.name for p in (tmp_path / "out" / "digits").iterdir() if not p.name.endswith(".lock")] == ["local-cpu"]
+    assert list((tmp_path / "w" / "running").iterdir()) == []
+
+
+def test_a_profile_cannot_send_its_bundle_elsewhere() -> None:
+    from edgekd.errors import ConfigError
+    from edgekd.hardware.profile import profile_of
+
+    tree = {**HERE.model_dump(mode="json", by_alias=True), "name": "../../elsewhere"}
+    with pytest.raises(ConfigError, match=r"x: name: expected .*pattern"):
+        profile_of(tree, "x")
+
+
+@pytest.mark.slow
+def test_the_threads_of_an_earlier_stage_do_not_change_a_later_one(
+    built: Built, workspace: Path, tmp_path: Path
+) -> None:
+    """PTQ after a stage that left torch on one thread, and after one that left it on two."""
+    import torch
+
+    from edgekd.engine.events import Progress
+    from edgekd.engine.stage import Work
+    from edgekd.engine.store import Artifact
+    from edgekd.quant import ptq
+    from edgekd.quant.stages import Ptq
+
+    record = next(Store(workspace).records("quant.ptq"))
+    digests = record["recipe"]["inputs"]
+    inputs = {
+        "checkpoint": Artifact("checkpoint", digests["checkpoint"], workspace / "objects" / digests["checkpoint"]),
+        "data": Artifact("dataset", digests["data"], workspace / "objects" / digests["data"]),
+    }
+    settings = Ptq.model_validate_json(json.dumps(record["recipe"]["settings"]))
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        (tmp_path / str(threads)).mkdir()
+        ptq.run(settings, inputs, Work(tmp_path / str(threads), tmp_path, Progress(Silent())))
+        assert torch.get_num_threads() == settings.threads
+    assert digest_folder("onnx", tmp_path / "1") == digest_folder("onnx", tmp_path / "2")

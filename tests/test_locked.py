@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,12 @@ class Ear(Silent):
 
     def finished(self, stage: str, at: str, outcome: str, seconds: float) -> None:
         self.outcomes.setdefault(stage, []).append(outcome)
+
+
+@pytest.fixture(scope="module", name="workspace")
+def workspace_of_its_own(built: Built, workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy: replaying measures anew, and other tests rely on what was measured."""
+    return Path(shutil.copytree(workspace, tmp_path_factory.mktemp("locked") / "workspace"))
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from edgekd.errors import ConfigError
@@ -35,7 +37,6 @@ def edited(old: str, new: str) -> str:
         (edited("candidates: 200", "candidates: 3"), r"my\.yaml: \(top level\): search\.measure 16 is more than"),
         (edited("targets: [local-cpu]", ""), r"my\.yaml: targets: required, and not there"),
         (edited("temperature: 4.0", "temperature: .inf"), r"my\.yaml:\d+: distill\.losses\.0\.temperature: .*finite"),
-        (edited("schema: 1", "schema: 2"), r"my\.yaml:\d+: schema: expected less than or equal to 1, got 2"),
         ("a: [1, 2", r"my\.yaml:\d+: not YAML: "),
         ("- a", r"my\.yaml: expected a mapping of settings, got \['a'\]"),
         ("when: 2026-01-01", r"my\.yaml: .* is no setting; quote it if it is text"),
@@ -69,12 +70,42 @@ def test_set_overrides_inside_lists() -> None:
         ("distill.epochs", r"--set distill\.epochs: write it as key\.path=value"),
         ("distill.losses.7.weight=1", r"distill\.losses\.7: this list has the items 0 to 1"),
         ("name.first=1", r"--set name\.first=1: name is 'digits', which has no 'first'"),
-        ("distill.epoch=1", r"digits:?\d*: distill\.epoch: no such setting; did you mean 'epochs'\?"),
+        ("distill.epoch=1", r"digits: distill\.epoch: no such setting; did you mean 'epochs'\?"),
+        ("distill.epochs=many", r"digits: distill\.epochs: expected .*integer, got 'many'"),
+        ("teacher.form=x", r"digits: teacher\.form: no such setting; did you mean 'from'\?"),
+        ("schema=2", r"digits: schema 2 of a pipeline file is newer than this edgekd reads"),
     ],
 )
 def test_a_bad_override_is_named(assignment: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_pipeline("digits", [assignment])
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_bytes(b"name: \xff")
+    with pytest.raises(ConfigError, match=r"my\.yaml: not UTF-8 text: .* at byte 6"):
+        load_pipeline(str(tmp_path / "my.yaml"))
+
+
+def test_the_example_of_the_format_loads_with_its_short_forms(tmp_path: Path) -> None:
+    (tmp_path / "Mine.yaml").write_text(
+        """
+task: image-classification
+data: {source: digits}
+preprocess: {layout: NHWC, dtype: uint8, resize: [28, 28], mean: [0.13], std: [0.31]}
+teacher: {train: {epochs: 12}}
+targets: [local-cpu]
+budget: {accuracy_drop_points: 1.0, latency_p50_ms: 0.2, size_mib: 1.0}
+search: {space: residual-cnn, rank: [synflow, params], candidates: 200}
+distill: {losses: [{name: kd, temperature: 4.0, weight: 0.9}, {name: cross-entropy, weight: 0.1}], epochs: 20}
+quantize: {first: ptq, then: qat}
+sparsity: none
+"""
+    )
+    loaded = load_pipeline(str(tmp_path / "Mine.yaml"))
+    assert loaded.name == "mine"
+    assert loaded.search.space.name == "residual-cnn"
+    assert loaded.teacher.shape.widths
 
 
 def test_set_makes_a_missing_section() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -67,6 +68,15 @@ def test_a_paired_difference_is_the_closed_form() -> None:
     value, low, high = paired_difference(base, new)
     half = 1.6448536 * math.sqrt((8 - 4 / 100) / 100**2) * 100
     assert (value, low, high) == pytest.approx((-2, -2 - half, -2 + half), rel=1e-6)
+
+
+def test_one_more_lost_never_looks_better() -> None:
+    ends = []
+    for lost in range(30):
+        base, new = np.ones(1000, bool), np.ones(1000, bool)
+        new[:lost] = False
+        ends.append(paired_difference(base, new).low)
+    assert all(a >= b for a, b in pairwise(ends))
 
 
 def test_no_difference_at_all_still_has_an_interval() -> None:

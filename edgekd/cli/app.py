@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 from types import FrameType
@@ -49,7 +50,7 @@ def main() -> None:
         logging.getLogger(library).setLevel(logging.ERROR)  # of their own deprecations and GPU extensions
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
-    trace = "-vv" in sys.argv
+    trace = sum(word.count("v") for word in sys.argv if re.fullmatch(r"-v+", word)) >= 2
     try:
         app(standalone_mode=True)
     except EdgekdError as error:
@@ -58,9 +59,6 @@ def main() -> None:
     except StoppedError:
         print("edgekd: interrupted; finished stages are kept, the same command goes on from there", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # `edgekd plan | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:  # noqa: BLE001  the last resort: one sentence here too, the rest for who asks
         complain(error, trace=trace)
         if not trace:

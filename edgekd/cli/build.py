@@ -13,6 +13,7 @@ from edgekd.cli.options import Quick, Set, Targets, WorkspaceOption
 
 if TYPE_CHECKING:
     from edgekd.api import Built
+    from edgekd.engine.plan import Step
     from edgekd.pipeline import Pipeline
 
 ACCURACY = ("accuracy_drop_points",)
@@ -69,6 +70,7 @@ def build(
     from edgekd.pipeline import load_pipeline
 
     start = time.perf_counter()
+    limit_s = parse_duration(time_budget) if time_budget else None
     with Watcher(verbose=bool(verbose)) as watcher:
         where: dict[str, Any] = {
             "workspace": workspace,
@@ -80,8 +82,12 @@ def build(
             done = [api.rebuild(locked, **where)]
         else:
             settings = load_pipeline(str(pipeline), set_ or (), quick=quick)
-            settings = _estimated(settings, target, workspace, time_budget, watcher)
+            settings = _estimated(settings, target, workspace, limit_s, watcher)
             done = api.build(settings, targets=target or (), **where)
+        for built in done:
+            for verdict in built.verdicts:
+                if verdict.state != "pass":
+                    watcher.said(f"{'failed' if verdict.state == 'fail' else 'warning'}: {built.target}: {verdict}")
         watcher.said(f"{watcher.ran} stages ran, {watcher.cached} cached, {duration(time.perf_counter() - start)}")
     if as_json:
         print_json([{"folder": str(built.folder), "report": built.report} for built in done])
@@ -103,26 +109,28 @@ def exit_code(done: list[Built], inconclusive: str) -> int:
 
 
 def _estimated(
-    settings: Pipeline, targets: list[str] | None, workspace: Path | None, time_budget: str | None, watcher: Any
+    settings: Pipeline, targets: list[str] | None, workspace: Path | None, limit_s: float | None, watcher: Any
 ) -> Pipeline:
     """Say how long it will take; with a time budget, make the pipeline fit it."""
     from edgekd.api import plan, within
 
+    def steps(pipeline: Pipeline) -> list[Step]:
+        found = plan(pipeline, targets=targets or (), workspace=workspace).values()
+        return [step for row in found for step in row if not step.cached]
+
     def estimate(pipeline: Pipeline) -> float:
-        steps = [
-            step for steps in plan(pipeline, targets=targets or (), workspace=workspace).values() for step in steps
-        ]
-        return sum(step.seconds for step in steps if not step.cached)
+        return sum(step.seconds for step in steps(pipeline))
 
     expected = estimate(settings)
-    if time_budget is not None and expected > (limit := parse_duration(time_budget)):
-        smaller, expected = within(settings, limit, estimate)
+    if limit_s is not None and expected > limit_s:
+        untrained = any(step.stage == "teacher.train" for step in steps(settings))  # else keep the one that is there
+        smaller, expected = within(settings, limit_s, estimate, teacher=untrained)
         own = f"teacher {smaller.teacher.train.epochs} epochs, " if smaller.teacher.train else ""
         watcher.said(
-            f"--time-budget {time_budget}: {own}distillation {smaller.distill.epochs} epochs, "
+            f"--time-budget: {own}distillation {smaller.distill.epochs} epochs, "
             f"{smaller.search.candidates} candidates, {smaller.search.measure} measured"
         )
-        if expected > limit:
+        if expected > limit_s:
             watcher.said(f"even so it may take {duration(expected)}: exporting and measuring have no smaller size")
         settings = smaller
     if expected > 2:

@@ -58,7 +58,7 @@ def show(
             }
         )
         return
-    typer.echo(resources.find("hw_profiles", name).read_text("utf-8"), nl=False)
+    typer.echo(resources.read("hw_profiles", name), nl=False)
     typer.echo(f"# here: {device.model}, {device.architecture}, {', '.join(device.isa) or 'no known extension'}")
     for runtime, dialect in dialects.items():
         typer.echo(f"# here: {runtime} quantises to {dialect}")

@@ -47,4 +47,4 @@ def show(
     if as_json:
         print_json(load_pipeline(name).model_dump(mode="json", by_alias=True))
     else:
-        typer.echo(resources.find("pipelines", name).read_text("utf-8"), nl=False)
+        typer.echo(resources.read("pipelines", name), nl=False)

@@ -11,6 +11,17 @@ from edgekd.cli.console import duration
 from edgekd.engine.events import Outcome
 
 EVERY_S = 5.0  # between plain lines of one stage
+LONG = (
+    "data.load",
+    "teacher.train",
+    "search.score",
+    "search.candidate",
+    "distill.float",
+    "quant.ptq",
+    "quant.qat",
+    "onnx.fp32",
+    "measure.compare",
+)  # fmt: skip  announced before they begin
 QUIET_S = 2.0  # a stage that takes less is not worth a plain line of progress
 
 
@@ -27,6 +38,7 @@ class Watcher:
         self._verbose = verbose
         self._label = ""
         self._began = self._spoke = 0.0
+        self._first: tuple[int, float] | None = None
         self.ran = self.cached = 0
         self._status = None
         if self._stream.isatty():
@@ -49,9 +61,18 @@ class Watcher:
         if self._status:
             self._status.update(self._label)
 
+    def running(self, stage: str, at: str) -> None:
+        self._first = None
+        if not self._status and stage in LONG:
+            self._print(f"running  {f'{stage} {at}'.strip()}")
+
     def progressed(self, done: int, total: int, unit: str, **facts: float) -> None:
         now = time.perf_counter()
-        line = f"{self._label}: {_told(done, total, unit, facts, now - self._began)}"
+        if self._first is None:
+            self._first = (done - 1, self._began)  # a resumed stage begins in the middle
+        begun = done - self._first[0]
+        left = (now - self._began) / begun * (total - done) if begun else 0.0
+        line = f"{self._label}: {_told(done, total, unit, facts)}, {duration(left)} left"
         if self._status:
             self._status.update(line)
         elif now - self._began > QUIET_S and now - self._spoke > EVERY_S:
@@ -76,9 +97,7 @@ class Watcher:
             print(line.rstrip(), file=self._stream, flush=True)
 
 
-def _told(done: int, total: int, unit: str, facts: dict[str, float], elapsed: float) -> str:
+def _told(done: int, total: int, unit: str, facts: dict[str, float]) -> str:
     parts = [f"{unit} {done} of {total}"]
     parts += [f"{name.replace('_per_s', '/s')} {value:.4g}" for name, value in facts.items()]
-    if done:
-        parts.append(f"{duration(elapsed / done * (total - done))} left")
     return ", ".join(parts)

@@ -84,6 +84,11 @@ def preprocess(images: NDArray[np.uint8], settings: Preprocess) -> NDArray[np.fl
             raise DataError(
                 f"preprocess.{name}: {len(values)} values for images of {images.shape[-1]} channels; one a channel"
             )
+    if settings.resize is not None and settings.resize != images.shape[1:3]:
+        raise DataError(
+            f"preprocess.resize: {list(settings.resize)}, but the images are {list(images.shape[1:3])}; resizing is "
+            "not built yet: resize them before, or leave it out"
+        )
     mean = np.asarray(settings.mean, np.float32)
     std = np.asarray(settings.std, np.float32)
     scaled = (images.astype(np.float32) / 255 - mean) / std

@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 from edgekd.data.dataset import write
 from edgekd.data.split import by_content
 from edgekd.data.stages import NpzSource
+from edgekd.engine.digest import digest_file
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import DataError
 
 
 def run(settings: NpzSource, _inputs: Mapping[str, Artifact], work: Work) -> None:
+    if digest_file(Path(settings.path)) != settings.sha256:
+        raise DataError(f"{settings.path}: changed while the build began; run it again")
     images, labels = (_read(Path(settings.path), name) for name in ("images", "labels"))
     pixels = as_pixels(images)
     numbers = as_labels(labels, len(settings.labels))

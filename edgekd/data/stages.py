@@ -50,6 +50,7 @@ class Preprocess(Settings):
 
     layout: Literal["NHWC"] = "NHWC"  # of the stored pixels
     dtype: Literal["uint8"] = "uint8"
+    resize: tuple[int, int] | None = None  # height, width: so far, only the size that the images have is accepted
     mean: tuple[float, ...] = (0.13,)
     std: tuple[float, ...] = (0.31,)
 

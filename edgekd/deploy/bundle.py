@@ -10,8 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from edgekd.data import signature
-from edgekd.engine.digest import digest_file, digest_folder
+from edgekd.engine.digest import digest_file, digest_folder, digest_of
 from edgekd.engine.lock import Lock
 from edgekd.engine.store import Artifact
 from edgekd.errors import UnavailableError
@@ -34,13 +36,18 @@ def publish(folder: Path, parts: Parts) -> Path:
     """
     Put the bundle at `folder`; what stood there is replaced whole, or kept where it is the same.
 
-    One process at a time for one folder: the caller holds a lock.
+    One process at a time for one folder, whatever their workspaces.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for stale in folder.parent.glob(f".{folder.name}-*"):
-            shutil.rmtree(stale, ignore_errors=True)  # of a build that was killed right here
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as work:
+        mark = f".edgekd-{digest_of(folder.name)[:16]}"  # no other target's name can begin with it
+        with (
+            FileLock(folder.parent / f"{mark}.lock"),
+            tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{mark}-") as work,
+        ):
+            for stale in folder.parent.glob(f"{mark}-*"):
+                if stale != Path(work):
+                    shutil.rmtree(stale, ignore_errors=True)  # of a build that was killed right here
             made = Path(work) / "new"
             made.mkdir()
             _assemble(made, parts)

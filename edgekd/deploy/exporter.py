@@ -52,12 +52,19 @@ class Parity:
 
 @dataclass(frozen=True)
 class Exported:
-    """`entry` is the file a runtime opens. `parity` is None with `not_run` saying why it could not be run here."""
+    """
+    `entry` is the file of `files` that a runtime opens.
 
+    `parity` is None with `not_run` saying why it could not be run here. `refused` says why it must not ship: it is
+    measured and reported, and never selected.
+    """
+
+    files: tuple[str, ...]
     entry: str
     coverage: Coverage
     parity: Parity | None
     not_run: str | None = None
+    refused: str | None = None
     notes: tuple[str, ...] = field(default=())
 
 
@@ -90,6 +97,11 @@ def find(name: str) -> Exporter:
         raise UnavailableError(
             f"exporter {name!r} needs {error.name!r}, which is not installed; pip install 'edgekd[{name}]'"
         ) from error
+
+
+def distribution(name: str) -> tuple[str, ...]:
+    """The distribution that an exporter comes with, whose version its results belong to."""
+    return tuple(e.dist.name for e in entry_points(group=GROUP) if e.name == name and e.dist is not None)[:1]
 
 
 def read(artifact: Artifact) -> dict[str, Any]:

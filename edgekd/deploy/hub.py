@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,10 +25,11 @@ from edgekd.errors import EdgekdError
 from edgekd.models import checkpoint
 
 OPSET = 20
-REFERENCE_IMAGES = 64
+REFERENCE_IMAGES = 256
 
 
 def run_float(settings: ExportFloat, inputs: Mapping[str, Artifact], work: Work) -> None:
+    torch.set_num_threads(settings.threads)
     data = Dataset(inputs["data"])
     net = checkpoint.net_of(inputs["checkpoint"].path)
     checkpoint.contiguous(net)
@@ -88,7 +90,13 @@ def _strip(graph: onnx.ModelProto) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Torch's own exporter warns of torch's own deprecations; a person can do nothing about them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Torch's exporter warns of its own deprecations, and that there is no torchvision: nobody can help it."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

@@ -28,11 +28,17 @@ class Ranked:
     name: str
     speedup: Interval  # over the teacher's fp32
     verdicts: tuple[Verdict, ...]
+    refused: str | None = None  # by its exporter
+
+    @property
+    def place(self) -> tuple[bool, int, float]:
+        return self.refused is not None, PREFERENCE[worst(self.verdicts)], -self.speedup.value
 
 
 def rank(budget: Budget, variants: Sequence[str], inputs: Mapping[str, Artifact]) -> list[Ranked]:
     """
-    Variants that pass come before those that cannot be decided, those before failing ones; then the fastest.
+    What its exporter refused comes last. Variants that pass come before those that cannot be decided, those before
+    failing ones; then the fastest.
 
     A failing variant comes first only where all fail: the report then says by how much, and the build ends with
     the exit code of its failure.
@@ -43,12 +49,17 @@ def rank(budget: Budget, variants: Sequence[str], inputs: Mapping[str, Artifact]
     for name in variants:
         change = paired_difference(base, correct(inputs[f"val.{name}"]))
         verdicts = accuracy(budget, change) + latency_and_size(budget, comparison, name)
-        found.append(Ranked(name, Interval(*comparison["speedup_over"][TEACHER][name]), tuple(verdicts)))
-    return sorted(found, key=lambda r: (PREFERENCE[worst(r.verdicts)], -r.speedup.value))
+        refused = inputs[f"model.{name}"].json("export.json")["refused"]
+        found.append(Ranked(name, Interval(*comparison["speedup_over"][TEACHER][name]), tuple(verdicts), refused))
+    return sorted(found, key=lambda ranked: ranked.place)
 
 
 def why_not(rejected: Ranked, chosen: Ranked) -> str:
     """The sentence beside a variant that does not ship."""
+    if rejected.refused:
+        return rejected.refused
+    if rejected.place < chosen.place:
+        return f"today it would: the lock says {chosen.name}"
     against = [str(verdict) for verdict in rejected.verdicts if verdict.state != "pass"]
     if against and worst(rejected.verdicts) != worst(chosen.verdicts):
         return "; ".join(against)

@@ -9,11 +9,13 @@ from edgekd.data.stages import Preprocess, Split
 from edgekd.engine.stage import Stage
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.hardware.profile import RuntimeSpec
+from edgekd.resources import cores
 from edgekd.settings import Settings
 
 
 class ExportFloat(Settings):
     preprocess: Preprocess
+    threads: int = Field(default_factory=cores, ge=1)
 
 
 class Export(Settings):

@@ -12,6 +12,9 @@ Outcome = Literal["ran", "cached", "replayed"]
 class Listener(Protocol):
     def started(self, stage: str, at: str) -> None: ...
 
+    def running(self, stage: str, at: str) -> None:
+        """It was not there: from here on it takes time."""
+
     def progressed(self, done: int, total: int, unit: str, **facts: float) -> None: ...
 
     def finished(self, stage: str, at: str, outcome: Outcome, seconds: float) -> None: ...
@@ -23,6 +26,9 @@ class Silent:
     """A listener for scripts and tests that do not care."""
 
     def started(self, stage: str, at: str) -> None:
+        pass
+
+    def running(self, stage: str, at: str) -> None:
         pass
 
     def progressed(self, done: int, total: int, unit: str, **facts: float) -> None:

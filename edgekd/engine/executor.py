@@ -67,9 +67,9 @@ class Builder:
         self.listener.started(stage.name, place)
         with explained(stage.name, self.store.root, stage.memory):
             if row is not None and stage.nature == "decision":
-                found, outcome = self._replayed(stage, settings, artifacts, wanted, row)
+                found, outcome = self._replayed(stage, settings, artifacts, wanted, place, row)
             else:
-                found, outcome = self._find_or_run(stage, settings, artifacts, wanted)
+                found, outcome = self._find_or_run(stage, settings, artifacts, wanted, place)
         if row is not None and stage.nature == "pure" and found.digest != row.digest:
             self._differs(f"{stage.name} {place}".strip() + f" came out as {found.digest[:12]}, not {row.digest[:12]}")
         self.listener.finished(stage.name, place, outcome, time.perf_counter() - start)
@@ -78,7 +78,7 @@ class Builder:
         return found
 
     def _find_or_run(
-        self, stage: Stage[S], settings: S, inputs: Mapping[str, Artifact], wanted: dict[str, Any]
+        self, stage: Stage[S], settings: S, inputs: Mapping[str, Artifact], wanted: dict[str, Any], place: str
     ) -> tuple[Artifact, Outcome]:
         key = key_of(wanted)
         anew = self._replay is not None and stage.nature == "observation"
@@ -92,7 +92,7 @@ class Builder:
                 return found, "cached"
             if broken:
                 self.listener.said(f"{broken}; making it again")
-            return self._run(stage, settings, inputs, wanted), "ran"
+            return self._run(stage, settings, inputs, wanted, place), "ran"
 
     def _find(self, stage: str, key: str) -> tuple[Artifact | None, str | None]:
         record = self.store.record(stage, key)
@@ -101,7 +101,10 @@ class Builder:
                 self._register(record["digest"])
         return self.store.find(stage, key)
 
-    def _run(self, stage: Stage[S], settings: S, inputs: Mapping[str, Artifact], wanted: dict[str, Any]) -> Artifact:
+    def _run(
+        self, stage: Stage[S], settings: S, inputs: Mapping[str, Artifact], wanted: dict[str, Any], place: str
+    ) -> Artifact:
+        self.listener.running(stage.name, place)
         key = key_of(wanted)
         before = self.store.record(stage.name, key)
         started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -139,11 +142,11 @@ class Builder:
                 file.write(f"{digest}\n")
 
     def _replayed(
-        self, stage: Stage[S], settings: S, inputs: Mapping[str, Artifact], wanted: dict[str, Any], row: Row
+        self, stage: Stage[S], settings: S, inputs: Mapping[str, Artifact], wanted: dict[str, Any], place: str, row: Row
     ) -> tuple[Artifact, Outcome]:
         """The lock's decision; today's is made too, and where it is another that is said."""
         try:
-            today, _ = self._find_or_run(stage, settings, inputs, wanted)
+            today, _ = self._find_or_run(stage, settings, inputs, wanted, place)
         except EdgekdError as error:
             self._differs(f"{stage.name}: today it would end with: {error}")
         else:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from edgekd.errors import UnavailableError
 
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)  # whichever path they name
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def explained(what: str, root: Path, memory: str | None = None) -> Iterator[None
         if _is_memory(error):
             less = f"lower {memory}" if memory else "close what else runs on this machine"
             raise UnavailableError(f"{what}: out of memory; {less}; finished stages are kept") from error
-        reason = _disk(error, str(root))
+        reason = _disk(error, root)
         if reason is None:
             raise
         raise UnavailableError(
@@ -40,16 +41,17 @@ def explained(what: str, root: Path, memory: str | None = None) -> Iterator[None
 def _is_memory(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or any(
+        sentence in str(error) for sentence in ("can't allocate memory", "Failed to allocate memory")
+    )
 
 
-def _disk(error: Exception, root: str) -> str | None:
+def _disk(error: Exception, root: Path) -> str | None:
     """What the system says of the disk, or None for an error of another kind."""
     if isinstance(error, OSError):
         # safetensors puts the path into the sentence alone
-        ours = root in f"{error.filename} {error.filename2} {error}"
-        return error.strerror or str(error) if ours or error.errno in DISK else None
-    for sentence in ("No space left on device", "Read-only file system"):
-        if sentence in str(error):
-            return sentence
-    return None
+        named = [str(name) for name in (error.filename, error.filename2) if name] or re.findall(r"(/\S+)", str(error))
+        ours = any(Path(name).absolute().is_relative_to(root.absolute()) for name in named)
+        return error.strerror or str(error) if ours or error.errno in FULL else None
+    sentences = ("No space left on device", "Read-only file system", "File too large", "Disk quota exceeded")
+    return next((sentence for sentence in sentences if sentence in str(error)), None)

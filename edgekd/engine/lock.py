@@ -34,12 +34,18 @@ class Lock(Settings):
     edgekd: str
     python: str
     target: str
+    profile: dict[str, Any]  # the device profile, whole: a person's own file may not be there tomorrow
     device: dict[str, Any]  # the CPU that measured
+    data: str  # digests of what the build started from
+    teacher: str
     pipeline: dict[str, Any]  # every setting, seeds among them, defaults written out
     rows: tuple[Row, ...]
 
     @classmethod
-    def of(cls, pipeline: dict[str, Any], target: str, device: dict[str, Any], trail: Sequence[dict[str, Any]]) -> Lock:
+    def of(
+        cls, pipeline: dict[str, Any], profile: dict[str, Any], device: dict[str, Any], trail: Sequence[dict[str, Any]]
+    ) -> Lock:
+        """The lock of a finished build; `trail` has one row a call, as the builder keeps them."""
         rows = []
         for call in trail:
             artifact: Artifact = call["artifact"]
@@ -48,8 +54,18 @@ class Lock(Settings):
                 files = {p.name: p.read_text("utf-8") for p in sorted(artifact.path.iterdir())}
             rows.append(Row(stage=call["stage"], nature=call["nature"], at=call["at"], key=call["key"],
                             digest=artifact.digest, versions=call["uses"], files=files))  # fmt: skip
-        return cls(edgekd=version("edgekd"), python=platform.python_version(), target=target, device=device,
-                   pipeline=pipeline, rows=tuple(rows))  # fmt: skip
+        digests = {row.stage.split(".")[0]: row.digest for row in reversed(rows)}
+        return cls(
+            edgekd=version("edgekd"),
+            python=platform.python_version(),
+            target=profile["name"],
+            profile=profile,
+            device=device,
+            data=digests.get("data", ""),
+            teacher=digests.get("teacher", ""),
+            pipeline=pipeline,
+            rows=tuple(rows),
+        )
 
     def dump(self) -> str:
         return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True) + "\n"

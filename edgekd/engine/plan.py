@@ -76,10 +76,10 @@ def explain(wanted: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> 
 def changes(wanted: Mapping[str, Any], records: Iterable[Mapping[str, Any]], *, ignore_inputs: bool = False) -> str:
     """What differs from the nearest earlier run: `temperature 4.0 -> 2.0`; empty when there is none."""
     best: list[str] | None = None
-    for record in records:
+    for record in (record for record in records if "recipe" in record):
         different = [
             text
-            for text in _differences(record.get("recipe", {}), wanted)
+            for text in _differences(record["recipe"], wanted)
             if not (ignore_inputs and text.startswith("inputs."))
         ]
         if best is None or len(different) <= len(best):

@@ -15,8 +15,7 @@ from edgekd.engine.store import Store
 from edgekd.engine.usage import Usage
 from edgekd.errors import EdgekdError
 
-DAY_S = 86_400
-GIB = 2**30
+ABANDONED_S = 30 * 86_400  # a checkpoint of an interrupted stage that nobody came back to
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def entries(store: Store) -> list[Entry]:
     """Every object, the least recently used first."""
     made: dict[str, list[tuple[str, str, str]]] = {}
     for stage in store.stages():
-        for record in store.records(stage):
+        for record in (record for key in store.keys(stage) for record in store.history(stage, key)):
             row = (stage, str(record.get("pipeline") or ""), record["kind"])
             made.setdefault(record["digest"], []).append(row)
     folder = store.root / "objects"
@@ -114,11 +113,21 @@ def prune(
             for entry in gone + chosen:
                 _remove(store.root / "objects" / entry.digest)
             _sweep(store)
+            _sweep_scratch(store, ABANDONED_S if older_than_s is None else older_than_s)
         return gone + chosen
 
 
 def size_of(folder: Path) -> int:
     return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+
+def _sweep_scratch(store: Store, older_than_s: float) -> None:
+    """What interrupted stages left, once nobody is at it and it is old."""
+    for path in (store.root / "work").glob("*"):
+        idle_s = time.time() - path.stat().st_mtime  # noqa: TID251  against a file's own date
+        if idle_s > older_than_s:
+            with store.lock(path.name):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _until_fits(oldest_first: list[Entry], total: int, max_bytes: int) -> list[Entry]:

@@ -66,11 +66,20 @@ class Store:
 
     def record(self, stage: str, key: str) -> dict[str, Any] | None:
         """The newest record of a key that can be read."""
-        for path in sorted((self.root / "runs" / stage / key).glob("*.json"), reverse=True):
+        for path in sorted((self.root / "runs" / stage / key).glob("[0-9]*.json"), reverse=True):
             record = _read_record(path)
             if record is not None:
                 return record
         return None
+
+    def history(self, stage: str, key: str) -> list[dict[str, Any]]:
+        """Every record of a key that can be read, the oldest first: observations are appended."""
+        paths = sorted((self.root / "runs" / stage / key).glob("[0-9]*.json"))
+        return [record for path in paths if (record := _read_record(path))]
+
+    def keys(self, stage: str) -> list[str]:
+        folder = self.root / "runs" / stage
+        return [path.name for path in folder.iterdir()] if folder.is_dir() else []
 
     def records(self, stage: str) -> Iterator[dict[str, Any]]:
         """The newest record of every key of a stage, the latest run last."""
@@ -93,7 +102,7 @@ class Store:
                 folder.replace(path)
         runs = self.root / "runs" / stage / key
         runs.mkdir(parents=True, exist_ok=True)
-        number = len(list(runs.glob("*.json"))) + 1
+        number = max((int(path.stem) for path in runs.glob("[0-9]*.json")), default=0) + 1
         record = {"schema": CURRENT["record"], "kind": kind, "digest": digest, **note}
         write_atomically(runs / f"{number:04d}.json", json.dumps(record, indent=1, sort_keys=True))
         return Artifact(kind, digest, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -50,7 +50,8 @@ class Usage:
             if path.suffix == ".lock":
                 continue
             if _is_held(Path(f"{path}.lock")):
-                found |= set(path.read_text("utf-8").split())
+                with suppress(FileNotFoundError):  # it has just finished
+                    found |= set(path.read_text("utf-8").split())
             else:
                 path.unlink(missing_ok=True)
                 Path(f"{path}.lock").unlink(missing_ok=True)

@@ -23,6 +23,6 @@ def size_cap_bytes() -> int:
         cap = float(text)
     except ValueError:
         cap = -1.0
-    if not cap > 0:
+    if not 0 < cap < 2**30:
         raise ConfigError(f"EDGEKD_CACHE_MAX_GIB: {text!r} is no size in GiB; write it like 20 or 0.5")
     return int(cap * 2**30)

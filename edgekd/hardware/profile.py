@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -47,7 +47,7 @@ class Measuring(Settings):
 
 class DeviceProfile(Settings):
     schema_version: int = Field(alias="schema", default=1)
-    name: str
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")  # a folder of this name is made in dist/
     description: str
     kind: Literal["cpu", "gpu", "npu", "mcu"]
     connection: Literal["local"]
@@ -57,16 +57,19 @@ class DeviceProfile(Settings):
 
     @model_validator(mode="after")
     def _one_runtime(self) -> DeviceProfile:
-        if not self.runtimes:
-            raise ValueError("a device needs at least one runtime")
+        if len(self.runtimes) != 1:
+            raise ValueError(f"{len(self.runtimes)} runtimes are named; exactly one is used so far")
         return self
 
 
 def load_profile(name: str) -> DeviceProfile:
     """A shipped profile by name, or a person's own by a path that ends in .yaml."""
-    found = resources.find("hw_profiles", name)
-    tree = read_yaml(found.read_text("utf-8"), name)
-    return validate(DeviceProfile, upgraded("device", tree, name) if isinstance(tree, dict) else tree, name)
+    return profile_of(read_yaml(resources.read("hw_profiles", name), name), name)
+
+
+def profile_of(tree: Any, where: str) -> DeviceProfile:
+    """A profile from a tree of any schema."""
+    return validate(DeviceProfile, upgraded("device", tree, where) if isinstance(tree, dict) else tree, where)
 
 
 def this_cpu(profile: DeviceProfile) -> Cpu:

@@ -29,8 +29,16 @@ def build(shape: NetShape, labels: Sequence[str], in_channels: int, seed: int) -
 
 
 def load(folder: Path) -> ResidualCnnForImageClassification:
+    """The model of a folder; ValueError where its weights are not those of its config, all of them and no others."""
     register()
-    return AutoModelForImageClassification.from_pretrained(folder, local_files_only=True).eval()  # type: ignore[no-any-return]
+    model, told = AutoModelForImageClassification.from_pretrained(
+        folder, local_files_only=True, output_loading_info=True
+    )
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if told[problem]:
+            names = ", ".join(sorted(map(str, told[problem]))[:3])
+            raise ValueError(f"{folder}: {problem.replace('_', ' ')} in model.safetensors: {names}")
+    return model.eval()  # type: ignore[no-any-return]
 
 
 def save(model: ResidualCnnForImageClassification, folder: Path) -> None:

@@ -23,6 +23,7 @@ CALIBRATION_BATCH = 64
 
 
 def run(settings: Ptq, inputs: Mapping[str, Artifact], work: Work) -> None:
+    torch.set_num_threads(settings.threads)
     data = Dataset(inputs["data"])
     net = checkpoint.net_of(inputs["checkpoint"].path)
     quantised = quantise(net, data, settings.dialect, settings.preprocess, settings.calibration_images)
@@ -30,6 +31,7 @@ def run(settings: Ptq, inputs: Mapping[str, Artifact], work: Work) -> None:
 
 
 def run_random(settings: RandomInt8, inputs: Mapping[str, Artifact], work: Work) -> None:
+    torch.set_num_threads(settings.threads)
     data = Dataset(inputs["data"])
     net = checkpoint.build(settings.shape, data.labels, data.image[0], settings.seed).net.eval()
     quantised = quantise(net, data, settings.dialect, settings.preprocess, settings.calibration_images)

@@ -8,6 +8,7 @@ from edgekd.data.stages import Preprocess, Views
 from edgekd.engine.stage import Stage
 from edgekd.hardware.dialect import Dialect
 from edgekd.models.shape import NetShape
+from edgekd.resources import cores
 from edgekd.settings import Settings
 from edgekd.train.losses.settings import LossSettings
 from edgekd.train.settings import Training
@@ -21,6 +22,7 @@ class Ptq(Settings):
     dialect: Dialect
     preprocess: Preprocess
     calibration_images: int = Field(default=512, ge=1)
+    threads: int = Field(default_factory=cores, ge=1)
 
 
 class RandomInt8(Settings):
@@ -31,6 +33,7 @@ class RandomInt8(Settings):
     preprocess: Preprocess
     calibration_images: int = Field(default=32, ge=1)
     seed: int = 0
+    threads: int = Field(default_factory=cores, ge=1)
 
 
 class Qat(Settings):

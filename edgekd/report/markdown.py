@@ -20,8 +20,8 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         f"Accuracy: of the exported file in its runtime, n = {_n(report)}; its change is paired, 90 % interval in "
         "points. Latency: "
-        f"{how['kind']}, batch 1, one comparison of {how['processes']} processes x {how['rounds']} rounds; p50 of wall "
-        f"time, ratios of thread CPU time with 95 % intervals over processes. Contention (wall / CPU) "
+        f"{how['kind']}, batch {how['batch']}, one comparison: {how['processes']} processes x {how['rounds']} rounds; "
+        f"p50 of wall time, ratios of thread CPU time with 95 % intervals over processes. Contention (wall / CPU) "
         f"{how['contention']:g}{': too noisy to rely on' if how['noisy'] else ''}.",
         f"Device: {how['device']['model']}, {', '.join(how['device']['isa'])}. Dialect: {report['dialect']}.",
         "",

@@ -26,7 +26,8 @@ def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
     shipped = inputs["selection"].json("decision.json")["variant"]
     judged = _judge(settings, inputs, comparison, shipped)
     ranked = rank(settings.budget, settings.variants, inputs)
-    rejected = {r.name: why_not(r, ranked[0]) for r in ranked if r.name != shipped}
+    own = next(r for r in ranked if r.name == shipped)
+    rejected = {r.name: why_not(r, own) for r in ranked if r.name != shipped}
     report = {
         "schema": SCHEMA,
         "pipeline": settings.pipeline,
@@ -38,7 +39,7 @@ def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
         "precision": inputs["precision"].json("decision.json")["why"],
         "measurement": {
             key: comparison[key]
-            for key in ("kind", "when", "device", "processes", "rounds", "contention", "noisy", "load_average")
+            for key in ("kind", "when", "device", "processes", "rounds", "batch", "contention", "noisy", "load_average")
         },
         "variants": {name: _variant(name, inputs, comparison) for name in comparison["models"]},
         "rejected": rejected,

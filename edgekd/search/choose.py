@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgekd.budget import Budget, worst
+from edgekd.budget import Budget, State, worst
 from edgekd.deploy.verdicts import latency_and_size
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
@@ -18,7 +18,7 @@ GRAPH_BYTES = 20_000  # of an int8 ONNX file beside its weights, at the least
 
 def run_shortlist(settings: Shortlist, inputs: Mapping[str, Artifact], work: Work) -> None:
     scores = inputs["scores"].json("scores.json")
-    within = [c for c in scores["candidates"] if not over_bounds(c, scores["teacher"], settings.budget)]
+    within = _within(scores, settings.budget.with_headroom(settings.headroom)) or _within(scores, settings.budget)
     if not within:
         smallest = min(scores["candidates"], key=lambda c: c["scores"]["macs"])
         raise BudgetError(
@@ -33,12 +33,20 @@ def run_shortlist(settings: Shortlist, inputs: Mapping[str, Artifact], work: Wor
 def run_feasible(settings: Feasible, inputs: Mapping[str, Artifact], work: Work) -> None:
     comparison = inputs["comparison"].json("comparison.json")
     names = [c["id"] for c in inputs["shortlist"].json("shortlist.json")["candidates"]]
-    verdicts = {name: latency_and_size(settings.budget, comparison, name) for name in names}
-    states = {name: worst(found) for name, found in verdicts.items()}
-    feasible = [n for n in names if states[n] == "pass"] or [n for n in names if states[n] == "inconclusive"]
+
+    def states(budget: Budget) -> dict[str, State]:
+        return {name: worst(latency_and_size(budget, comparison, name)) for name in names}
+
+    roomy, real = states(settings.budget.with_headroom(settings.headroom)), states(settings.budget)
+    feasible = (
+        [n for n in names if roomy[n] == "pass"]
+        or [n for n in names if real[n] == "pass"]
+        or [n for n in names if real[n] == "inconclusive"]
+    )
     if not feasible:
         fastest = min(names, key=lambda name: comparison["models"][name]["latency_p50_ms"][0])
-        failed = "; ".join(str(v) for v in verdicts[fastest] if v.state == "fail")
+        verdicts = latency_and_size(settings.budget, comparison, fastest)
+        failed = "; ".join(str(v) for v in verdicts if v.state == "fail")
         raise BudgetError(
             f"search: none of the {len(names)} measured candidates meets the budget; the fastest, {fastest}: {failed}. "
             "Loosen the budget, widen search.space, or raise search.measure"
@@ -52,6 +60,10 @@ def run_choose(settings: Choose, inputs: Mapping[str, Artifact], work: Work) -> 
     best = by_mean_rank(candidates, settings.rank)[0]
     (work.out / "shape.json").write_text(json.dumps(best["shape"]), "utf-8")
     (work.out / "decision.json").write_text(json.dumps({"schema": 1, "student": best["id"]}), "utf-8")
+
+
+def _within(scores: Mapping[str, Any], budget: Budget) -> list[dict[str, Any]]:
+    return [c for c in scores["candidates"] if not over_bounds(c, scores["teacher"], budget)]
 
 
 def over_bounds(candidate: Mapping[str, Any], teacher: Mapping[str, Any], budget: Budget) -> str:

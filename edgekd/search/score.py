@@ -32,12 +32,13 @@ def run(settings: Score, inputs: Mapping[str, Artifact], work: Work) -> None:
 
     def scored(shape: NetShape) -> dict[str, Any]:
         net = checkpoint.build(shape, data.labels, data.image[0], settings.seed).net
-        own = diswot.look(net, x, labels)
+        flow = synflow(net, data.image)
+        own = diswot.look(net, x, labels)  # last: it moves the batch norms' statistics
         relation, semantic = diswot.relation(own, teacher), diswot.semantic(own, teacher)
         return {
             "params": parameter_count(net),
             "macs": mac_count(net, data.image),
-            "synflow": synflow(net, data.image),
+            "synflow": flow,
             "diswot": None if semantic is None else semantic + relation,
             "diswot-semantic": semantic,
             "diswot-relation": relation,

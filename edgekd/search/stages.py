@@ -49,10 +49,12 @@ class Shortlist(Settings):
     rank: tuple[ScoreName, ...] = Field(min_length=1)
     measure: int = Field(ge=1)
     budget: Budget
+    headroom: float = Field(ge=1)
 
 
 class Feasible(Settings):
     budget: Budget
+    headroom: float = Field(ge=1)  # what is feasible with it comes before what only just meets the budget
 
 
 class Choose(Settings):
@@ -64,7 +66,8 @@ SCORE = Stage[Score](
     "edgekd.search.score:run",
     takes={"data": "dataset"},
     gives="scores",
-    uses=("torch", "transformers"),
+    version=2,
+    uses=("torch", "transformers", "numpy"),
     cost=lambda settings: settings.candidates,
     typical_s=0.2,
 )

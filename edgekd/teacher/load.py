@@ -12,6 +12,7 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError
 from edgekd.models import checkpoint
+from edgekd.teacher import folder
 from edgekd.teacher.stages import LoadTeacher
 
 
@@ -20,6 +21,8 @@ def run(settings: LoadTeacher, inputs: Mapping[str, Artifact], work: Work) -> No
         model = checkpoint.load(Path(settings.folder))
     except (SafetensorError, RuntimeError, OSError, ValueError) as error:
         raise ConfigError(f"teacher.from: {settings.folder} does not load: {error}") from error
+    if folder.inspect(Path(settings.folder))[0] != settings.digest:
+        raise ConfigError(f"teacher.from: {settings.folder} changed while the build began; run it again")
     data = Dataset(inputs["data"])
     names = [model.config.id2label[number] for number in range(model.config.num_labels)]
     if names != data.labels:

@@ -53,15 +53,16 @@ def fit(
                 group["lr"] = rate
             loss = objective(x, labels)
             value = loss.item()
-            if not math.isfinite(value):
-                raise ConfigError(
-                    f"training: the loss became {value} in epoch {epoch + 1}, step {step + 1}; "
-                    f"lower learning_rate (it peaks at {settings.learning_rate}); "
-                    f"the last good checkpoint, after epoch {epoch}, is kept"
-                )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(net.parameters(), settings.clip_norm)
+            size = float(nn.utils.clip_grad_norm_(net.parameters(), settings.clip_norm))
+            if not (math.isfinite(value) and math.isfinite(size)):
+                what = f"loss became {value}" if not math.isfinite(value) else f"gradient became {size}"
+                kept = f"the last good checkpoint, after epoch {epoch}, is kept" if epoch else "no epoch was finished"
+                raise ConfigError(
+                    f"training: the {what} in epoch {epoch + 1}, step {step + 1}; "
+                    f"lower learning_rate (it peaks at {settings.learning_rate}); {kept}"
+                )
             optimizer.step()
             seen += len(labels)
             speed = seen / (time.perf_counter() - start)

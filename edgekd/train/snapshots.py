@@ -1,46 +1,54 @@
-"""Snapshots of a running training: one safetensors file, replaced whole."""
+"""Snapshots of a running training: one safetensors file, named by its epoch and digest, replaced whole."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-NAME = "snapshot.safetensors"
+from edgekd.engine.digest import digest_file
 
 
 def save(folder: Path, epoch: int, net: nn.Module, optimizer: Optimizer) -> None:
-    """Keep the net's state and the optimiser's momentum after `epoch` whole epochs."""
+    """Keep the net's state and the optimiser's momentum after `epoch` whole epochs; older snapshots go."""
     tensors = {f"net.{name}": value.detach().clone().contiguous() for name, value in net.state_dict().items()}
     for number, parameter in enumerate(_parameters(optimizer)):
         momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum.{number}"] = momentum.contiguous()
-    half = folder / f".{NAME}"
-    save_file(tensors, half, metadata={"epoch": str(epoch)})
-    half.replace(folder / NAME)
+    half = folder / ".half"
+    save_file(tensors, half)
+    older = list(folder.glob("snapshot-*"))
+    half.replace(folder / f"snapshot-{epoch:06d}-{digest_file(half)}")
+    for path in older:
+        path.unlink(missing_ok=True)
 
 
 def restore(folder: Path, net: nn.Module, optimizer: Optimizer) -> int:
-    """How many epochs the snapshot in `folder` has behind it, now loaded; 0 where there is none to be read."""
-    if not (folder / NAME).is_file():
-        return 0
-    try:
-        with safe_open(folder / NAME, "pt") as file:
-            epoch = int(file.metadata()["epoch"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, TypeError):
-        return 0  # cut short by a crash of the machine: begin again rather than guess
-    net.load_state_dict({n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")})
-    for number, parameter in enumerate(_parameters(optimizer)):
-        if (momentum := tensors.get(f"momentum.{number}")) is not None:
-            # in the parameter's own memory layout, or a resumed run would round differently
-            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
-    return epoch
+    """How many epochs the newest sound snapshot in `folder` has behind it, now loaded; 0 where there is none."""
+    for epoch, tensors in _sound(folder):
+        own = {name.removeprefix("net."): t for name, t in tensors.items() if name.startswith("net.")}
+        if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in net.state_dict().items()}:
+            continue  # of another net: the code has changed since
+        net.load_state_dict(own)
+        for number, parameter in enumerate(_parameters(optimizer)):
+            if (momentum := tensors.get(f"momentum.{number}")) is not None:
+                # in the parameter's own memory layout, or a resumed run would round differently
+                optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
+        return epoch
+    return 0
+
+
+def _sound(folder: Path) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """The snapshots whose bytes are those of their names, the newest first."""
+    for path in sorted(folder.glob("snapshot-*"), reverse=True):
+        _, epoch, digest = path.name.split("-")
+        if digest_file(path) == digest:
+            yield int(epoch), load_file(path)
 
 
 def _parameters(optimizer: Optimizer) -> list[nn.Parameter]:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -85,12 +86,10 @@ def test_doctor_finds_a_good_machine_good_and_asks_every_runtime(tmp_path: Path)
 
 
 def test_doctor_names_what_is_wrong_with_its_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = checkup.version
-
     def version(name: str) -> str:
         if name == "mlxtend":
-            raise checkup.PackageNotFoundError(name)
-        return "1.0" if name == "torch" else real(name)
+            raise metadata.PackageNotFoundError(name)
+        return "1.0" if name == "torch" else metadata.version(name)
 
     monkeypatch.setattr(checkup, "version", version)
     (tmp_path / "file").touch()

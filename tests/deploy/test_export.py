@@ -20,9 +20,11 @@ from edgekd.engine.events import Progress, Silent
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError, EdgekdError
+from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.profile import load_profile
 from edgekd.models import checkpoint
 from edgekd.models.shape import NetShape
+from edgekd.quant.ptq import quantise
 
 RUNTIME = load_profile("local-cpu").runtimes[0]
 
@@ -72,12 +74,29 @@ def test_other_answers_than_torchs_are_refused(tmp_path: Path, deployable: Deplo
         )
 
 
+def test_a_quantised_graph_that_its_runtime_answers_otherwise_is_refused_and_the_build_goes_on(
+    tmp_path: Path, digits: Artifact
+) -> None:
+    shape = NetShape(stem_width=8, stem_stride=2, widths=((8, 8),), strides=(1,))
+    net = checkpoint.build(shape, [str(d) for d in range(10)], 1, seed=0).net.eval()
+    dialect = Dialect(activation="uint8-affine", reduced_range=True)
+    hub.write(quantise(net, Dataset(digits), dialect, Preprocess(), 64), Dataset(digits), Preprocess(), tmp_path)
+    tensors = load_file(tmp_path / "reference.safetensors")
+    tensors["logits"] = np.roll(tensors["logits"], 1, axis=1)
+    save_file(tensors, tmp_path / "reference.safetensors")
+    described = signature.read(tmp_path)
+    quantised = Deployable(tmp_path / "model.onnx", tmp_path / "reference.safetensors", described, {}, True)
+    done = exporter.find("onnxruntime").export(quantised, RUNTIME, work(tmp_path))
+    assert done.refused is not None
+    assert "of 256 images, at least 98% are needed" in done.refused
+
+
 def test_an_unknown_exporter_names_the_installed_ones() -> None:
     with pytest.raises(ConfigError, match=r"exporters: no 'onxruntime'; did you mean 'onnxruntime'\?"):
         exporter.find("onxruntime")
 
 
-def test_an_example_of_one_image_does_not_bake_its_batch_in() -> None:
+def test_the_example_does_not_bake_its_batch_in() -> None:
     shape = NetShape(stem_width=8, widths=((8, 8),), strides=(1,))
     net = checkpoint.build(shape, ["a", "b"], 1, seed=0).net.eval()
     graph = hub.to_onnx(net, torch.randn(2, 1, 8, 8), "x", "y")

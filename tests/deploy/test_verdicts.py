@@ -47,7 +47,14 @@ def predictions(folder: Path, name: str, wrong: int) -> Artifact:
     return Artifact("predictions", name, folder)
 
 
-def inputs(folder: Path, *, int8_wrong: int, int8_speed: float) -> dict[str, Artifact]:
+def exported(folder: Path, name: str, refused: str | None) -> Artifact:
+    folder = folder / f"model-{name}"
+    folder.mkdir()
+    (folder / "export.json").write_text(json.dumps({"refused": refused}))
+    return Artifact("exported", name, folder)
+
+
+def inputs(folder: Path, *, int8_wrong: int, int8_speed: float, refused: str | None = None) -> dict[str, Artifact]:
     speeds = {"fp32": 3.0, "int8": int8_speed}
     comparison: dict[str, Any] = {
         "size_bytes": {"teacher-fp32": 1000, "fp32": 200, "int8": 50},
@@ -59,6 +66,8 @@ def inputs(folder: Path, *, int8_wrong: int, int8_speed: float) -> dict[str, Art
         "comparison": Artifact("comparison", "c", folder),
         "val.teacher-fp32": predictions(folder, "teacher", 10),
         "val.fp32": predictions(folder, "fp32", 12),
+        "model.fp32": exported(folder, "fp32", None),
+        "model.int8": exported(folder, "int8", refused),
         "val.int8": predictions(folder, "int8", int8_wrong),
     }
 
@@ -78,6 +87,18 @@ def test_an_int8_that_is_worse_does_not_ship_however_fast(tmp_path: Path) -> Non
     ranked = rank(Budget(accuracy_drop_points=2), ("fp32", "int8"), inputs(tmp_path, int8_wrong=90, int8_speed=9))
     assert ranked[0].name == "fp32"
     assert "accuracy_drop_points 8" in why_not(ranked[1], ranked[0])
+
+
+def test_an_int8_that_its_runtime_answers_otherwise_does_not_ship_however_good(tmp_path: Path) -> None:
+    given = inputs(tmp_path, int8_wrong=10, int8_speed=9, refused="agrees on 80 %")
+    ranked = rank(Budget(accuracy_drop_points=2), ("fp32", "int8"), given)
+    assert ranked[0].name == "fp32"
+    assert why_not(ranked[1], ranked[0]) == "agrees on 80 %"
+
+
+def test_what_a_lock_overruled_says_so(tmp_path: Path) -> None:
+    ranked = rank(Budget(accuracy_drop_points=2), ("fp32", "int8"), inputs(tmp_path, int8_wrong=12, int8_speed=6))
+    assert why_not(ranked[0], ranked[1]) == "today it would: the lock says fp32"
 
 
 def test_where_all_fail_the_worst_verdict_stays(tmp_path: Path) -> None:

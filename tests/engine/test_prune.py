@@ -21,6 +21,7 @@ from edgekd.engine.usage import Usage
 
 sys.path.insert(0, str(Path(__file__).parent))
 import micro
+import scripted
 from scripted import WRITE, Write
 
 
@@ -63,7 +64,8 @@ def test_what_a_lock_needs_stays(store: Store, tmp_path: Path) -> None:
     needed, other = made(store, "a"), made(store, "b")
     trail = [{"stage": "write", "nature": "pure", "at": "", "key": "k", "uses": {}, "artifact": needed}]
     (tmp_path / "dist" / "p" / "cpu").mkdir(parents=True)
-    (tmp_path / "dist" / "p" / "cpu" / "edgekd.lock").write_text(Lock.of({"name": "p"}, "cpu", {}, trail).dump())
+    lock = Lock.of({"name": "p"}, {"name": "cpu"}, {}, trail)
+    (tmp_path / "dist" / "p" / "cpu" / "edgekd.lock").write_text(lock.dump())
     assert [entry.digest for entry in prune(store, keep=[tmp_path / "dist"])] == [other.digest]
 
 
@@ -103,16 +105,46 @@ def test_a_build_beside_a_pruner_ends_well(tmp_path: Path) -> None:
     expected = micro.run(tmp_path / "undisturbed")
     child = os.fork()
     if child == 0:
-        while True:
-            prune(Store(root))
-            time.sleep(0.001)
+        try:
+            while True:
+                prune(Store(root))
+                time.sleep(0.001)
+        finally:
+            os._exit(1)
     try:
         for _ in range(3):
             with Usage(root).registered() as need:
                 assert micro.run(root, Builder(Store(root), Silent(), need=need)) == expected
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)  # it was at it all the time
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def observed(store: Store, text: str) -> Artifact:
+    """The same measurement again, with another result."""
+    from edgekd.engine.lock import Lock
+
+    stage = replace(WRITE, nature="observation")
+    replay = Lock.of({}, {"name": "cpu"}, {}, [])
+    real = scripted.write
+    try:
+        scripted.write = lambda settings, inputs, work: (work.out / "text.txt").write_text(text)  # type: ignore[assignment]
+        return Builder(store, Silent(), replay=replay).call(stage, Write(), {})
+    finally:
+        scripted.write = real
+
+
+def test_measurements_are_appended_and_the_newest_counts_whatever_is_pruned(store: Store) -> None:
+    made_ = [observed(store, text) for text in ("one", "two", "three")]
+    assert kept(store) == {artifact.digest for artifact in made_}
+    prune(store, max_bytes=10**9)  # what a build does at its end
+    assert kept(store) == {artifact.digest for artifact in made_}
+    os.utime(made_[2].path, (0, 0))
+    prune(store, max_bytes=8)  # the newest goes
+    newest = observed(store, "four")
+    stage = replace(WRITE, nature="observation")
+    assert Builder(store, Silent()).call(stage, Write(), {}) == newest
 
 
 def test_unsound_objects_are_found(store: Store) -> None:

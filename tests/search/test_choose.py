@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekd.budget import Budget
-from edgekd.errors import ConfigError
-from edgekd.search.choose import by_mean_rank, over_bounds
+from edgekd.engine.events import Progress, Silent
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact
+from edgekd.errors import BudgetError, ConfigError
+from edgekd.search.choose import by_mean_rank, over_bounds, run_feasible
 from edgekd.search.space import sample
-from edgekd.search.stages import ResidualCnnSpace
+from edgekd.search.stages import Feasible, ResidualCnnSpace
 
 
 def candidate(name: str, **scores: float | None) -> dict[str, Any]:
@@ -19,14 +24,16 @@ def candidate(name: str, **scores: float | None) -> dict[str, Any]:
 
 
 def test_ranks_are_averaged_and_not_values() -> None:
+    """By the sum of values c would be first: its synflow dwarfs everything else."""
     pool = [
-        candidate("a", params=3, synflow=1e9),
-        candidate("b", params=2, synflow=2e9),
-        candidate("c", params=1, synflow=0),
+        candidate("a", params=9, synflow=2.0),
+        candidate("b", params=8, synflow=1.0),
+        candidate("c", params=1, synflow=1e9),
+        candidate("d", params=2, synflow=0.5),
     ]
-    assert [c["id"] for c in by_mean_rank(pool, ("params", "synflow"))][-1] == "c"
+    assert by_mean_rank(pool, ("params", "synflow"))[0]["id"] == "a"
     assert by_mean_rank(pool, ("params",))[0]["id"] == "a"
-    assert by_mean_rank(pool, ("synflow",))[0]["id"] == "b"
+    assert by_mean_rank(pool, ("synflow",))[0]["id"] == "c"
 
 
 def test_a_score_that_is_not_defined_ranks_last() -> None:
@@ -51,6 +58,32 @@ def test_ties_go_to_fewer_macs() -> None:
 def test_what_cannot_meet_the_budget_is_known_before_it_is_measured(budget: Budget, why: str) -> None:
     heavy = {"scores": {"macs": 1_000_000, "params": 200_000}}
     assert re.search(why, over_bounds(heavy, {"macs": 3_000_000, "params": 1_000_000}, budget))
+
+
+def feasible(folder: Path, speeds: dict[str, float], bound: float, headroom: float) -> list[str]:
+    """Which of the candidates, by their speed over the teacher, count as feasible."""
+    by_name = {f"c{n}": speed for n, speed in enumerate(speeds.values())}
+    names = list(by_name)
+    comparison = {
+        "size_bytes": dict.fromkeys(["teacher-fp32", *names], 1),
+        "models": {
+            name: {"latency_p50_ms": [1 / speed, 0, 0]} for name, speed in zip(names, speeds.values(), strict=True)
+        },
+        "speedup_over": {"teacher-fp32": {name: [s, s, s] for name, s in by_name.items()}},
+    }
+    for kind, value in (("comparison", comparison), ("shortlist", {"candidates": [{"id": name} for name in names]})):
+        (folder / f"{kind}.json").write_text(json.dumps(value))
+    inputs = {kind: Artifact(kind, kind, folder) for kind in ("comparison", "shortlist")}
+    settings = Feasible(budget=Budget(speedup_over_teacher=bound), headroom=headroom)
+    run_feasible(settings, inputs, Work(folder, folder, Progress(Silent())))
+    return list(json.loads((folder / "feasible.json").read_text())["candidates"])
+
+
+def test_headroom_is_wished_for_and_the_budget_is_what_counts(tmp_path: Path) -> None:
+    assert feasible(tmp_path, {"a": 4.0, "b": 3.2, "c": 1.0}, bound=3.0, headroom=1.25) == ["c0"]
+    assert feasible(tmp_path, {"b": 3.2, "c": 1.0}, bound=3.0, headroom=1.25) == ["c0"]
+    with pytest.raises(BudgetError, match=r"the fastest, c0: speedup_over_teacher 2 \[2, 2\], limit 3: fail"):
+        feasible(tmp_path, {"b": 2.0, "c": 1.0}, bound=3.0, headroom=1.25)
 
 
 def test_a_space_too_small_for_its_candidates_is_named() -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from edgekd.data.stages import Preprocess
+from edgekd.engine.events import Progress, Silent
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact
 from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import ResidualCnn
 from edgekd.models.shape import NetShape
+from edgekd.search import score
 from edgekd.search.scores.diswot import look, relation, semantic
 from edgekd.search.scores.synflow import synflow
+from edgekd.search.stages import ResidualCnnSpace, Score
 
 X, Y = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 5
 
@@ -36,6 +44,18 @@ def test_synflow_leaves_the_net_as_it_was() -> None:
     weights = {name: value.clone() for name, value in before.state_dict().items()}
     synflow(before, (1, 8, 8))
     assert all(torch.equal(weights[name], value) for name, value in before.state_dict().items())
+
+
+def test_a_candidates_synflow_is_that_of_a_net_nobody_has_run_data_through(tmp_path: Path, digits: Artifact) -> None:
+    """Looking at a batch moves the batch norms' statistics; the score must not see that."""
+    space = ResidualCnnSpace(width_max=24)
+    teacher = NetShape(stem_width=8, widths=((8, 24),), strides=(1,))
+    settings = Score(space=space, candidates=2, teacher=teacher, preprocess=Preprocess(), threads=1)
+    score.run(settings, {"data": digits}, Work(tmp_path, tmp_path, Progress(Silent())))
+    for row in json.loads((tmp_path / "scores.json").read_text())["candidates"]:
+        shape = NetShape.model_validate_json(json.dumps(row["shape"]))
+        fresh = checkpoint.build(shape, [str(d) for d in range(10)], 1, settings.seed).net
+        assert row["scores"]["synflow"] == synflow(fresh, (1, 28, 28))
 
 
 def test_the_semantic_term_is_the_authors_definition() -> None:

@@ -33,12 +33,14 @@ class KilledError(Exception):
     pass
 
 
-def trained(folder: Path, *, die_in_epoch: int | None = None) -> dict[str, Tensor]:
+def trained(folder: Path, *, die_in_epoch: int | None = None, seen: list[int] | None = None) -> dict[str, Tensor]:
     net = checkpoint.build(SHAPE, ["0", "1"], 1, seed=0).net.train()
 
     def before_epoch(epoch: int) -> None:
         if epoch == die_in_epoch:
             raise KilledError
+        if seen is not None:
+            seen.append(epoch)
 
     def objective(x: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(net(x), labels)
@@ -58,12 +60,43 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(tmp_path: Path
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_a_snapshot_that_was_cut_short_is_not_trusted(tmp_path: Path) -> None:
+def test_a_resumed_run_trains_only_what_is_left(tmp_path: Path) -> None:
+    seen: list[int] = []
+    with pytest.raises(KilledError):
+        trained(tmp_path, die_in_epoch=3, seen=seen)
+    assert seen == [0, 1, 2]
+    trained(tmp_path, seen=seen)
+    assert seen == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_snapshot_that_is_not_what_was_written_is_not_trusted(tmp_path: Path, damage: str) -> None:
     trained(tmp_path)
-    path = tmp_path / snapshots.NAME
-    path.write_bytes(path.read_bytes()[:100])
+    (path,) = tmp_path.glob("snapshot-*")
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw[:100] if damage == "cut" else raw)
+    seen: list[int] = []
+    trained(tmp_path, seen=seen)
+    assert seen == [0, 1, 2, 3]
+
+
+def test_a_snapshot_of_another_net_is_left_alone(tmp_path: Path) -> None:
+    trained(tmp_path)
     net = nn.Linear(2, 2)
     assert snapshots.restore(tmp_path, net, torch.optim.SGD(net.parameters(), lr=0.1)) == 0
+
+
+def test_a_gradient_that_explodes_under_a_finite_loss_is_never_kept(tmp_path: Path) -> None:
+    net = nn.Linear(64, 2)
+
+    def objective(x: Tensor, _labels: Tensor) -> Tensor:
+        return torch.as_tensor((net(x.flatten(1)).sum() * 0).sqrt())  # 0, with an infinite slope
+
+    with pytest.raises(ConfigError, match=r"gradient became (nan|inf) in epoch 1, step 1; .*; no epoch was finished"):
+        fit(net, batches, 80, objective, SETTINGS, tmp_path, Progress(Silent()))
+    assert list(tmp_path.glob("snapshot-*")) == []
+    assert all(bool(p.isfinite().all()) for p in net.parameters())
 
 
 def test_a_loss_that_is_no_number_names_the_step_and_the_way_out(tmp_path: Path) -> None:
@@ -73,7 +106,8 @@ def test_a_loss_that_is_no_number_names_the_step_and_the_way_out(tmp_path: Path)
         return torch.as_tensor(net(x.flatten(1)).sum() * float("nan"))
 
     with pytest.raises(
-        ConfigError, match=r"loss became nan in epoch 1, step 1; lower learning_rate \(it peaks at 0.05\)"
+        ConfigError,
+        match=r"loss became nan in epoch 1, step 1; lower learning_rate \(it peaks at 0.05\); no epoch",
     ):
         fit(net, batches, 80, objective, SETTINGS, tmp_path, Progress(Silent()))
 

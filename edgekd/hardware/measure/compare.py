@@ -73,6 +73,7 @@ def measure(
         "device": cpu().model_dump(mode="json"),
         "processes": measuring.processes,
         "rounds": measuring.rounds,
+        "batch": measuring.batch,
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "contention": round(contention, 3),
         "noisy": contention > BUSY,
@@ -112,7 +113,7 @@ def _process(models: Mapping[str, Model], runtime: RuntimeSpec, measuring: Measu
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "edgekd.hardware.measure.worker"],
+            [sys.executable, "-P", "-m", "edgekd.hardware.measure.worker"],
             input=json.dumps(request), capture_output=True, text=True, timeout=PROCESS_LIMIT_S, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
