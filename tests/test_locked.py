@@ -26,8 +26,8 @@ class Ear(Silent):
         self.outcomes.setdefault(stage, []).append(outcome)
 
 
-@pytest.fixture(scope="module", name="workspace")
-def workspace_of_its_own(built: Built, workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def own(built: Built, workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy: replaying measures anew, and other tests rely on what was measured."""
     return Path(shutil.copytree(workspace, tmp_path_factory.mktemp("locked") / "workspace"))
 
@@ -46,10 +46,10 @@ def edited(locked: Path, folder: Path, **changes: object) -> Path:
 
 
 def test_every_pure_digest_is_reproduced_and_only_measurements_run(
-    built: Built, locked: Path, workspace: Path, tmp_path: Path
+    built: Built, locked: Path, own: Path, tmp_path: Path
 ) -> None:
     ear = Ear()
-    again = rebuild(locked, workspace=workspace, out=tmp_path, listener=ear)
+    again = rebuild(locked, workspace=own, out=tmp_path, listener=ear)
     before, after = lock.read(locked), lock.read(again.folder / "edgekd.lock")
     pure = [(row.stage, row.at, row.digest) for row in before.rows if row.nature in ("pure", "decision")]
     assert pure == [(row.stage, row.at, row.digest) for row in after.rows if row.nature in ("pure", "decision")]
@@ -73,7 +73,7 @@ def test_in_an_empty_workspace_every_pure_digest_comes_out_again(locked: Path, t
     assert "cached" not in ear.outcomes["teacher.train"]
 
 
-def test_what_is_not_as_it_was_is_named_before_anything_runs(locked: Path, workspace: Path, tmp_path: Path) -> None:
+def test_what_is_not_as_it_was_is_named_before_anything_runs(locked: Path, own: Path, tmp_path: Path) -> None:
     tree = json.loads(locked.read_text())
     for row in tree["rows"]:
         if "onnxruntime" in row["versions"]:
@@ -81,7 +81,7 @@ def test_what_is_not_as_it_was_is_named_before_anything_runs(locked: Path, works
     device = {**tree["device"], "model": "Other CPU"}
     ear = Ear()
     ear.started = lambda stage, at: ear.sentences.append(f"started {stage}")  # type: ignore[method-assign]
-    rebuild(edited(locked, tmp_path, rows=tree["rows"], device=device), workspace=workspace, out=tmp_path, listener=ear)
+    rebuild(edited(locked, tmp_path, rows=tree["rows"], device=device), workspace=own, out=tmp_path, listener=ear)
     first = ear.sentences[: ear.sentences.index("started data.load")]
     assert any("onnxruntime 1.0.0 -> " in sentence for sentence in first)
     assert any("CPU Other CPU" in sentence for sentence in first)
@@ -89,7 +89,7 @@ def test_what_is_not_as_it_was_is_named_before_anything_runs(locked: Path, works
 
 
 def test_a_decision_that_today_would_be_another_is_kept_and_told(
-    built: Built, locked: Path, workspace: Path, tmp_path: Path
+    built: Built, locked: Path, own: Path, tmp_path: Path
 ) -> None:
     """The lock says that the variant that lost ships; today's comparison says otherwise."""
     other = next(iter(built.report["rejected"]))
@@ -97,7 +97,7 @@ def test_a_decision_that_today_would_be_another_is_kept_and_told(
     (row,) = [row for row in tree["rows"] if row["stage"] == "select"]
     row["files"]["decision.json"] = row["files"]["decision.json"].replace(built.report["shipped"], other)
     row["digest"] = digest_of_files(row["files"], tmp_path, "selection")
-    again = rebuild(edited(locked, tmp_path, rows=tree["rows"]), workspace=workspace, out=tmp_path)
+    again = rebuild(edited(locked, tmp_path, rows=tree["rows"]), workspace=own, out=tmp_path)
     assert again.report["shipped"] == other
     (told,) = [s for s in again.report["replayed"] if s.startswith("select: ")]
     assert f'today it would be {{"schema": 1, "variant": "{built.report["shipped"]}"}}' in told
@@ -113,23 +113,23 @@ def digest_of_files(files: dict[str, str], folder: Path, kind: str) -> str:
     return digest_folder(kind, folder / "made")
 
 
-def test_a_lock_whose_decision_was_edited_is_refused(locked: Path, workspace: Path, tmp_path: Path) -> None:
+def test_a_lock_whose_decision_was_edited_is_refused(locked: Path, own: Path, tmp_path: Path) -> None:
     tree = json.loads(locked.read_text())
     (row,) = [row for row in tree["rows"] if row["stage"] == "select"]
     row["files"]["decision.json"] = "{}"
     row["digest"] = "0" * 64
     with pytest.raises(UnavailableError, match="select: its files in the lock do not have the digest"):
-        rebuild(edited(locked, tmp_path, rows=tree["rows"]), workspace=workspace, out=tmp_path)
+        rebuild(edited(locked, tmp_path, rows=tree["rows"]), workspace=own, out=tmp_path)
 
 
-def test_a_lock_cannot_write_outside_the_workspace(locked: Path, workspace: Path, tmp_path: Path) -> None:
+def test_a_lock_cannot_write_outside_the_workspace(locked: Path, own: Path, tmp_path: Path) -> None:
     tree = json.loads(locked.read_text())
     (row,) = [row for row in tree["rows"] if row["stage"] == "select"]
     row["files"] = {"../../../evil.json": "{}"}
     row["digest"] = "0" * 64
     with pytest.raises(ConfigError, match=r"'\.\./\.\./\.\./evil\.json' is no plain file name; the lock was edited"):
-        rebuild(edited(locked, tmp_path, rows=tree["rows"]), workspace=workspace, out=tmp_path)
-    assert not list(workspace.rglob("evil.json"))
+        rebuild(edited(locked, tmp_path, rows=tree["rows"]), workspace=own, out=tmp_path)
+    assert not list(own.rglob("evil.json"))
 
 
 @pytest.mark.parametrize(
