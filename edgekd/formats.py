@@ -1,4 +1,9 @@
-"""The versions of every file format that edgekd writes, and how older ones are read."""
+"""
+The versions of every file format that people keep, and how older ones are read.
+
+What lies inside the store has a `schema` too, but no older one is ever read: a stage whose files change raises its
+version, and so has other keys.
+"""
 
 from __future__ import annotations
 

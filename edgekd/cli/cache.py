@@ -46,9 +46,11 @@ def show(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
 @app.command("verify")
 def verify(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
     """
-    Read every byte and compare it with its digest. What is unsound is named, and made again when next needed.
+    Read every byte and compare it with its digest.
 
-    Exit code 6 when something is unsound.
+    What is unsound or missing is named, and made again when next needed.
+
+    Exit code 6 when something is.
 
     Example:
       edgekd cache verify
@@ -58,14 +60,16 @@ def verify(workspace: WorkspaceOption = None, as_json: Json = False) -> None:
     from edgekd.engine.workspace import default_workspace
 
     store = Store(workspace or default_workspace())
-    bad = prune.unsound(store)
+    checked, bad, gone = len(prune.entries(store)), prune.unsound(store), prune.missing(store)
     if as_json:
-        print_json({"checked": len(prune.entries(store)), "unsound": [row.digest for row in bad]})
+        print_json({"checked": checked, "unsound": [row.digest for row in bad], "missing": list(gone)})
     else:
         for row in bad:
             typer.echo(f"{row.digest[:12]} of {', '.join(row.stages)} was changed or cut short")
-        typer.echo(f"{len(prune.entries(store))} objects checked, {len(bad)} unsound")
-    raise typer.Exit(6 if bad else 0)
+        for digest, stage in gone.items():
+            typer.echo(f"{digest[:12]} of {stage} is gone")
+        typer.echo(f"{checked} objects checked, {len(bad)} unsound, {len(gone)} missing")
+    raise typer.Exit(6 if bad or gone else 0)
 
 
 @app.command("prune")

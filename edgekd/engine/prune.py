@@ -64,6 +64,12 @@ def unsound(store: Store) -> list[Entry]:
             and not e.is_orphan]  # fmt: skip
 
 
+def missing(store: Store) -> dict[str, str]:
+    """The digests whose object is gone although a run says that it is there, each with its stage."""
+    records = ((stage, record["digest"]) for stage in store.stages() for record in store.records(stage))
+    return {digest: stage for stage, digest in records if not (store.root / "objects" / digest).is_dir()}
+
+
 def needed_by_locks(folders: Iterable[Path]) -> set[str]:
     """The digests named by every edgekd.lock below the folders."""
     found: set[str] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -31,7 +32,7 @@ def test_show_and_verify_read_a_real_workspace(built: Built, workspace: Path, tm
     assert shown["size_bytes"] == sum(row["size_bytes"] for row in shown["objects"])
     done = edgekd("cache", "verify", *where, cwd=tmp_path)
     assert done.returncode == 0
-    assert done.stdout.endswith(f"{len(shown['objects'])} objects checked, 0 unsound\n")
+    assert done.stdout.endswith(f"{len(shown['objects'])} objects checked, 0 unsound, 0 missing\n")
 
 
 def test_verify_names_what_is_unsound_with_exit_code_6(built: Built, workspace: Path, tmp_path: Path) -> None:
@@ -40,10 +41,13 @@ def test_verify_names_what_is_unsound_with_exit_code_6(built: Built, workspace: 
     copy = Path(shutil.copytree(workspace, tmp_path / "copy"))
     victim = next(p for p in (copy / "objects").rglob("model.onnx"))
     victim.write_bytes(b"")
+    other = next(p for p in (copy / "objects").iterdir() if p != victim.parent)
+    shutil.rmtree(other)
     done = edgekd("cache", "verify", "--workspace", str(copy), cwd=tmp_path)
     assert done.returncode == 6
     assert f"{victim.parent.name[:12]} of " in done.stdout
-    assert "1 unsound" in done.stdout
+    assert re.search(f"{other.name[:12]} of .* is gone", done.stdout)
+    assert "1 unsound, 1 missing" in done.stdout
 
 
 def test_prune_keeps_what_a_lock_in_dist_names_unless_told_otherwise(

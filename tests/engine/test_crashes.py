@@ -257,6 +257,24 @@ def test_a_write_that_the_system_itself_cuts_short_is_named(
     assert micro.run(root) == undisturbed
 
 
+@pytest.mark.parametrize("seam", [1, 2, 9])
+def test_a_workspace_that_is_read_only_or_becomes_it_is_named(tmp_path: Path, seam: int) -> None:
+    root = tmp_path / "w"
+
+    def work() -> None:
+        def read_only(n: int) -> None:
+            if n >= seam:
+                raise OSError(errno.EROFS, "Read-only file system")
+
+        micro.seams(root, read_only)
+        micro.run(root)
+
+    code, words = code_and_words(work, tmp_path / "words")
+    assert code == 6
+    assert "Read-only file system" in words
+    assert "--workspace" in words
+
+
 def test_a_workspace_that_vanishes_is_named(tmp_path: Path) -> None:
     root = tmp_path / "w"
 
