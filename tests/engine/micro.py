@@ -130,7 +130,7 @@ def seams(root: Path, act: Callable[[int], None]) -> None:
             writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         else:
             path, writes = (arguments[0] if arguments else None), event in WRITES
-        if writes and str(path).startswith(str(root)) and "/locks" not in str(path):
+        if writes and f"{path}/".startswith(f"{root}/") and "/locks" not in str(path):
             count += 1
             act(count)
 
