@@ -97,6 +97,30 @@ def test_bad_samples(tmp_path: Path, teacher: Path, spoil: Callable[[Any, Any], 
     expect(build(tmp_path, YAML.format(path="data.npz", teacher=teacher)), 2, says, tmp_path)
 
 
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdef", "bcdefg", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("distill: {epochs: 1, epochs: 2}", r"mine\.yaml:1: found duplicate key .epochs.*; keep one of the two"),
+        (BOMB, r"edgekd: mine\.yaml: its aliases expand to more than 20000 values; write the values out"),
+        (YAML.replace("epochs: 1", "epochs: one").format(path="x", teacher="x"),
+         r"edgekd: mine\.yaml:8: distill\.epochs: expected .*integer, got 'one'"),
+        (YAML.replace("epochs", "epoch").format(path="x", teacher="x"),
+         r"mine\.yaml:8: distill\.epoch: no such setting; did you mean 'epochs'\?"),
+        (YAML.replace("local-cpu", "local-gpu").format(path="mine.yaml", teacher="x"),
+         r"edgekd: devices: no 'local-gpu'; did you mean 'local-cpu'\?"),
+        ("[", r"edgekd: mine\.yaml:1: not YAML"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_meant(tmp_path: Path, text: str, says: str) -> None:
+    expect(build(tmp_path, text), 2, says, tmp_path)
+    assert not (tmp_path / "w").exists()
+
+
 def test_an_empty_split(tmp_path: Path, teacher: Path) -> None:
     np.savez(tmp_path / "data.npz", images=images(), labels=labels())
     text = YAML.format(path="data.npz", teacher=teacher).replace("test_per_class: 2", "test_per_class: 8")

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
+import types
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgekd import pipeline, resources
+from edgekd.deploy.exporter import Exported
+from edgekd.engine.events import Silent
+from edgekd.engine.executor import Builder
+from edgekd.engine.store import Artifact, Store
 from edgekd.hardware import profile
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +52,35 @@ def test_the_links_are_committed_as_links() -> None:
         link = ROOT / "edgekd" / kind
         assert link.is_symlink(), f"{link} is a copy; make it a link to ../{kind}"
         assert link.readlink() == Path("..") / kind
+
+
+def python_blocks() -> list[str]:
+    return re.findall(r"```python\n(.+?)\n```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+
+
+def test_the_readmes_stage_runs_as_it_stands(tmp_path: Path) -> None:
+    text = next(block for block in python_blocks() if "class Sharpen" in block)
+    settings, _, code = text.partition("# mypackage/sharpen.py")
+    module = types.ModuleType("mypackage.sharpen")
+    exec(code.replace("...", "(work.out / 'x').touch()"), module.__dict__)  # noqa: S102  our own README
+    sys.modules["mypackage"], sys.modules["mypackage.sharpen"] = types.ModuleType("mypackage"), module
+    names: dict[str, Any] = {}
+    exec(settings, names)  # noqa: S102
+    data = Artifact("dataset", "0", tmp_path)
+    made = Builder(Store(tmp_path / "w"), Silent()).call(names["SHARPEN"], names["Sharpen"](amount=2.0), {"data": data})
+    assert made.kind == "dataset"
+
+
+def test_the_readmes_exporter_keeps_the_contract(tmp_path: Path) -> None:
+    names: dict[str, Any] = {"convert": lambda path: path.read_bytes()}
+    exec(next(block for block in python_blocks() if "MyRuntimeExporter" in block), names)  # noqa: S102
+    (tmp_path / "model.onnx").write_bytes(b"graph")
+    given = types.SimpleNamespace(onnx=tmp_path / "model.onnx")
+    work = types.SimpleNamespace(out=tmp_path)
+    done = names["MyRuntimeExporter"]().export(given, None, work)
+    assert isinstance(done, Exported)
+    assert all((tmp_path / name).is_file() for name in done.files)
+    assert done.entry in done.files
 
 
 def test_ci_runs_the_second_line_of_the_readme() -> None:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from edgekd.cli.console import duration, parse_duration, print_json
-from edgekd.cli.options import Quick, Set, Targets, WorkspaceOption
+from edgekd.cli.options import (
+    Inconclusive,
+    Locked,
+    MaybePipeline,
+    Out,
+    Quick,
+    ReportsAsJson,
+    Samples,
+    Set,
+    Targets,
+    TimeBudget,
+    Verbose,
+    WorkspaceOption,
+)
 
 if TYPE_CHECKING:
     from edgekd.api import Built
@@ -20,30 +33,18 @@ ACCURACY = ("accuracy_drop_points",)
 
 
 def build(
-    pipeline: Annotated[
-        str | None, typer.Argument(metavar="PIPELINE", help="A shipped pipeline's name, or a path ending in .yaml.")
-    ] = None,
+    pipeline: MaybePipeline = None,
     target: Targets = None,
     set_: Set = None,
     quick: Quick = False,
-    out: Annotated[Path, typer.Option(help="Where bundles go, as OUT/<pipeline>/<target>.")] = Path("dist"),
+    out: Out = Path("dist"),
     workspace: WorkspaceOption = None,
-    time_budget: Annotated[
-        str | None, typer.Option(help="Train and search less, so that the estimate keeps to this: 90s, 8m, 1h30m.")
-    ] = None,
-    locked: Annotated[
-        Path | None, typer.Option(help="Build again what this edgekd.lock says, instead of a PIPELINE.")
-    ] = None,
-    inconclusive: Annotated[
-        str, typer.Option(help="What an undecidable limit means: pass (with a warning) or fail (exit code 5).")
-    ] = "pass",
-    include_samples: Annotated[
-        int, typer.Option(min=0, help="Put N images of the test split into the bundle; none unless asked.")
-    ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON on stdout.")] = False,
-    verbose: Annotated[
-        int, typer.Option("--verbose", "-v", count=True, help="-v: cached stages; -vv: tracebacks.")
-    ] = 0,
+    time_budget: TimeBudget = None,
+    locked: Locked = None,
+    inconclusive: Inconclusive = "pass",
+    include_samples: Samples = 0,
+    as_json: ReportsAsJson = False,
+    verbose: Verbose = 0,
 ) -> None:
     """
     Search, distil, quantise, export, measure and prove a student for each target of a PIPELINE.
@@ -72,22 +73,16 @@ def build(
     start = time.perf_counter()
     limit_s = parse_duration(time_budget) if time_budget else None
     with Watcher(verbose=bool(verbose)) as watcher:
-        where: dict[str, Any] = {
-            "workspace": workspace,
-            "out": out,
-            "listener": watcher,
-            "include_samples": include_samples,
-        }
+        where: dict[str, Any] = {"workspace": workspace, "out": out, "listener": watcher}
+        where["include_samples"] = include_samples
         if locked is not None:
             done = [api.rebuild(locked, **where)]
         else:
             settings = load_pipeline(str(pipeline), set_ or (), quick=quick)
             settings = _estimated(settings, target, workspace, limit_s, watcher)
             done = api.build(settings, targets=target or (), **where)
-        for built in done:
-            for verdict in built.verdicts:
-                if verdict.state != "pass":
-                    watcher.said(f"{'failed' if verdict.state == 'fail' else 'warning'}: {built.target}: {verdict}")
+        for sentence in _warnings(done):
+            watcher.said(sentence)
         watcher.said(f"{watcher.ran} stages ran, {watcher.cached} cached, {duration(time.perf_counter() - start)}")
     if as_json:
         print_json([{"folder": str(built.folder), "report": built.report} for built in done])
@@ -95,6 +90,12 @@ def build(
         for built in done:
             _show(built, quick=quick)
     raise typer.Exit(exit_code(done, inconclusive))
+
+
+def _warnings(done: list[Built]) -> list[str]:
+    """A sentence for every limit that was not kept, or could not be decided."""
+    words = {"fail": "failed", "inconclusive": "warning"}
+    return [f"{words[v.state]}: {built.target}: {v}" for built in done for v in built.verdicts if v.state in words]
 
 
 def exit_code(done: list[Built], inconclusive: str) -> int:

@@ -304,8 +304,10 @@ def test_memory_that_runs_out_names_the_setting_to_lower(
         raise fault
 
     monkeypatch.setattr(micro, "train", eat)
-    with pytest.raises(UnavailableError, match=r"train: out of memory; lower train\.batch; finished stages are kept"):
+    says = r"train: out of memory; lower train\.batch; finished stages are kept"
+    with pytest.raises(UnavailableError, match=says) as raised:
         micro.run(tmp_path)
+    assert raised.value.exit_code == 6
 
 
 @pytest.mark.parametrize(("signals", "number"), [(1, signal.SIGINT), (1, signal.SIGTERM), (2, signal.SIGINT)])
