@@ -173,6 +173,7 @@ def test_a_teacher_that_is_not_there_or_of_another_kind_or_cut_short(tmp_path: P
     expect(build(tmp_path, text), 2, r"teacher\.from: teacher has no model\.safetensors", tmp_path)
 
 
+@pytest.mark.slow
 def test_channels_that_the_preprocessing_does_not_expect(tmp_path: Path) -> None:
     shape = NetShape(stem_width=8, widths=((8, 8),), strides=(1,))
     checkpoint.save(checkpoint.build(shape, ["cat", "dog"], 3, seed=0), tmp_path / "teacher")

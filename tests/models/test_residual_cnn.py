@@ -31,20 +31,28 @@ def test_parameters_and_macs_are_those_counted_by_hand() -> None:
     assert mac_count(net(), (1, 16, 16)) == sum(a * b * k * k * s * s for a, b, k, s in convs) + 16 * 3
 
 
-def test_a_saved_student_loads_through_the_auto_class_in_either_import_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("edgekd", "transformers"),
+        pytest.param("transformers.models.auto.modeling_auto", "edgekd", marks=pytest.mark.slow),
+    ],
+)
+def test_a_saved_student_loads_through_the_auto_class_in_either_import_order(
+    tmp_path: Path, first: str, second: str
+) -> None:
     """In a fresh interpreter: nothing of edgekd but its top level is imported by the person."""
     model = checkpoint.build(SHAPE, ["a", "b", "c"], 1, seed=0).eval()
     checkpoint.save(model, tmp_path)
     x = torch.randn(2, 1, 16, 16)
     torch.testing.assert_close(checkpoint.net_of(tmp_path)(x), model.net(x))
-    for first, second in (("edgekd", "transformers"), ("transformers.models.auto.modeling_auto", "edgekd")):
-        code = (
-            f"import {first}, {second}; from transformers import AutoModelForImageClassification as Auto; "
-            f"m = Auto.from_pretrained({str(tmp_path)!r}); c = m.config; "
-            "print(type(m).__name__, c.id2label[2], c.widths)"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert done.stdout.split("\n")[0] == "ResidualCnnForImageClassification c [[8, 16], [24, 16]]", done.stderr
+    code = (
+        f"import {first}, {second}; from transformers import AutoModelForImageClassification as Auto; "
+        f"m = Auto.from_pretrained({str(tmp_path)!r}); c = m.config; "
+        "print(type(m).__name__, c.id2label[2], c.widths)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split("\n")[0] == "ResidualCnnForImageClassification c [[8, 16], [24, 16]]", done.stderr
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:

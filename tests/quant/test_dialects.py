@@ -47,7 +47,7 @@ def exported(folder: Path, digits: Artifact, dialect: Dialect) -> Path:
     params=[
         U8,
         Dialect(activation="uint8-affine", reduced_range=True),
-        Dialect(activation="int8-symmetric", reduced_range=False),
+        pytest.param(Dialect(activation="int8-symmetric", reduced_range=False), marks=pytest.mark.slow),
     ],
     ids=str,
 )
