@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -32,4 +33,6 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'edgekd' has no attribute {name!r}")
 
 
+# PyPI's ONNX Runtime reports the machine to its maker unless this is set before it is first imported
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 _auto.install()

@@ -21,7 +21,7 @@ from edgekd.engine.plan import Planner, Result, Step
 from edgekd.engine.prune import prune
 from edgekd.engine.store import Artifact, Store
 from edgekd.engine.usage import Usage
-from edgekd.engine.workspace import default_workspace, size_cap_bytes
+from edgekd.engine.workspace import default_workspace, size_cap_bytes, temporary_files_in
 from edgekd.errors import ConfigError
 from edgekd.hardware.profile import DeviceProfile, load_profile, profile_of, this_cpu
 from edgekd.pipeline import Pipeline, load_pipeline, pipeline_of
@@ -120,7 +120,11 @@ def _build(
     samples: int,
     replay: Lock | None = None,
 ) -> Built:
-    with explained("workspace", store.root), Usage(store.root).registered() as need:
+    with (
+        explained("workspace", store.root),
+        temporary_files_in(store.root),
+        Usage(store.root).registered() as need,
+    ):
         builder = Builder(store, listener, pipeline=pipeline.name, replay=replay, need=need)
         done = chain(builder, pipeline, profile, builder.differences if replay else None)
         return _publish(builder, done, pipeline, profile, out, samples)

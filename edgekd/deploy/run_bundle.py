@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def main() -> int:
 
 def open_model(manifest):
     """The model in the settings that were measured, after a look at its checksum."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
     import onnxruntime as ort
 
     path = HERE / manifest["model"]

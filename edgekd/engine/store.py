@@ -6,6 +6,7 @@ The content-addressed store behind `edgekd build`: what makes it resume and cach
     work/<key>/out, scratch       what a running stage writes; scratch outlives a crash
     locks/<key>                   one process a key
     running/<pid>-<id>            the digests that a living build needs
+    tmp/                          temporary files of Python and torch
 
 A key is made of what went in, a digest of what came out. So a stage that is run again and gives the
 same bytes leaves everything after it cached (early cutoff, as DVC's run cache).

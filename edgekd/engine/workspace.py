@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from edgekd.errors import ConfigError
@@ -14,6 +17,26 @@ def default_workspace() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("edgekd", appauthor=False)
+
+
+@contextmanager
+def temporary_files_in(root: Path) -> Iterator[None]:
+    """Until the block ends, Python's and torch's temporary files go below the workspace; child processes' too."""
+    folder = root / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    places = {"TMPDIR": str(folder), "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")}
+    before, chosen = {name: os.environ.get(name) for name in places}, tempfile.tempdir
+    os.environ.update(places)
+    tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = chosen
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def size_cap_bytes() -> int:
