@@ -69,10 +69,10 @@ class Watcher:
     def progressed(self, done: int, total: int, unit: str, **facts: float) -> None:
         now = time.perf_counter()
         if self._first is None:
-            self._first = (done - 1, self._began)  # a resumed stage begins in the middle
-        begun = done - self._first[0]
-        left = (now - self._began) / begun * (total - done) if begun else 0.0
-        line = f"{self._label}: {_told(done, total, unit, facts)}, {duration(left)} left"
+            self._first = (done, now)  # not the stage's beginning: that is imports, or an earlier run's epochs
+        line = f"{self._label}: {_told(done, total, unit, facts)}"
+        if begun := done - self._first[0]:
+            line += f", {duration((now - self._first[1]) / begun * (total - done))} left"
         if self._status:
             self._status.update(line)
         elif now - self._began > QUIET_S and now - self._spoke > EVERY_S:
