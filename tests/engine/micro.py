@@ -99,7 +99,9 @@ def run(root: Path, builder: Builder | None = None) -> dict[str, str]:
     return {name: artifact.digest for name, artifact in made.items()}
 
 
-def in_child(work: Callable[[], object], *, kill_after_s: float | None = None) -> int:
+def in_child(
+    work: Callable[[], object], *, kill_after_s: float | None = None, kill_when: Callable[[], bool] | None = None
+) -> int:
     """Run `work` in a forked child, perhaps killed on the way; gives how the child ended, as waitpid says."""
     sys.stdout.flush()
     child = os.fork()
@@ -110,8 +112,12 @@ def in_child(work: Callable[[], object], *, kill_after_s: float | None = None) -
             sys.stderr.write(f"{error!r}\n")
             os._exit(1)
         os._exit(0)
+    if kill_when is not None:
+        while not kill_when():
+            time.sleep(0.002)
     if kill_after_s is not None:
         time.sleep(kill_after_s)
+    if kill_after_s is not None or kill_when is not None:
         os.kill(child, signal.SIGKILL)
     return os.waitpid(child, 0)[1]
 
