@@ -32,7 +32,9 @@ def restore(folder: Path, net: nn.Module, optimizer: Optimizer) -> int:
     """How many epochs the newest sound snapshot in `folder` has behind it, now loaded; 0 where there is none."""
     for epoch, tensors in _sound(folder):
         own = {name.removeprefix("net."): t for name, t in tensors.items() if name.startswith("net.")}
-        if {n: t.shape for n, t in own.items()} != {n: t.shape for n, t in net.state_dict().items()}:
+        shapes = {name: parameter.shape for name, parameter in net.named_parameters()}
+        # parameters alone: the buffers of observers take their shape from the first batch
+        if own.keys() != net.state_dict().keys() or any(own[name].shape != shape for name, shape in shapes.items()):
             continue  # of another net: the code has changed since
         net.load_state_dict(own)
         for number, parameter in enumerate(_parameters(optimizer)):

@@ -10,6 +10,8 @@ import onnxruntime as ort
 import pytest
 import torch
 from onnx import numpy_helper
+from torchao.quantization.pt2e import move_exported_model_to_train
+from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
 
 from edgekd.data.dataset import Dataset
 from edgekd.data.stages import Preprocess, Views
@@ -23,8 +25,10 @@ from edgekd.hardware.fingerprint import cpu
 from edgekd.models import checkpoint
 from edgekd.models.shape import NetShape
 from edgekd.quant import qat
-from edgekd.quant.ptq import quantise
+from edgekd.quant.ptq import quantise, trace
+from edgekd.quant.quantizer import DialectQuantizer
 from edgekd.quant.stages import Qat
+from edgekd.train import snapshots
 from edgekd.train.losses.settings import KdLoss
 from edgekd.train.settings import Training
 
@@ -140,3 +144,29 @@ def test_qat_trains_under_quantisation_and_exports_what_it_trained(tmp_path: Pat
         target = checkpoint.net_of(folders["teacher"])(torch.from_numpy(x)).numpy()
         before = checkpoint.net_of(folders["student"])(torch.from_numpy(x)).numpy()
     assert np.abs(answer - target).mean() < np.abs(before - target).mean()  # it moved towards its teacher
+
+
+def test_a_snapshot_under_quantisation_is_gone_on_from(tmp_path: Path) -> None:
+    """Observers and all: what was prepared anew takes the killed run's ranges and flags."""
+
+    def prepared() -> torch.fx.GraphModule:
+        net = checkpoint.build(SHAPE, labels(), 1, seed=0).net.train()
+        checkpoint.contiguous(net)
+        made = prepare_qat_pt2e(trace(net, (1, 28, 28)), DialectQuantizer(U8, training=True))
+        move_exported_model_to_train(made)
+        return made  # type: ignore[no-any-return]
+
+    def optimiser(net: torch.nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+
+    first = prepared()
+    optimizer = optimiser(first)
+    first(torch.randn(8, 1, 28, 28)).sum().backward()
+    optimizer.step()
+    snapshots.save(tmp_path, 1, first, optimizer)
+    second = prepared()
+    assert snapshots.restore(tmp_path, second, optimiser(second)) == 1
+    one, two = first.state_dict(), second.state_dict()
+    # eps is a constant of the observers and no result of training
+    different = [n for n in one if not n.endswith(".eps") and not torch.equal(one[n], two[n])]
+    assert different == []
