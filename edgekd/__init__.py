@@ -10,17 +10,20 @@ from edgekd import _auto
 
 if TYPE_CHECKING:
     from edgekd.api import build, plan
-    from edgekd.hardware.measure.compare import compare
+    from edgekd.gate.run import check
     from edgekd.hardware.profile import load_profile
+    from edgekd.measuring import compare, measure
     from edgekd.pipeline import load_pipeline
 
 __version__ = "0.1.0"  # the build reads it from here
-__all__ = ["build", "compare", "load_pipeline", "load_profile", "plan"]
+__all__ = ["build", "check", "compare", "load_pipeline", "load_profile", "measure", "plan"]
 
 _HOMES = {
     "build": "edgekd.api",
     "plan": "edgekd.api",
-    "compare": "edgekd.hardware.measure.compare",
+    "check": "edgekd.gate.run",
+    "compare": "edgekd.measuring",
+    "measure": "edgekd.measuring",
     "load_pipeline": "edgekd.pipeline",
     "load_profile": "edgekd.hardware.profile",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, Protocol
 
 from pydantic import Field
 
@@ -75,11 +75,23 @@ def at_most(limit: str, bound: float, value: float, low: float, high: float) -> 
     return Verdict(limit=limit, bound=bound, value=value, low=low, high=high, state=state)
 
 
+def exactly(limit: str, bound: float, value: float) -> Verdict:
+    """At most `bound`, of what is known without an interval."""
+    return at_most(limit, bound, value, value, value)
+
+
 def at_least(limit: str, bound: float, value: float, low: float, high: float) -> Verdict:
     state: State = "pass" if low >= bound else "fail" if high < bound else "inconclusive"
     return Verdict(limit=limit, bound=bound, value=value, low=low, high=high, state=state)
 
 
-def worst(verdicts: Iterable[Verdict]) -> State:
-    states = {verdict.state for verdict in verdicts}
+class Judged(Protocol):
+    """Whatever has come to one of the three states."""
+
+    @property
+    def state(self) -> State: ...
+
+
+def worst(judged: Iterable[Judged]) -> State:
+    states = {one.state for one in judged}
     return "fail" if "fail" in states else "inconclusive" if "inconclusive" in states else "pass"

@@ -19,7 +19,8 @@ from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
 from edgekd.hardware import stages as hardware
 from edgekd.hardware.fingerprint import Cpu
-from edgekd.hardware.profile import DeviceProfile, RuntimeSpec, this_cpu
+from edgekd.hardware.profile import DeviceProfile, this_cpu
+from edgekd.hardware.specs import Runnable
 from edgekd.models.shape import NetShape
 from edgekd.pipeline import Pipeline
 from edgekd.quant import stages as quant
@@ -37,7 +38,7 @@ class Chain:
     data: Result
     models: Mapping[str, Result]  # exported, by variant
     report: Result
-    runtime: RuntimeSpec
+    runtime: Runnable
 
 
 def chain(
@@ -48,7 +49,8 @@ def chain(
 
     `differences` are those that a replay of a lock has found by the time the report is written.
     """
-    target = _Target(engine, pipeline, profile, profile.runtimes[0], this_cpu(profile))
+    device = this_cpu(profile)  # first: a device elsewhere is a clearer answer than a runtime that is not here
+    target = _Target(engine, pipeline, profile, profile.runtime(), device)
     call, here = engine.call, Coordinates(target=profile.name)
     dataset = call(data.load_stage(pipeline.data), pipeline.data, {})
     if isinstance(dataset, Artifact):
@@ -104,7 +106,7 @@ class _Target:
     engine: Engine
     pipeline: Pipeline
     profile: DeviceProfile
-    runtime: RuntimeSpec
+    runtime: Runnable
     cpu: Cpu
 
     @property

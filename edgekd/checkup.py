@@ -98,7 +98,7 @@ def _cpu() -> Iterator[Finding]:
 
 def _runtimes() -> Iterator[Finding]:
     """Every runtime of every local device profile is asked to add 1 to 1."""
-    specs = {spec.name: spec for name in shipped("hw_profiles") for spec in load_profile(name).runtimes
+    specs = {spec.name: spec for name in shipped("hw_profiles") for spec in load_profile(name).runnable
              if load_profile(name).connection == "local"}  # fmt: skip
     for name, spec in specs.items():
         try:

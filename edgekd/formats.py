@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from edgekd.errors import ConfigError
 
-Kind = Literal["pipeline", "device", "record", "lock", "manifest", "report"]
+Kind = Literal["pipeline", "device", "record", "lock", "manifest", "report", "baseline", "limits"]
 Tree = dict[str, Any]
 
-CURRENT: dict[Kind, int] = {"pipeline": 1, "device": 1, "record": 1, "lock": 1, "manifest": 1, "report": 1}
+CURRENT: dict[Kind, int] = dict.fromkeys(get_args(Kind), 1)
 # (kind, n) -> what makes schema n + 1 of schema n. A new schema adds its step here and its golden file to the tests.
 UPGRADES: dict[tuple[Kind, int], Callable[[Tree], Tree]] = {}
 

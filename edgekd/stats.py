@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 
 class Interval(NamedTuple):
@@ -47,13 +47,46 @@ def paired_difference(base: NDArray[np.bool_], new: NDArray[np.bool_], confidenc
     """
     if base.shape != new.shape or base.ndim != 1 or not len(base):
         raise ValueError(f"paired samples need the same length, got {base.shape} and {new.shape}")
-    n = len(base)
-    b, c = int((base & ~new).sum()), int((~base & new).sum())
-    d = (c - b) / n
-    variance = (b + c - (c - b) ** 2 / n) / n**2
-    normal = float(stats.norm.ppf((1 + confidence) / 2)) * math.sqrt(variance)
+    return discordant_difference(int((base & ~new).sum()), int((~base & new).sum()), len(base), confidence)
+
+
+def discordant_difference(lost: int, won: int, n: int, confidence: float = 0.90) -> Interval:
+    """`paired_difference` from its counts: of `n` samples, `lost` were right only before and `won` only now."""
+    d = (won - lost) / n
+    variance = (lost + won - (won - lost) ** 2 / n) / n**2
+    normal = float(special.ndtri((1 + confidence) / 2)) * math.sqrt(variance)
     half = max(normal, -math.log((1 - confidence) / 2) / n)
     return Interval(100 * d, 100 * (d - half), 100 * (d + half))
+
+
+def smallest_drop_points(margin: float, n: int, discordance: float, power: float = 0.80) -> float:
+    """The true drop that fails a margin in `power` of the cases, where that share of the pairs is discordant."""
+    z = float(special.ndtri(0.95) + special.ndtri(power))
+    return margin + 100 * z * math.sqrt(discordance / n)
+
+
+def mcnemar(lost: int, won: int) -> float:
+    """One-sided exact p that `lost` is the larger only by chance (McNemar 1947); it is told and decides nothing."""
+    return float(stats.binomtest(lost, lost + won, alternative="greater").pvalue) if lost + won else 1.0
+
+
+def bootstrap_difference(
+    metric: Callable[[NDArray[np.intp]], float],
+    n: int,
+    confidence: float = 0.90,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """
+    The percentile interval of a difference over resampled samples (Efron 1979).
+
+    `metric` takes row numbers [N] and gives the difference of both models on just those rows, so that pairs stay
+    together. The seed is fixed: the same predictions give the same interval.
+    """
+    draw = np.random.default_rng(seed)
+    values = [metric(draw.integers(0, n, n)) for _ in range(resamples)]
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(metric(np.arange(n)), float(low), float(high))
 
 
 def proportion_interval(right: int, n: int, confidence: float = 0.95) -> Interval:

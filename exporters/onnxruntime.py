@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from edgekd.deploy.exporter import Coverage, Deployable, Exported, Parity
+from edgekd.deploy.exporter import Deployable, Exported, Parity
+from edgekd.deploy.fusion import in_onnxruntime
 from edgekd.engine.stage import Work
-from edgekd.errors import EdgekdError
-from edgekd.hardware.profile import RuntimeSpec
-from edgekd.hardware.runtime import OnnxRuntimeSession
+from edgekd.errors import ConfigError, EdgekdError
+from edgekd.hardware.specs import OnnxRuntimeSpec, Runnable
 
-WEIGHTED = ("Conv", "Gemm", "MatMul", "FusedConv", "FusedGemm")
-INTEGER = ("QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "ConvInteger", "MatMulInteger")
 FLOAT_TOLERANCE = 1e-3  # of the largest logit
 AGREEMENT = 0.98  # of top-1, for a quantised graph
 
 
 class OnnxRuntimeExporter:
-    def export(self, deployable: Deployable, runtime: RuntimeSpec, work: Work) -> Exported:
+    def export(self, deployable: Deployable, runtime: Runnable, work: Work) -> Exported:
         path = work.out / "model.onnx"
         graph = onnx.load(deployable.onnx)
         _label(graph, deployable.metadata)
         onnx.save(graph, path)
-        with tempfile.TemporaryDirectory(dir=work.scratch) as folder:
-            session = OnnxRuntimeSession(path, runtime, optimized := Path(folder) / "optimized.onnx")
-            covered = coverage(onnx.load(optimized))
+        if not isinstance(runtime, OnnxRuntimeSpec):
+            raise ConfigError(f"exporter onnxruntime: writes files for onnxruntime, not for {runtime.name}")
+        session, covered = in_onnxruntime(path, runtime, work.scratch)
         tensors = load_file(deployable.reference)
         (name,) = (spec.name for spec in deployable.signature.inputs)
         (logits,) = session.run({name: tensors["inputs"]})
@@ -43,14 +39,6 @@ class OnnxRuntimeExporter:
             _check_float(parity, float(np.abs(tensors["logits"]).max()), quantised=quantised)
             refused = _check_quantised(parity, quantised=quantised)
         return Exported(("model.onnx",), "model.onnx", covered, parity, refused=refused)
-
-
-def coverage(graph: onnx.ModelProto) -> Coverage:
-    """Count the layers with weights of an optimised graph by the kernels that run them."""
-    nodes = graph.graph.node
-    integer = [node.name for node in nodes if node.op_type in INTEGER]
-    left = [node.name for node in nodes if node.op_type in WEIGHTED]
-    return Coverage(len(integer), len(integer) + len(left), tuple(left))
 
 
 def compare(expected: NDArray[np.float32], actual: NDArray[np.float32]) -> Parity:

@@ -11,7 +11,7 @@ from types import FrameType
 
 import typer
 
-from edgekd.cli import build, cache, devices, doctor, pipelines, plan, schema
+from edgekd.cli import build, cache, check, devices, doctor, pipelines, plan, profile, schema
 from edgekd.cli.console import complain, print_version
 from edgekd.errors import INTERRUPTED, EdgekdError, StoppedError
 
@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 app.command("build")(build.build)
 app.command("plan")(plan.plan)
+app.command("profile")(profile.profile)
+app.command("check")(check.check)
 app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(devices.app, name="devices")
 app.add_typer(cache.app, name="cache")

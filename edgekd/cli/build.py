@@ -160,8 +160,8 @@ def _show(built: Built, *, quick: bool) -> None:
     console.print(table)
     for verdict in built.verdicts:
         console.print(str(verdict), markup=False, highlight=False)
-    if report["measurement"]["noisy"]:
-        console.print("This machine was busy while it measured: rely on none of these latencies.")
+    for reason in report["measurement"]["noise"]["reasons"]:
+        console.print(f"Too noisy to rely on these latencies: {reason}.", markup=False)
     if quick:
         console.print("--quick shows the chain; it trains too little for these figures to mean much.")
     console.print(f"bundle: {built.folder}", soft_wrap=True)

@@ -8,7 +8,7 @@ import typer
 
 from edgekd.cli.console import print_json
 
-app = typer.Typer(help="The device profiles that ship with edgekd.", no_args_is_help=True)
+app = typer.Typer(help="Device profiles: what ships, what each says, what this machine is.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -29,7 +29,8 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")
         )
         return
     for row in rows:
-        typer.echo(f"{row.name:16} {row.description:48} {', '.join(runtime.name for runtime in row.runtimes)}")
+        runtimes = ", ".join(runtime.name for runtime in row.runtimes)
+        typer.echo(f"{row.name:18} {row.description:40} {row.connection:8} {runtimes}")
 
 
 @app.command("show")
@@ -38,27 +39,65 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Every setting, and what was found on this machine.")] = False,
 ) -> None:
     """
-    Print a device's profile, and for a local CPU what `auto` means on this machine.
+    Print a device's profile, and what `auto` means where it is this machine.
 
     Example:
       edgekd devices show local-cpu
     """
     from edgekd import resources
-    from edgekd.hardware.profile import load_profile, this_cpu
+    from edgekd.hardware.fingerprint import cpu
+    from edgekd.hardware.profile import load_profile, mismatch
 
     profile = load_profile(name)
-    device = this_cpu(profile)
-    dialects = {runtime.name: runtime.dialect.on(device) for runtime in profile.runtimes}
+    local = profile.connection == "local" and profile.kind == "cpu"
+    why = mismatch(profile.hardware, cpu()) if local else "hardware elsewhere"
+    dialects = {runtime.name: runtime.dialect.on(cpu()) for runtime in profile.runtimes}
     if as_json:
         print_json(
             {
                 "profile": profile.model_dump(mode="json", by_alias=True),
-                "cpu": device.model_dump(mode="json"),
+                "here": why is None,
+                "why_not": why,
+                "cpu": cpu().model_dump(mode="json"),
                 "dialects": {name: dialect.model_dump(mode="json") for name, dialect in dialects.items()},
             }
         )
         return
     typer.echo(resources.read("hw_profiles", name), nl=False)
-    typer.echo(f"# here: {device.model}, {device.architecture}, {', '.join(device.isa) or 'no known extension'}")
-    for runtime, dialect in dialects.items():
-        typer.echo(f"# here: {runtime} quantises to {dialect}")
+    if why is None:
+        typer.echo(f"# here: {cpu().model}, {cpu().architecture}, {', '.join(cpu().isa) or 'no known extension'}")
+        for runtime, dialect in dialects.items():
+            typer.echo(f"# here: {runtime} quantises to {dialect}")
+    else:
+        typer.echo(f"# not this machine: {why}")
+
+
+@app.command("detect")
+def detect_(
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    as_yaml: Annotated[
+        bool, typer.Option("--yaml", help="Print a profile to keep: local-cpu with what was found.")
+    ] = False,
+) -> None:
+    """
+    Say what this machine is: CPU, caches, memory, runtimes, and which shipped profiles describe it.
+
+    Examples:
+      edgekd devices detect
+
+      edgekd devices detect --yaml > gateway.yaml
+    """
+    from edgekd.hardware.detect import as_profile_yaml, detect
+
+    found = detect()
+    if as_json:
+        print_json(found.model_dump(mode="json", by_alias=True))
+        return
+    if as_yaml:
+        typer.echo(as_profile_yaml(found), nl=False)
+        return
+    for name, value in found.profile.hardware.model_dump(exclude_defaults=True).items():
+        typer.echo(f"{name:14} {', '.join(value) if isinstance(value, tuple) else value}")
+    for name, version in found.runtimes.items():
+        typer.echo(f"{name:14} {version or f'not installed: pip install edgekd[{name}]'}")
+    typer.echo(f"{'profiles':14} {', '.join(found.fits)}")

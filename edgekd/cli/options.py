@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -35,3 +36,30 @@ Inconclusive = Annotated[
 Samples = Annotated[int, typer.Option(min=0, help="Put N images of the test split into the bundle; none unless asked.")]
 ReportsAsJson = Annotated[bool, typer.Option("--json", help="Print the reports as JSON on stdout.")]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="-v: cached stages; -vv: tracebacks.")]
+Target = Annotated[str, typer.Option("--target", "-t", help="A device that `edgekd devices list` names, or a .yaml.")]
+Runtime = Annotated[
+    str | None, typer.Option(help="onnxruntime, openvino or litert; else the first that opens the file.")
+]
+ShapeOption = Annotated[
+    list[str] | None, typer.Option("--shape", metavar="INPUT=1,3,32,32", help="Of an input; may be given again.")
+]
+
+
+def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
+    """`input=1,3,32,32` to the shape by the input's name, which may itself hold an equals sign."""
+    found = {}
+    for text in texts or ():
+        name, _, axes = text.rpartition("=")
+        if not name or not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", axes):
+            raise typer.BadParameter(f"{text!r}: write it like input=1,3,32,32", param_hint="--shape")
+        found[name] = tuple(int(axis) for axis in axes.split(","))
+    return found
+
+
+def parse_limit(text: str, what: str) -> float | None:
+    """`3%`, `3` or `0.5` to a number, `none` to None."""
+    if text == "none":
+        return None
+    if not re.fullmatch(r"\d+(\.\d+)?%?", text):
+        raise typer.BadParameter(f"{text!r}: write it like 3% or 0.5, or none", param_hint=what)
+    return float(text.removesuffix("%"))

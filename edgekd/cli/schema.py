@@ -9,7 +9,7 @@ import typer
 
 from edgekd.cli.console import print_json
 
-NAMES = ("pipeline", "device", "lock", "signature")
+NAMES = ("pipeline", "device", "lock", "signature", "limits", "check", "measurement")
 
 
 def schema(
@@ -26,6 +26,9 @@ def schema(
         raise typer.BadParameter(f"{name!r}: {f'did you mean {close[0]!r}?' if close else f'one of {NAMES}'}")
     from edgekd.data.signature import Signature
     from edgekd.engine.lock import Lock
+    from edgekd.gate.limits import Limits
+    from edgekd.gate.result import GateResult
+    from edgekd.hardware.measure.result import Measured
     from edgekd.hardware.profile import DeviceProfile
     from edgekd.pipeline import Pipeline
     from edgekd.settings import Settings
@@ -35,6 +38,9 @@ def schema(
         "device": DeviceProfile,
         "lock": Lock,
         "signature": Signature,
+        "limits": Limits,
+        "check": GateResult,
+        "measurement": Measured,
     }
     described = models[name].model_json_schema(by_alias=True)
     print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **described})

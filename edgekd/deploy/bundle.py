@@ -17,7 +17,7 @@ from edgekd.engine.digest import digest_file, digest_folder, digest_of
 from edgekd.engine.lock import Lock
 from edgekd.engine.store import Artifact
 from edgekd.errors import UnavailableError
-from edgekd.hardware.profile import RuntimeSpec
+from edgekd.hardware.specs import Runnable
 
 SCHEMA = 1
 
@@ -27,7 +27,7 @@ class Parts:
     model: Artifact  # exported
     report: Artifact
     lock: Lock
-    runtime: RuntimeSpec
+    runtime: Runnable
     data: Artifact
     samples: int  # images of the test split that go with it, because the person asked
 
@@ -82,6 +82,7 @@ def _manifest(parts: Parts, entry: str, folder: Path, written: list[Path]) -> di
         "pipeline": parts.lock.pipeline["name"],
         "target": parts.lock.target,
         "model": entry,
+        "coverage": parts.model.json("export.json")["coverage"],
         "signature": signature.read(parts.model.path).model_dump(mode="json", by_alias=True),
         "runtime": parts.runtime.model_dump(mode="json"),
         "files": {p.relative_to(folder).as_posix(): digest_file(p) for p in written},

@@ -16,7 +16,7 @@ from edgekd.deploy.stages import Export
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError, UnavailableError
-from edgekd.hardware.profile import RuntimeSpec
+from edgekd.hardware.specs import Runnable
 
 GROUP = "edgekd.exporters"
 
@@ -71,7 +71,7 @@ class Exported:
 class Exporter(Protocol):
     """From a hub graph to files that a device can run. Exporters depend on edgekd, never the reverse."""
 
-    def export(self, deployable: Deployable, runtime: RuntimeSpec, work: Work) -> Exported: ...
+    def export(self, deployable: Deployable, runtime: Runnable, work: Work) -> Exported: ...
 
 
 def run(settings: Export, inputs: Mapping[str, Artifact], work: Work) -> None:

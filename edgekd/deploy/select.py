@@ -12,6 +12,7 @@ from edgekd.deploy.stages import Select
 from edgekd.deploy.verdicts import accuracy, latency_and_size
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
+from edgekd.hardware.measure import result
 from edgekd.stats import Interval, paired_difference
 
 PREFERENCE = {"pass": 0, "inconclusive": 1, "fail": 2}
@@ -43,14 +44,14 @@ def rank(budget: Budget, variants: Sequence[str], inputs: Mapping[str, Artifact]
     A failing variant comes first only where all fail: the report then says by how much, and the build ends with
     the exit code of its failure.
     """
-    comparison = inputs["comparison"].json("comparison.json")
+    comparison = result.read(inputs["comparison"])
     base = correct(inputs[f"val.{TEACHER}"])
     found = []
     for name in variants:
         change = paired_difference(base, correct(inputs[f"val.{name}"]))
         verdicts = accuracy(budget, change) + latency_and_size(budget, comparison, name)
         refused = inputs[f"model.{name}"].json("export.json")["refused"]
-        found.append(Ranked(name, Interval(*comparison["speedup_over"][TEACHER][name]), tuple(verdicts), refused))
+        found.append(Ranked(name, comparison.speedup_over[TEACHER][name], tuple(verdicts), refused))
     return sorted(found, key=lambda ranked: ranked.place)
 
 

@@ -8,7 +8,7 @@ from edgekd.budget import Budget
 from edgekd.data.stages import Preprocess, Split
 from edgekd.engine.stage import Stage
 from edgekd.hardware.fingerprint import Cpu
-from edgekd.hardware.profile import RuntimeSpec
+from edgekd.hardware.specs import Runnable
 from edgekd.resources import cores
 from edgekd.settings import Settings
 
@@ -19,7 +19,7 @@ class ExportFloat(Settings):
 
 
 class Export(Settings):
-    runtime: RuntimeSpec
+    runtime: Runnable
     cpu: Cpu  # whether it fuses and what it answers depends on the machine that was asked
     model: str  # what the file is told to be in its metadata
     trained: bool = True  # random weights have near ties everywhere: whether top-1 agrees says nothing of them
@@ -27,7 +27,7 @@ class Export(Settings):
 
 class Evaluate(Settings):
     split: Split
-    runtime: RuntimeSpec
+    runtime: Runnable
     cpu: Cpu
     batch: int = Field(default=100, ge=1)
 

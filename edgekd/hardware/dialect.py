@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from edgekd.hardware.fingerprint import Cpu
 from edgekd.settings import Settings
+
+Activation = Literal["uint8-affine", "int8-affine", "int8-symmetric"]
 
 
 class Dialect(Settings):
@@ -15,7 +18,7 @@ class Dialect(Settings):
     float, slower than fp32; TensorRT refuses any zero point but 0.
     """
 
-    activation: Literal["uint8-affine", "int8-symmetric"]
+    activation: Activation
     # weights within +-63: x86 without VNNI adds two u8 x s8 products in 16 bits, which +-127 overflows
     reduced_range: bool
 
@@ -25,3 +28,14 @@ class Dialect(Settings):
 
     def __str__(self) -> str:
         return f"{self.activation}{', 7-bit weights' if self.reduced_range else ''}"
+
+
+class DialectSpec(Settings):
+    """A dialect as a profile states it; `auto` is settled by the CPU at hand."""
+
+    activation: Activation
+    reduced_range: bool | Literal["auto"] = "auto"
+
+    def on(self, device: Cpu) -> Dialect:
+        reduced = not device.has_int8_dot if self.reduced_range == "auto" else self.reduced_range
+        return Dialect(activation=self.activation, reduced_range=reduced)

@@ -2,47 +2,56 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from edgekd import resources
-from edgekd.errors import UnavailableError
+from edgekd.errors import ConfigError, UnavailableError
 from edgekd.formats import upgraded
-from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import Cpu, cpu
+from edgekd.hardware.specs import CompilerSpec, Runnable, RuntimeSpec
 from edgekd.settings import Settings, read_yaml, validate
 
-
-class DialectSpec(Settings):
-    """A dialect as a profile states it; `auto` is settled by the CPU at hand."""
-
-    activation: Literal["uint8-affine", "int8-symmetric"]
-    reduced_range: bool | Literal["auto"] = "auto"
-
-    def on(self, device: Cpu) -> Dialect:
-        reduced = not device.has_int8_dot if self.reduced_range == "auto" else self.reduced_range
-        return Dialect(activation=self.activation, reduced_range=reduced)
-
-
-class RuntimeSpec(Settings):
-    """One way to run models on the device, with the settings that are measured and shipped."""
-
-    name: Literal["onnxruntime"]
-    exporter: str
-    packages: tuple[str, ...]  # whose versions a measurement belongs to
-    provider: str
-    threads: int = Field(default=1, ge=1)
-    graph_optimization: Literal["all", "extended", "basic", "disabled"] = "all"
-    spinning: bool = False
-    dialect: DialectSpec
+FACT = re.compile(r"hardware\.|runtimes\.\d+\.dialect\.")
 
 
 class Measuring(Settings):
-    processes: int = Field(default=7, ge=2)  # fresh ones: each has a bias of its own
-    rounds: int = Field(default=120, ge=10)  # of all models in random order, in each process
-    warmup_runs: int = Field(default=20, ge=1)
+    """How latencies are taken: fresh processes, and in each the models in random order, round by round."""
+
+    processes: int = Field(default=10, ge=2)  # each has a bias of its own: they are the sample
+    rounds: int = Field(default=120, ge=10)  # at most, in each process
+    time_s: float = Field(default=1.0, gt=0)  # past it a process stops early, though never below 25 rounds
+    warmup_runs: int = Field(default=10, ge=5)  # at least; it goes on until medians settle
     batch: int = Field(default=1, ge=1)
+
+
+class Accelerator(Settings):
+    name: str
+    clock_mhz: float | None = Field(default=None, gt=0)
+    macs_per_cycle: int | None = Field(default=None, ge=1)
+    cores: int | None = Field(default=None, ge=1)
+    sram_kib: float | None = Field(default=None, gt=0)
+
+
+class Hardware(Settings):
+    """What the device is. Nothing here is assumed: what is not known is left out."""
+
+    processor: str | None = None
+    architecture: str | None = None
+    isa: tuple[str, ...] = ()  # all of these
+    isa_any: tuple[str, ...] = ()  # and one of these
+    cores: int | None = Field(default=None, ge=1)
+    clock_mhz: float | None = Field(default=None, gt=0)
+    l2_kib: float | None = Field(default=None, gt=0)  # of one core
+    l3_kib: float | None = Field(default=None, gt=0)
+    ram_mib: float | None = Field(default=None, gt=0)
+    flash_kib: float | None = Field(default=None, gt=0)
+    memory_gb_per_s: float | None = Field(default=None, gt=0)
+    power_w: float | None = Field(default=None, gt=0)
+    accelerator: Accelerator | None = None
 
 
 class DeviceProfile(Settings):
@@ -50,16 +59,40 @@ class DeviceProfile(Settings):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")  # a folder of this name is made in dist/
     description: str
     kind: Literal["cpu", "gpu", "npu", "mcu"]
-    connection: Literal["local"]
-    runtimes: tuple[RuntimeSpec, ...]
+    connection: Literal["local", "remote"]  # remote: hardware elsewhere
+    hardware: Hardware = Hardware()
+    runtimes: tuple[RuntimeSpec, ...] = Field(min_length=1)  # a build exports for the first
     measure: Measuring = Measuring()
-    sources: dict[str, str] = {}  # fact -> where it is from
+    sources: dict[str, str] = {}  # the path of a fact, or of the group it is in -> where it is from
 
     @model_validator(mode="after")
-    def _one_runtime(self) -> DeviceProfile:
-        if len(self.runtimes) != 1:
-            raise ValueError(f"{len(self.runtimes)} runtimes are named; exactly one is used so far")
+    def _sources_are_of_something(self) -> DeviceProfile:
+        known = set(_paths(self.model_dump(mode="json")))
+        if strange := sorted(set(self.sources) - known):
+            raise ValueError(f"{strange[0]!r} is no setting of this profile; its source is of nothing")
         return self
+
+    def unsourced(self) -> list[str]:
+        """What is stated of the device or of its kernels without saying where it is from."""
+        stated = self.model_dump(mode="json", exclude_defaults=True, include={"hardware", "runtimes"})
+        facts = [path for path, value in _leaves(stated) if FACT.match(path) and value != "auto"]
+        return [fact for fact in facts if not any(f"{fact}.".startswith(f"{source}.") for source in self.sources)]
+
+    @property
+    def runnable(self) -> tuple[Runnable, ...]:
+        """The runtimes that can run models here, without those that only compile for elsewhere."""
+        return tuple(spec for spec in self.runtimes if not isinstance(spec, CompilerSpec))
+
+    def runtime(self, name: str | None = None, suffix: str | None = None) -> Runnable:
+        """The first runtime called `name` that opens files that end in `suffix`."""
+        found = [s for s in self.runnable if name in (None, s.name) and (suffix is None or suffix in s.suffixes)]
+        if found:
+            return found[0]
+        known = ", ".join(f"{spec.name} ({' '.join(spec.suffixes)})" for spec in self.runnable) or "none that runs here"
+        wanted = f"runtime {name!r}" if name else "runtime"
+        raise ConfigError(
+            f"device {self.name}: no {wanted}{f' opens {suffix} files' if suffix else ''}; it has: {known}"
+        )
 
 
 def load_profile(name: str) -> DeviceProfile:
@@ -73,6 +106,43 @@ def profile_of(tree: Any, where: str) -> DeviceProfile:
 
 
 def this_cpu(profile: DeviceProfile) -> Cpu:
-    if profile.kind != "cpu":
-        raise UnavailableError(f"device {profile.name}: only local CPUs can be measured so far")
+    """The CPU at hand, where it is one that the profile describes."""
+    if profile.connection != "local" or profile.kind != "cpu":
+        raise UnavailableError(
+            f"device {profile.name}: hardware elsewhere; edgekd reaches only local CPUs so far "
+            "(run edgekd on the device itself, with --target local-cpu)"
+        )
+    if why := mismatch(profile.hardware, cpu()):
+        raise UnavailableError(f"device {profile.name}: {why}; local-cpu takes whatever CPU there is")
     return cpu()
+
+
+def mismatch(hardware: Hardware, found: Cpu) -> str | None:
+    """Why `found` is not the CPU that is described, or None."""
+    if hardware.architecture not in (None, found.architecture):
+        return f"is {hardware.architecture}, this CPU is {found.architecture}"
+    has = ", ".join(found.isa) or "none of those that matter"
+    if missing := [flag for flag in hardware.isa if flag not in found.isa]:
+        return f"needs {', '.join(missing)}, this CPU has {has}"
+    if hardware.isa_any and not set(hardware.isa_any) & set(found.isa):
+        return f"needs {' or '.join(hardware.isa_any)}, this CPU has {has}"
+    return None
+
+
+def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _leaves(value, f"{path}.{key}" if path else key)
+    elif isinstance(tree, list) and tree and isinstance(tree[0], dict):
+        for number, value in enumerate(tree):
+            yield from _leaves(value, f"{path}.{number}")
+    else:
+        yield path, tree
+
+
+def _paths(tree: Any) -> Iterator[str]:
+    """Every leaf, and every group on the way to it."""
+    for leaf, _ in _leaves(tree):
+        parts = leaf.split(".")
+        for depth in range(len(parts)):
+            yield ".".join(parts[: depth + 1])

@@ -3,64 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.hardware.profile import RuntimeSpec
+from edgekd.errors import ConfigError, UnavailableError
+from edgekd.hardware.specs import Runnable
 
 Array = NDArray[Any]
+CLASSES = {
+    "onnxruntime": ("edgekd.hardware.runtimes.onnxruntime", "OnnxRuntimeSession"),
+    "openvino": ("edgekd.hardware.runtimes.openvino", "OpenVinoSession"),
+    "litert": ("edgekd.hardware.runtimes.litert", "LiteRtSession"),
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An input or output as the runtime knows it; an axis that stays free is its name, or "?"."""
+
+    name: str
+    dtype: str  # numpy's name
+    shape: tuple[int | str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} [{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class Described:
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    details: Mapping[str, Any] = field(default_factory=dict)  # what only this runtime has to say
 
 
 class Session(Protocol):
-    """A model that is open in a runtime."""
+    """A model that is open in a runtime. With one thread it runs in the thread that calls it."""
 
-    def run(self, feeds: Mapping[str, Array]) -> list[Array]: ...
+    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """All outputs in the order of `describe`, for one array an input, of the described dtype and shape."""
 
-    def describe(self) -> dict[str, Any]: ...
+    def describe(self) -> Described: ...
 
     def close(self) -> None: ...
 
 
-def open_session(model: Path, spec: RuntimeSpec) -> Session:
-    """`model` in the runtime that `spec` names, with its settings."""
-    return OnnxRuntimeSession(model, spec)
+def open_session(model: Path, spec: Runnable) -> Session:
+    """
+    `model` in the runtime that `spec` names, with its settings.
+
+    Raises ConfigError where the file is no model of that runtime, UnavailableError where the runtime is not
+    installed or lacks what the model asks for.
+    """
+    if not model.is_file():
+        raise ConfigError(f"{model}: no such file")
+    module, name = CLASSES[spec.name]
+    try:
+        made = getattr(import_module(module), name)
+    except ImportError as error:
+        raise UnavailableError(
+            f"runtime {spec.name} is not installed ({error}); pip install 'edgekd[{spec.name}]'"
+        ) from error
+    return made(model, spec)  # type: ignore[no-any-return]
 
 
-class OnnxRuntimeSession:
-    """A model in ONNX Runtime. `optimized` is where the graph goes that the runtime made of it, to be read."""
+def check_feeds(model: str, described: Described, feeds: Mapping[str, Array]) -> None:
+    """Refuse what a runtime might take and answer with nonsense: OpenVINO gives an empty result for a wrong shape."""
+    if missing := [tensor.name for tensor in described.inputs if tensor.name not in feeds]:
+        raise ConfigError(f"{model}: input {missing[0]!r} gets nothing; given: {', '.join(feeds) or 'nothing'}")
+    names = {tensor.name for tensor in described.inputs}
+    if strange := [name for name in feeds if name not in names]:
+        raise ConfigError(f"{model}: has no input {strange[0]!r}; its inputs: {', '.join(map(str, described.inputs))}")
+    for tensor in described.inputs:
+        check_shape(model, tensor, feeds[tensor.name].shape)
+        if feeds[tensor.name].dtype != np.dtype(tensor.dtype):
+            raise ConfigError(f"{model}: {tensor} is given {feeds[tensor.name].dtype}; convert the data")
 
-    def __init__(self, model: Path, spec: RuntimeSpec, optimized: Path | None = None) -> None:
-        import onnxruntime as ort
 
-        levels = {
-            "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
-            "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-            "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-            "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
-        }
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = spec.threads
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = levels[spec.graph_optimization]
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spec.spinning else "0")
-        if optimized is not None:
-            options.optimized_model_filepath = str(optimized)
-        self._session = ort.InferenceSession(str(model), options, providers=[spec.provider])
-        self._outputs = [output.name for output in self._session.get_outputs()]
-
-    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        return [np.asarray(output) for output in self._session.run(self._outputs, dict(feeds))]
-
-    def describe(self) -> dict[str, Any]:
-        return {
-            "inputs": {i.name: [i.type, i.shape] for i in self._session.get_inputs()},
-            "outputs": {o.name: [o.type, o.shape] for o in self._session.get_outputs()},
-            "providers": self._session.get_providers(),
-        }
-
-    def close(self) -> None:
-        del self._session
+def check_shape(model: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    fits = len(shape) == len(tensor.shape) and all(
+        isinstance(axis, str) or axis == given for axis, given in zip(tensor.shape, shape, strict=True)
+    )
+    if not fits:
+        raise ConfigError(f"{model}: {tensor} is given the shape {list(shape)}; the fixed axes must be as they are")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from edgekd.engine.stage import Stage
 from edgekd.hardware.fingerprint import Cpu
-from edgekd.hardware.profile import Measuring, RuntimeSpec
+from edgekd.hardware.profile import Measuring
+from edgekd.hardware.specs import Runnable
 from edgekd.settings import Settings
 
 
 class Compare(Settings):
     """All models of a set as one observation; ratios are taken against each of `bases`."""
 
-    runtime: RuntimeSpec
+    runtime: Runnable
     cpu: Cpu
     measuring: Measuring
     bases: tuple[str, ...]
@@ -22,6 +23,7 @@ COMPARE = Stage[Compare](
     "edgekd.hardware.measure.compare:run",
     takes={"model.*": "exported"},
     gives="comparison",
+    version=2,
     nature="observation",
     typical_s=7.0,
 )

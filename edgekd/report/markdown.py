@@ -9,6 +9,7 @@ from edgekd.budget import TEACHER, Verdict
 
 def markdown(report: dict[str, Any]) -> str:
     how = report["measurement"]
+    clock = {"cpu": "thread CPU", "wall": "wall"}[how["clock"]]
     lines = [
         f"# {report['pipeline']} on {report['target']}: ships `{report['shipped']}`, budget {report['state']}",
         "",
@@ -21,8 +22,9 @@ def markdown(report: dict[str, Any]) -> str:
         f"Accuracy: of the exported file in its runtime, n = {_n(report)}; its change is paired, 90 % interval in "
         "points. Latency: "
         f"{how['kind']}, batch {how['batch']}, one comparison: {how['processes']} processes x {how['rounds']} rounds; "
-        f"p50 of wall time, ratios of thread CPU time with 95 % intervals over processes. Contention (wall / CPU) "
-        f"{how['contention']:g}{': too noisy to rely on' if how['noisy'] else ''}.",
+        f"p50 of wall time, ratios of {clock} time with 95 % intervals over processes. Contention (wall / CPU) "
+        f"{how['noise']['contention']:g}.",
+        *(f"Too noisy to rely on: {reason}." for reason in how["noise"]["reasons"]),
         f"Device: {how['device']['model']}, {', '.join(how['device']['isa'])}. Dialect: {report['dialect']}.",
         "",
         f"{report['precision']}.",

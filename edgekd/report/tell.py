@@ -14,6 +14,8 @@ from edgekd.deploy.select import rank, why_not
 from edgekd.deploy.verdicts import accuracy, latency_and_size
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
+from edgekd.hardware.measure import result
+from edgekd.hardware.measure.result import Comparison
 from edgekd.report.markdown import markdown
 from edgekd.report.stages import Tell
 from edgekd.stats import paired_difference, proportion_interval
@@ -22,7 +24,7 @@ SCHEMA = 1
 
 
 def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
-    comparison = inputs["comparison"].json("comparison.json")
+    comparison = result.read(inputs["comparison"])
     shipped = inputs["selection"].json("decision.json")["variant"]
     judged = _judge(settings, inputs, comparison, shipped)
     ranked = rank(settings.budget, settings.variants, inputs)
@@ -38,10 +40,11 @@ def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
         "dialect": settings.dialect,
         "precision": inputs["precision"].json("decision.json")["why"],
         "measurement": {
-            key: comparison[key]
-            for key in ("kind", "when", "device", "processes", "rounds", "batch", "contention", "noisy", "load_average")
+            key: value
+            for key, value in comparison.model_dump(mode="json").items()
+            if key in {"kind", "when", "device", "processes", "rounds", "batch", "clock", "noise"}
         },
-        "variants": {name: _variant(name, inputs, comparison) for name in comparison["models"]},
+        "variants": {name: _variant(name, inputs, comparison) for name in comparison.models},
         "rejected": rejected,
         "replayed": list(settings.replayed) if settings.replayed is not None else None,
         "search": _search(settings, inputs),
@@ -50,22 +53,22 @@ def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
     (work.out / "report.md").write_text(markdown(report), "utf-8")
 
 
-def _judge(settings: Tell, inputs: Mapping[str, Artifact], comparison: dict[str, Any], shipped: str) -> list[Verdict]:
+def _judge(settings: Tell, inputs: Mapping[str, Artifact], comparison: Comparison, shipped: str) -> list[Verdict]:
     """The shipped variant against the budget, its accuracy on test, which nothing before has read."""
     change = paired_difference(correct(inputs[f"test.{TEACHER}"]), correct(inputs[f"test.{shipped}"]))
     return accuracy(settings.budget, change) + latency_and_size(settings.budget, comparison, shipped)
 
 
-def _variant(name: str, inputs: Mapping[str, Artifact], comparison: dict[str, Any]) -> dict[str, Any]:
+def _variant(name: str, inputs: Mapping[str, Artifact], comparison: Comparison) -> dict[str, Any]:
     exported = inputs[f"model.{name}"].json("export.json")
     right = correct(inputs[f"test.{name}"])
     change = paired_difference(correct(inputs[f"test.{TEACHER}"]), right)
     return {
-        "size_bytes": comparison["size_bytes"][name],
+        "size_bytes": comparison.models[name].size_bytes,
         "accuracy_test_percent": {"n": len(right), "interval": list(proportion_interval(int(right.sum()), len(right)))},
         "accuracy_change_points": {"against": TEACHER, "n": len(right), "interval": list(change)},
-        "latency": {"kind": "measured", **comparison["models"][name]},
-        "speedup_over": {base: row[name] for base, row in comparison["speedup_over"].items() if name in row},
+        "latency": {"kind": comparison.kind, **comparison.models[name].model_dump(mode="json")},
+        "speedup_over": {base: list(row[name]) for base, row in comparison.speedup_over.items() if name in row},
         "coverage": exported["coverage"],
         "parity": exported["parity"],
         "not_run": exported["not_run"],
@@ -74,7 +77,7 @@ def _variant(name: str, inputs: Mapping[str, Artifact], comparison: dict[str, An
 
 def _search(settings: Tell, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     scores = inputs["scores"].json("scores.json")
-    measured = inputs["candidates"].json("comparison.json")
+    measured = result.read(inputs["candidates"])
     shortlist = [c["id"] for c in inputs["shortlist"].json("shortlist.json")["candidates"]]
     feasible = inputs["feasible"].json("feasible.json")["candidates"]
     by_id = {c["id"]: c for c in scores["candidates"]}
@@ -82,7 +85,7 @@ def _search(settings: Tell, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         {
             "id": name,
             **by_id[name]["scores"],
-            "latency_p50_ms": measured["models"][name]["latency_p50_ms"],
+            "latency_p50_ms": list(measured.models[name].latency_p50_ms),
             "latency_kind": "measured",
             "feasible": name in feasible,
         }

@@ -11,6 +11,7 @@ from edgekd.deploy.verdicts import latency_and_size
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import BudgetError
+from edgekd.hardware.measure import result
 from edgekd.search.stages import Choose, Feasible, ScoreName, Shortlist
 
 GRAPH_BYTES = 20_000  # of an int8 ONNX file beside its weights, at the least
@@ -31,7 +32,7 @@ def run_shortlist(settings: Shortlist, inputs: Mapping[str, Artifact], work: Wor
 
 
 def run_feasible(settings: Feasible, inputs: Mapping[str, Artifact], work: Work) -> None:
-    comparison = inputs["comparison"].json("comparison.json")
+    comparison = result.read(inputs["comparison"])
     names = [c["id"] for c in inputs["shortlist"].json("shortlist.json")["candidates"]]
 
     def states(budget: Budget) -> dict[str, State]:
@@ -44,7 +45,7 @@ def run_feasible(settings: Feasible, inputs: Mapping[str, Artifact], work: Work)
         or [n for n in names if real[n] == "inconclusive"]
     )
     if not feasible:
-        fastest = min(names, key=lambda name: comparison["models"][name]["latency_p50_ms"][0])
+        fastest = min(names, key=lambda name: comparison.models[name].latency_p50_ms.value)
         verdicts = latency_and_size(settings.budget, comparison, fastest)
         failed = "; ".join(str(v) for v in verdicts if v.state == "fail")
         raise BudgetError(

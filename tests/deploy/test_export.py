@@ -26,7 +26,7 @@ from edgekd.models import checkpoint
 from edgekd.models.shape import NetShape
 from edgekd.quant.ptq import quantise
 
-RUNTIME = load_profile("local-cpu").runtimes[0]
+RUNTIME = load_profile("local-cpu").runtime()
 
 
 @pytest.fixture(scope="module")

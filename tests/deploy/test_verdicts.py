@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from helpers.comparisons import BUSY, QUIET, comparison, figures, stored
 from safetensors.numpy import save_file
 
 from edgekd.budget import Budget, at_least, at_most, worst
 from edgekd.deploy.select import rank, why_not
-from edgekd.deploy.verdicts import accuracy
+from edgekd.deploy.verdicts import accuracy, latency_and_size
 from edgekd.engine.store import Artifact
 from edgekd.stats import Interval
 
@@ -32,6 +32,14 @@ def test_a_drop_is_judged_by_the_end_of_its_interval() -> None:
     assert accuracy(budget, Interval(-0.2, -0.9, 0.5))[0].state == "pass"
     assert accuracy(budget, Interval(-0.2, -1.1, 0.7))[0].state == "inconclusive"
     assert accuracy(budget, Interval(-2.0, -3.0, -1.1))[0].state == "fail"
+
+
+def test_a_busy_machine_passes_an_absolute_latency_and_never_fails_it() -> None:
+    """Other work only adds to wall time: what is fast enough all the same is, what is too slow may be the machine."""
+    slow, fast = Budget(latency_p50_ms=0.5), Budget(latency_p50_ms=2.0)
+    quiet, busy = (comparison({"int8": figures(1.0)}, {}, noise) for noise in (QUIET, BUSY))
+    assert [latency_and_size(slow, seen, "int8")[0].state for seen in (quiet, busy)] == ["fail", "inconclusive"]
+    assert [latency_and_size(fast, seen, "int8")[0].state for seen in (quiet, busy)] == ["pass", "pass"]
 
 
 def test_headroom_tightens_speed_and_size_and_leaves_accuracy() -> None:
@@ -56,14 +64,13 @@ def exported(folder: Path, name: str, refused: str | None) -> Artifact:
 
 def inputs(folder: Path, *, int8_wrong: int, int8_speed: float, refused: str | None = None) -> dict[str, Artifact]:
     speeds = {"fp32": 3.0, "int8": int8_speed}
-    comparison: dict[str, Any] = {
-        "size_bytes": {"teacher-fp32": 1000, "fp32": 200, "int8": 50},
-        "models": {},
-        "speedup_over": {"teacher-fp32": {n: [s, s - 0.1, s + 0.1] for n, s in speeds.items()}},
-    }
-    (folder / "comparison.json").write_text(json.dumps(comparison))
+    sizes = {"teacher-fp32": 1000, "fp32": 200, "int8": 50}
+    measured = comparison(
+        {name: figures(size_bytes=size) for name, size in sizes.items()},
+        {"teacher-fp32": {n: Interval(s, s - 0.1, s + 0.1) for n, s in speeds.items()}},
+    )
     return {
-        "comparison": Artifact("comparison", "c", folder),
+        "comparison": stored(folder, measured),
         "val.teacher-fp32": predictions(folder, "teacher", 10),
         "val.fp32": predictions(folder, "fp32", 12),
         "model.fp32": exported(folder, "fp32", None),

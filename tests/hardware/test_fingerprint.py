@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from edgekd.hardware.dialect import DialectSpec
 from edgekd.hardware.fingerprint import parse_cpuinfo
-from edgekd.hardware.profile import DialectSpec
 
 ZEN3 = "cpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\nstepping\t: 1\nflags\t\t: fpu sse avx avx2 vaes\n"
 ICELAKE = "model name\t: Intel(R) Xeon(R)\nflags\t\t: avx2 avx512f avx512_vnni\n"

@@ -16,10 +16,10 @@ from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
 from edgekd.data.dataset import Dataset
 from edgekd.data.stages import Preprocess, Views
 from edgekd.deploy import hub
+from edgekd.deploy.fusion import coverage
 from edgekd.engine.events import Progress, Silent
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
-from edgekd.exporters.onnxruntime import coverage
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import cpu
 from edgekd.models import checkpoint

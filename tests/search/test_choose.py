@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.comparisons import comparison, figures, stored
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from edgekd.errors import BudgetError, ConfigError
 from edgekd.search.choose import by_mean_rank, over_bounds, run_feasible
 from edgekd.search.space import sample
 from edgekd.search.stages import Feasible, ResidualCnnSpace
+from edgekd.stats import Interval
 
 
 def candidate(name: str, **scores: float | None) -> dict[str, Any]:
@@ -64,16 +66,13 @@ def feasible(folder: Path, speeds: dict[str, float], bound: float, headroom: flo
     """Which of the candidates, by their speed over the teacher, count as feasible."""
     by_name = {f"c{n}": speed for n, speed in enumerate(speeds.values())}
     names = list(by_name)
-    comparison = {
-        "size_bytes": dict.fromkeys(["teacher-fp32", *names], 1),
-        "models": {
-            name: {"latency_p50_ms": [1 / speed, 0, 0]} for name, speed in zip(names, speeds.values(), strict=True)
-        },
-        "speedup_over": {"teacher-fp32": {name: [s, s, s] for name, s in by_name.items()}},
+    models = {"teacher-fp32": figures(1.0)} | {name: figures(1 / speed) for name, speed in by_name.items()}
+    ratios = {"teacher-fp32": {name: Interval(s, s, s) for name, s in by_name.items()}}
+    (folder / "shortlist.json").write_text(json.dumps({"candidates": [{"id": name} for name in names]}))
+    inputs = {
+        "comparison": stored(folder, comparison(models, ratios)),
+        "shortlist": Artifact("shortlist", "shortlist", folder),
     }
-    for kind, value in (("comparison", comparison), ("shortlist", {"candidates": [{"id": name} for name in names]})):
-        (folder / f"{kind}.json").write_text(json.dumps(value))
-    inputs = {kind: Artifact(kind, kind, folder) for kind in ("comparison", "shortlist")}
     settings = Feasible(budget=Budget(speedup_over_teacher=bound), headroom=headroom)
     run_feasible(settings, inputs, Work(folder, folder, Progress(Silent())))
     return list(json.loads((folder / "feasible.json").read_text())["candidates"])

@@ -2,152 +2,179 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgekd.data import signature
-from edgekd.engine.events import Progress, Silent
+from edgekd.engine.events import Progress
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
-from edgekd.errors import UnavailableError
+from edgekd.errors import ConfigError
 from edgekd.hardware.fingerprint import cpu
-from edgekd.hardware.profile import DeviceProfile, Measuring, RuntimeSpec
+from edgekd.hardware.measure.counters import cpu_jiffies
+from edgekd.hardware.measure.noise import Samples, noise
+from edgekd.hardware.measure.process import Launch, launch
+from edgekd.hardware.measure.result import Comparison, Figures
+from edgekd.hardware.profile import Measuring
+from edgekd.hardware.runtime import Tensor
+from edgekd.hardware.specs import Runnable
 from edgekd.hardware.stages import Compare
-from edgekd.stats import Interval, mean_interval, percentile, ratio_interval
+from edgekd.stats import mean_interval, percentile, ratio_interval
 
-SCHEMA = 1
-PROCESS_LIMIT_S = 600
-BUSY = 1.25  # wall over CPU time above which the machine was doing something else
-Samples = NDArray[np.int64]  # [processes, rounds], ns
+WORKER = "edgekd.hardware.measure.worker"
 
 
 @dataclass(frozen=True)
 class Model:
+    """A file to be measured, in which runtime and on what: arrays of `data`, or random ones like `inputs`."""
+
     path: Path
-    inputs: Mapping[str, Sequence[int]]  # name -> fixed shape
+    runtime: Runnable
+    inputs: Mapping[str, Tensor]
+    data: Path | None = None
+    slowdown: float = 0.0  # a share of each run that the worker waits busily: for benchmarks of the gate
+
+    def asked(self) -> dict[str, Any]:
+        return {
+            "path": str(self.path),
+            "runtime": self.runtime.model_dump_json(),
+            "inputs": {name: [tensor.dtype, tensor.shape] for name, tensor in self.inputs.items()},
+            "data": str(self.data) if self.data else None,
+            "slowdown": self.slowdown,
+        }
 
 
 def run(settings: Compare, inputs: Mapping[str, Artifact], work: Work) -> None:
     models = {
-        name.removeprefix("model."): Model(artifact.file(artifact.json("export.json")["entry"]),
-                                           _shapes(artifact, settings.measuring.batch))
+        name.removeprefix("model."): Model(
+            artifact.file(artifact.json("export.json")["entry"]),
+            settings.runtime,
+            _inputs(artifact, settings.measuring.batch),
+        )
         for name, artifact in inputs.items()
-    }  # fmt: skip
-    result = measure(models, settings.runtime, settings.measuring, settings.bases, work.progress)
-    (work.out / "comparison.json").write_text(json.dumps(result, indent=1), "utf-8")
-
-
-def compare(models: Mapping[str, str | Path], profile: DeviceProfile) -> dict[str, Any]:
-    """
-    Compare ONNX files, all named in `models`, on the local CPU by the rules of the profile.
-
-    Gives what a build stores: figures per model, and for every pair the ratio of thread CPU times with its
-    95 % interval over processes. Free axes are set to the profile's batch.
-    """
-    files = {name: Model(Path(path), _onnx_inputs(Path(path), profile.measure.batch)) for name, path in models.items()}
-    return measure(files, profile.runtimes[0], profile.measure, tuple(models), Progress(Silent()))
-
-
-def measure(
-    models: Mapping[str, Model], runtime: RuntimeSpec, measuring: Measuring, bases: Sequence[str], progress: Progress
-) -> dict[str, Any]:
-    seeds = progress.over(range(measuring.processes), measuring.processes, "process")
-    answers = [_process(models, runtime, measuring, seed) for seed in seeds]
-    wall = {name: np.array([answer[name]["wall"] for answer in answers]) for name in models}
-    clock = {name: np.array([answer[name]["cpu"] for answer in answers]) for name in models}
-    contention = float(np.median([np.median(wall[name] / np.maximum(clock[name], 1)) for name in models]))
-    return {
-        "schema": SCHEMA,
-        "kind": "measured",
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": cpu().model_dump(mode="json"),
-        "processes": measuring.processes,
-        "rounds": measuring.rounds,
-        "batch": measuring.batch,
-        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "contention": round(contention, 3),
-        "noisy": contention > BUSY,
-        "models": {name: _figures(wall[name], clock[name], [a[name] for a in answers]) for name in models},
-        "size_bytes": {name: model.path.stat().st_size for name, model in models.items()},
-        "speedup_over": {
-            base: {name: list(speedup(clock[base], clock[name])) for name in models if name != base} for base in bases
-        },
     }
+    result = observe(models, settings.measuring, settings.bases, work.progress)
+    (work.out / "comparison.json").write_text(result.model_dump_json(indent=1, by_alias=True), "utf-8")
 
 
-def speedup(base: Samples, model: Samples) -> Interval:
-    """How many times faster `model` is: the median paired ratio of each process, and its interval over processes."""
-    return ratio_interval([float(np.median(b / np.maximum(m, 1))) for b, m in zip(base, model, strict=True)])
+def observe(
+    models: Mapping[str, Model],
+    measuring: Measuring,
+    bases: Sequence[str],
+    progress: Progress,
+    run_process: Launch | None = None,
+) -> Comparison:
+    """
+    Measure all `models` in the same fresh processes; ratios are taken against each of `bases`.
+
+    `run_process` stands in for the process in tests of clocks and faults.
+    """
+    run_process = run_process or launch(WORKER)
+    before = cpu_jiffies()
+    seeds = progress.over(range(measuring.processes), measuring.processes, "process")
+    answers = [run_process(request(models, measuring, seed)) for seed in seeds]
+    after = cpu_jiffies()
+    wall = {name: [np.array(answer[name]["wall"]) for answer in answers] for name in models}
+    clock = {name: [np.array(answer[name]["cpu"]) for answer in answers] for name in models}
+    one_thread = _threads(models) == 1
+    ratios = speedups(clock if one_thread else wall, bases)
+    return Comparison(
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        device=cpu(),
+        processes=measuring.processes,
+        rounds=min(len(row) for rows in wall.values() for row in rows),
+        batch=measuring.batch,
+        clock="cpu" if one_thread else "wall",
+        noise=noise(wall, clock, (before, after), one_thread=one_thread),
+        models={
+            name: figures(wall[name], clock[name], [a[name] for a in answers], size_bytes(model.path))
+            for name, model in models.items()
+        },
+        speedup_over={base: {name: ratio_interval(r) for name, r in row.items()} for base, row in ratios.items()},
+        process_speedups=ratios,
+    )
 
 
-def verdict(ratio: Interval, minimum_effect: float = 0.02) -> Literal["faster", "slower", "same", "inconclusive"]:
-    """What a speed-up with its interval says, where a difference below `minimum_effect` is none."""
-    if ratio.low > 1 + minimum_effect:
-        return "faster"
-    if ratio.high < 1 / (1 + minimum_effect):
-        return "slower"
-    if ratio.low > 1 / (1 + minimum_effect) and ratio.high < 1 + minimum_effect:
-        return "same"
-    return "inconclusive"
+def speedups(times: Mapping[str, Samples], bases: Sequence[str]) -> dict[str, dict[str, tuple[float, ...]]]:
+    """How many times faster than each base every other model is, by process."""
+    return {b: {name: speedup(times[b], rows) for name, rows in times.items() if name != b} for b in bases}
 
 
-def _process(models: Mapping[str, Model], runtime: RuntimeSpec, measuring: Measuring, seed: int) -> dict[str, Any]:
-    request = {
+def speedup(base: Samples, model: Samples) -> tuple[float, ...]:
+    """The median paired ratio of each process."""
+    return tuple(float(np.median(b / np.maximum(m, 1))) for b, m in zip(base, model, strict=True))
+
+
+def figures(wall: Samples, clock: Samples, answers: Sequence[Mapping[str, Any]], size: int) -> Figures:
+    """What is said of one model, in ms; percentiles that n does not support are None."""
+    flat = (np.concatenate(wall) / 1e6).tolist()
+    medians = [float(np.median(row)) / 1e6 for row in wall]
+    counts = [answer["instructions"] for answer in answers if answer["instructions"] is not None]
+    return Figures(
+        n=len(flat),
+        latency_p50_ms=mean_interval(medians)._replace(value=float(np.median(flat))),
+        latency_p90_ms=percentile(flat, 0.9),
+        latency_p95_ms=percentile(flat, 0.95),
+        latency_p99_ms=percentile(flat, 0.99),
+        cpu_p50_ms=float(np.median(np.concatenate(clock))) / 1e6,
+        load_ms=float(np.median([answer["load_ns"] for answer in answers])) / 1e6,
+        first_inference_ms=float(np.median([answer["first_ns"] for answer in answers])) / 1e6,
+        warmup_runs=int(np.median([answer["warmup_runs"] for answer in answers])),
+        instructions=int(np.median(counts)) if counts else None,
+        size_bytes=size,
+    )
+
+
+def size_bytes(path: Path) -> int:
+    return sum(part.stat().st_size for part in parts_of(path) if part.is_file())
+
+
+def parts_of(path: Path) -> list[Path]:
+    """Every file that the model consists of: OpenVINO's weights, ONNX's external data."""
+    parts = {path}
+    if path.suffix == ".xml":
+        parts.add(path.with_suffix(".bin"))
+    if path.suffix == ".onnx":
+        import onnx
+        from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+        tensors = onnx.load(path, load_external_data=False).graph.initializer
+        named = {path.parent / ExternalDataInfo(t).location for t in tensors if uses_external_data(t)}
+        parts |= {
+            part for part in named if part.resolve().is_relative_to(path.parent.resolve())
+        }  # ONNX allows no other
+    return sorted(parts)
+
+
+def request(models: Mapping[str, Model], measuring: Measuring, seed: int) -> dict[str, Any]:
+    """What one process is asked."""
+    affinities = {model.runtime.affinity for model in models.values()}
+    if len(affinities) > 1:
+        raise ConfigError(
+            f"measure: {', '.join(models)}: their runtimes name different cores ({affinities}); one process runs all "
+            "of them: give them one `affinity`"
+        )
+    return {
         "seed": seed,
         "rounds": measuring.rounds,
+        "time_s": measuring.time_s,
         "warmup_runs": measuring.warmup_runs,
-        "models": {
-            name: {"path": str(m.path), "inputs": dict(m.inputs), "runtime": runtime.model_dump_json()}
-            for name, m in models.items()
-        },
-    }
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "edgekd.hardware.measure.worker"],
-            input=json.dumps(request), capture_output=True, text=True, timeout=PROCESS_LIMIT_S, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise UnavailableError(
-            f"measure: one process took more than {PROCESS_LIMIT_S} s for {len(models)} models; lower measure.rounds"
-        ) from None
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UnavailableError(f"measure: the process that runs the models ended with {done.returncode}: {last}")
-    return json.loads(done.stdout)  # type: ignore[no-any-return]
-
-
-def _figures(wall: Samples, clock: Samples, answers: Sequence[Mapping[str, int]]) -> dict[str, Any]:
-    """What is said of one model, in ms; percentiles that n does not support are null."""
-    per_process = mean_interval([float(np.median(row)) / 1e6 for row in wall])
-    flat = (wall.ravel() / 1e6).tolist()
-    return {
-        "n": len(flat),
-        "latency_p50_ms": [percentile(flat, 0.5), per_process.low, per_process.high],
-        "latency_p90_ms": percentile(flat, 0.9),
-        "latency_p99_ms": percentile(flat, 0.99),
-        "cpu_p50_ms": float(np.median(clock)) / 1e6,
-        "load_ms": float(np.median([a["load_ns"] for a in answers])) / 1e6,
-        "first_inference_ms": float(np.median([a["first_ns"] for a in answers])) / 1e6,
+        "threads": _threads(models),
+        "affinity": next(iter(affinities)),
+        "models": {name: model.asked() for name, model in models.items()},
     }
 
 
-def _shapes(artifact: Artifact, batch: int) -> dict[str, Sequence[int]]:
+def _threads(models: Mapping[str, Model]) -> int:
+    return max(model.runtime.threads for model in models.values())
+
+
+def _inputs(artifact: Artifact, batch: int) -> dict[str, Tensor]:
     described = signature.read(artifact.path)
-    return {described.inputs[0].name: described.fixed_shape(batch)}
-
-
-def _onnx_inputs(path: Path, batch: int) -> dict[str, Sequence[int]]:
-    import onnx
-
-    graph = onnx.load(path, load_external_data=False).graph
-    return {value.name: [axis.dim_value or batch for axis in value.type.tensor_type.shape.dim] for value in graph.input}
+    (only,) = described.inputs
+    return {only.name: Tensor(only.name, only.dtype, described.fixed_shape(batch))}

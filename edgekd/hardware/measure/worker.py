@@ -1,58 +1,134 @@
 """
-One fresh process of a comparison: reads a request as JSON, runs all models in random order, answers as JSON.
+One fresh process of a comparison: all models in random order, round by round.
 
-It imports the runtime and numpy, never torch: a second library's threads would be measured with it.
+It imports the runtimes and numpy, never torch: a second library's threads would be measured with them.
 """
 
 from __future__ import annotations
 
-import json
-import sys
+import os
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgekd.hardware.profile import RuntimeSpec
-from edgekd.hardware.runtime import Array, Session, open_session
+from edgekd.hardware.inputs import random_feeds, read_feeds
+from edgekd.hardware.measure.counters import Instructions
+from edgekd.hardware.measure.process import serve
+from edgekd.hardware.runtime import Array, Session, Tensor, open_session
+from edgekd.hardware.specs import read_runnable
+
+BLOCK = 5  # runs of warm-up whose median is compared with the block before
+SETTLED = 0.02
+ENOUGH_ROUNDS = 25  # fewer make a process's median too uncertain, whatever they cost
 
 
-def main() -> None:
-    json.dump(measure(json.load(sys.stdin)), sys.stdout)
+@dataclass(frozen=True)
+class Clock:
+    wall_ns: Callable[[], int]
+    cpu_ns: Callable[[], int]
 
 
-def measure(request: dict[str, Any]) -> dict[str, Any]:
-    """Wall and thread CPU times in ns of every model, one a round: lists of length `rounds`, by model name."""
-    order = np.random.default_rng(request["seed"])
-    sessions: dict[str, Session] = {}
-    feeds: dict[str, dict[str, Array]] = {}
-    answer: dict[str, dict[str, Any]] = {}
+THREAD = Clock(time.perf_counter_ns, time.thread_time_ns)
+PROCESS = Clock(time.perf_counter_ns, time.process_time_ns)  # for runtimes with threads of their own
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that is open and fed. `slowdown` waits, busily, for that share of each run: benchmarks of the gate."""
+
+    session: Session
+    feeds: dict[str, Array]
+    slowdown: float = 0.0
+
+    def once(self, clock: Clock) -> tuple[int, int]:
+        """Wall and CPU time of one inference, ns."""
+        cpu, wall = clock.cpu_ns(), clock.wall_ns()
+        self.session.run(self.feeds)
+        if self.slowdown:
+            now = clock.cpu_ns()
+            while clock.cpu_ns() < now + self.slowdown * (now - cpu):
+                pass
+        return clock.wall_ns() - wall, clock.cpu_ns() - cpu
+
+
+def measure(request: dict[str, Any], clock: Clock | None = None) -> dict[str, Any]:
+    """Wall and CPU times in ns of every model, one a round, and what its start took, by model name."""
+    if request.get("affinity"):
+        os.sched_setaffinity(0, request["affinity"])
+    clock = clock or (THREAD if request["threads"] == 1 else PROCESS)
+    subjects, answer = {}, {}
     for name, model in request["models"].items():
-        start = time.perf_counter_ns()
-        sessions[name] = open_session(Path(model["path"]), RuntimeSpec.model_validate_json(model["runtime"]))
-        load_ns = time.perf_counter_ns() - start
-        feeds[name] = {key: order.standard_normal(shape).astype(np.float32) for key, shape in model["inputs"].items()}
-        answer[name] = {"load_ns": load_ns, "first_ns": _once(sessions[name], feeds[name])[0], "wall": [], "cpu": []}
-    for name in sessions:
-        for _ in range(request["warmup_runs"]):
-            _once(sessions[name], feeds[name])
-    names = np.array(list(sessions))
-    for _ in range(request["rounds"]):
-        for name in order.permutation(names):
-            wall, cpu = _once(sessions[name], feeds[name])
-            answer[name]["wall"].append(wall)
-            answer[name]["cpu"].append(cpu)
-    for session in sessions.values():
-        session.close()
+        subjects[name], answer[name] = opened(model, request["seed"], clock)
+    for name, subject in subjects.items():
+        answer[name]["warmup_runs"] = warm_up(subject, clock, request["warmup_runs"], request["time_s"])
+        answer[name]["instructions"] = count_instructions(subject) if request["threads"] == 1 else None
+    _rounds(subjects, answer, clock, request)
+    for subject in subjects.values():
+        subject.session.close()
     return answer
 
 
-def _once(session: Session, feeds: dict[str, Array]) -> tuple[int, int]:
-    cpu, wall = time.thread_time_ns(), time.perf_counter_ns()
-    session.run(feeds)
-    return time.perf_counter_ns() - wall, time.thread_time_ns() - cpu
+def opened(model: dict[str, Any], seed: int, clock: Clock) -> tuple[Subject, dict[str, Any]]:
+    """Open a model and run it once: the subject, and what both took."""
+    path = Path(model["path"])
+    start = clock.wall_ns()
+    session = open_session(path, read_runnable(model["runtime"]))
+    load_ns = clock.wall_ns() - start
+    if model.get("data"):
+        feeds = read_feeds(Path(model["data"]), path.name, session.describe())
+    else:
+        inputs = {name: Tensor(name, dtype, tuple(shape)) for name, (dtype, shape) in model["inputs"].items()}
+        feeds = random_feeds(inputs, seed)
+    subject = Subject(session, feeds, model.get("slowdown", 0.0))
+    return subject, {"load_ns": load_ns, "first_ns": subject.once(clock)[0], "wall": [], "cpu": []}
+
+
+def warm_up(subject: Subject, clock: Clock, at_least: int, time_s: float) -> int:
+    """Run until the medians of two blocks of CPU time agree, at least `at_least` times; the number of runs."""
+    runs, before, end = 0, 0.0, clock.wall_ns() + int(time_s * 1e9)
+    while True:
+        median = float(np.median([subject.once(clock)[1] for _ in range(BLOCK)]))
+        runs += BLOCK
+        settled = before > 0 and abs(median / before - 1) < SETTLED
+        if runs >= at_least and (settled or clock.wall_ns() > end):
+            return runs
+        before = median
+
+
+def count_instructions(subject: Subject, runs: int = 5) -> int | None:
+    counter = Instructions()
+    try:
+        counts = []
+        for _ in range(runs):
+            before = counter.read()
+            subject.session.run(subject.feeds)
+            after = counter.read()
+            if before is None or after is None:
+                return None
+            counts.append(after - before)
+        return int(np.median(counts))
+    finally:
+        counter.close()
+
+
+def _rounds(
+    subjects: dict[str, Subject], answer: dict[str, dict[str, Any]], clock: Clock, request: dict[str, Any]
+) -> None:
+    order = np.random.default_rng(request["seed"])
+    names = np.array(list(subjects))
+    end = clock.wall_ns() + int(request["time_s"] * 1e9)
+    for done in range(request["rounds"]):
+        if done >= ENOUGH_ROUNDS and clock.wall_ns() > end:
+            return
+        for name in order.permutation(names):
+            wall, cpu = subjects[name].once(clock)
+            answer[name]["wall"].append(wall)
+            answer[name]["cpu"].append(cpu)
 
 
 if __name__ == "__main__":
-    main()
+    serve(measure)

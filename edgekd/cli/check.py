@@ -1,0 +1,171 @@
+"""`edgekd check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgekd.cli.console import print_json
+from edgekd.cli.options import Runtime, ShapeOption, Target, parse_limit, parse_shapes
+
+if TYPE_CHECKING:
+    from edgekd.gate.limits import Limits
+    from edgekd.gate.result import GateResult
+
+MAX = "A share like 3% or a number; none to leave it unchecked."
+
+
+def check(
+    candidate: Annotated[Path, typer.Argument(help="A bundle's folder, or a model file.")],
+    baseline: Annotated[
+        Path | None, typer.Option(help="What it must not be worse than: a bundle, a model file, a saved baseline.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Evaluation set, .npz: labels (or targets), and images or one array an input."),
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="accuracy, f1-macro, spearman, mae or rmse; else by the labels.")
+    ] = None,
+    max_latency_regression: Annotated[str | None, typer.Option(help=f"Default 3%. {MAX}")] = None,
+    max_accuracy_drop: Annotated[
+        str | None, typer.Option(help="Default 0.5 (points; percent for mae and rmse). none: unchecked.")
+    ] = None,
+    max_size_growth: Annotated[str | None, typer.Option(help=f"Default 10%. {MAX}")] = None,
+    max_memory_growth: Annotated[str | None, typer.Option(help=f"Default 10%, 1 MiB at least. {MAX}")] = None,
+    budget: Annotated[
+        Path | None, typer.Option(help="A YAML file of limits (`edgekd schema limits`); options come on top.")
+    ] = None,
+    inconclusive: Annotated[
+        str, typer.Option(help="What an undecidable limit means: fail (exit code 5) or pass (with a warning).")
+    ] = "fail",
+    target: Target = "local-cpu",
+    runtime: Runtime = None,
+    shape: ShapeOption = None,
+    save_baseline: Annotated[
+        Path | None, typer.Option(help="Keep the candidate here as a baseline: the model, never its milliseconds.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML there.")] = None,
+    sarif: Annotated[Path | None, typer.Option(help="Write SARIF 2.1.0 there.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write Markdown there.")] = None,
+    github: Annotated[
+        bool, typer.Option("--github", help="Print GitHub annotations; add to $GITHUB_STEP_SUMMARY where that is set.")
+    ] = False,
+) -> None:
+    """
+    A gate for CI: is this model slower, larger or worse than the baseline, on this device, in this job?
+
+    Both models run here and now, interleaved in fresh processes; answers are compared sample by sample. Each limit
+    passes, fails, or cannot be decided by so few samples. Exit codes: 0, 3 (contract or accuracy), 4 (latency,
+    size, memory, layers fallen back to float), 5 (inconclusive), 2 and 6 for what cannot be compared or run.
+
+    Examples:
+      edgekd check model.onnx --baseline released.onnx
+
+      edgekd check dist/digits/local-cpu --baseline baseline --data eval.npz --junit check.xml
+
+      edgekd check model.onnx --save-baseline baseline --data eval.npz
+    """
+    if inconclusive not in ("pass", "fail"):
+        raise typer.BadParameter(f"{inconclusive!r}: pass or fail", param_hint="--inconclusive")
+    if baseline is None and save_baseline is None:
+        raise typer.BadParameter("say what to check against, or --save-baseline to keep one", param_hint="--baseline")
+    from edgekd.cli.progress import Watcher
+    from edgekd.gate.result import exit_code
+    from edgekd.gate.run import check as run
+
+    given = {
+        "latency_regression_percent": max_latency_regression,
+        "accuracy_drop_points": max_accuracy_drop,
+        "size_growth_percent": max_size_growth,
+        "memory_growth_percent": max_memory_growth,
+    }
+    code = 0
+    if baseline is not None:
+        with Watcher() as watcher:
+            result = run(
+                candidate, baseline, data=data, metric=metric, limits=_limits(budget, given), profile=target,
+                runtime=runtime, shapes=parse_shapes(shape), listener=watcher,
+            )  # fmt: skip
+        _write(result, inconclusive, junit, sarif, markdown, github=github)
+        if as_json:
+            print_json(result.model_dump(mode="json", by_alias=True) | {"state": result.state})
+        else:
+            _show(result)
+        code = exit_code(result, inconclusive)
+    if save_baseline is not None:
+        _save(candidate, save_baseline, target, data, code)
+    raise typer.Exit(code)
+
+
+def _limits(file: Path | None, given: dict[str, str | None]) -> Limits:
+    from edgekd.gate.limits import Limits, read_limits
+
+    limits = read_limits(file) if file else Limits()
+    changed = {name: parse_limit(text, name) for name, text in given.items() if text is not None}
+    return limits.model_copy(update=changed)
+
+
+def _write(
+    result: GateResult,
+    inconclusive: str,
+    junit: Path | None,
+    sarif: Path | None,
+    markdown: Path | None,
+    *,
+    github: bool,
+) -> None:
+    import os
+
+    from edgekd.gate import junit as junit_xml
+    from edgekd.gate import markdown as md
+    from edgekd.gate import sarif as sarif_log
+
+    files: dict[Path | None, Any] = {
+        junit: lambda: junit_xml.junit(result, inconclusive),
+        sarif: lambda: sarif_log.sarif(result),
+        markdown: lambda: md.markdown(result),
+    }
+    for path, made in files.items():
+        if path is not None:
+            _to_file(path, made(), "w")
+    if github:
+        typer.echo(md.workflow_commands(result), nl=False)
+        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+            _to_file(Path(summary), md.markdown(result), "a")
+
+
+def _to_file(path: Path, text: str, mode: str) -> None:
+    from edgekd.errors import UnavailableError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UnavailableError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
+
+
+def _save(candidate: Path, folder: Path, target: str, data: Path | None, code: int) -> None:
+    from edgekd.gate import samples
+    from edgekd.gate.baseline import save
+    from edgekd.hardware.profile import load_profile
+
+    if code:
+        typer.echo(f"--save-baseline: not saved, since the check did not pass (exit code {code})", err=True)
+        return
+    save(candidate, folder, load_profile(target), samples.read(data) if data else None)
+    typer.echo(f"baseline: {folder}", err=True)
+
+
+def _show(result: GateResult) -> None:
+    from edgekd.gate.words import headline, rows
+
+    typer.echo(headline(result))
+    for name, state, against, says in rows(result):
+        typer.echo(f"  {state:13} {name:14} {against}{'; ' if against else ''}{says}")
+    for note in result.notes:
+        typer.echo(f"  {note}")

@@ -1,0 +1,146 @@
+"""`edgekd profile`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from edgekd.cli.console import print_json
+from edgekd.cli.options import Runtime, ShapeOption, Target, parse_shapes
+
+T = TypeVar("T", bound="Settings")
+
+if TYPE_CHECKING:
+    from edgekd.hardware.measure.result import Alone, Comparison, Measured
+    from edgekd.settings import Settings
+
+
+def profile(
+    models: Annotated[list[Path], typer.Argument(help="Model files or bundles; several are compared.")],
+    target: Target = "local-cpu",
+    runtime: Runtime = None,
+    shape: ShapeOption = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Real inputs: .npz with an array an input, or .npy for a single one.")
+    ] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Throughput of this batch; may be given again.")
+    ] = None,
+    sessions: Annotated[
+        list[int] | None, typer.Option(min=1, help="Throughput of so many sessions at once; may be given again.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON on stdout.")] = False,
+) -> None:
+    """
+    Measure models on this machine: latency, start, memory, throughput, energy, and how quiet the machine was.
+
+    Fresh processes, warm-up until medians settle, percentiles only where there are enough runs for them. Several
+    models run interleaved in the same processes, and each is faster, slower, the same or inconclusive.
+
+    Examples:
+      edgekd profile model.onnx
+
+      edgekd profile model.onnx --shape input_ids=1,32 --shape attention_mask=1,32 --batch 8 --sessions 2
+
+      edgekd profile before.onnx after.onnx model.tflite
+    """
+    from edgekd import measuring
+    from edgekd.cli.progress import Watcher
+
+    with Watcher() as watcher:
+        watcher.started("measure", ", ".join(path.name for path in models))
+        asked: dict[str, Any] = {"runtime": runtime, "shapes": parse_shapes(shape), "data": data, "listener": watcher}
+        if len(models) > 1:
+            if batch or sessions:
+                raise typer.BadParameter("throughput is measured of one model at a time", param_hint="--batch")
+            several = measuring.compare({_name(path, models): path for path in models}, target, **asked)
+            _tell(several, _show_several, as_json=as_json)
+        else:
+            one = measuring.measure(models[0], target, batches=batch or (), sessions=sessions or (), **asked)
+            _tell(one, _show_one, as_json=as_json)
+
+
+def _tell(found: T, show: Callable[[T], None], *, as_json: bool) -> None:
+    if as_json:
+        print_json(found.model_dump(mode="json", by_alias=True))
+    else:
+        show(found)
+
+
+def _name(path: Path, among: list[Path]) -> str:
+    """As short as tells it from the others."""
+    return path.name if [other.name for other in among].count(path.name) == 1 else str(path)
+
+
+def _show_one(measured: Measured) -> None:
+    seen, found = measured.comparison, measured.figures
+    low, high = found.latency_p50_ms.low, found.latency_p50_ms.high
+    lines = [
+        f"{measured.model}, {measured.runtime['name']} {measured.runtime.get('version', '')}, "
+        f"{measured.runtime['threads']} threads, {', '.join(measured.inputs)}",
+        f"latency p50      {found.latency_p50_ms.value:.3f} ms [{low:.3f}, {high:.3f}], {seen.kind}, n {found.n} "
+        f"({seen.processes} processes)",
+        *(f"latency {name}      {_or_too_few(value, found.n)}" for name, value in (
+            ("p90", found.latency_p90_ms), ("p95", found.latency_p95_ms), ("p99", found.latency_p99_ms))),
+        f"CPU time p50     {found.cpu_p50_ms:.3f} ms",
+        f"load             {found.load_ms:.1f} ms, first inference {found.first_inference_ms:.3f} ms, settled after "
+        f"{found.warmup_runs} runs",
+        f"size             {found.size_bytes / 2**20:.3f} MiB",
+        *_alone(measured.alone),
+        *_noise(seen),
+    ]  # fmt: skip
+    typer.echo("\n".join(lines))
+
+
+def _alone(alone: Alone) -> list[str]:
+    lines = []
+    if alone.peak_memory_mib and alone.process_peak_mib:
+        lines.append(
+            f"peak memory      {alone.peak_memory_mib.value:.1f} MiB of the model, {alone.process_peak_mib.value:.1f} "
+            "MiB of the whole process"
+        )
+    for row in alone.throughput:
+        rate = row.items_per_s
+        load = f"batch {row.batch}, {row.sessions} session{'s' if row.sessions > 1 else ''}"
+        lines.append(f"throughput       {rate.value:.0f} [{rate.low:.0f}, {rate.high:.0f}] a second, {load}")
+    energy = f"{alone.energy_mj:.2f} mJ an inference" if alone.energy_mj is not None else alone.energy_none_because
+    return [*lines, f"energy           {energy}"]
+
+
+def _noise(seen: Comparison) -> list[str]:
+    noise = seen.noise
+    steal = "" if noise.steal_percent is None else f", steal {noise.steal_percent:g} %"
+    return [
+        f"machine          {seen.device.model}; contention (wall / CPU) {noise.contention:g}{steal}, spread between "
+        f"processes {noise.spread_percent:g} %",
+        *(f"TOO NOISY to rely on absolute latencies: {reason}" for reason in noise.reasons),
+    ]
+
+
+def _or_too_few(value: float | None, n: int) -> str:
+    return f"{value:.3f} ms" if value is not None else f"not supported by n {n}"
+
+
+def _show_several(seen: Comparison) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    base = next(iter(seen.models))
+    table = Table("model", "p50 ms", "p90 ms", "MiB", f"times faster than {base}", "")
+    for name, found in seen.models.items():
+        ratio = seen.speedup_over[base].get(name)
+        table.add_row(
+            name,
+            f"{found.latency_p50_ms.value:.3f} [{found.latency_p50_ms.low:.3f}, {found.latency_p50_ms.high:.3f}]",
+            "" if found.latency_p90_ms is None else f"{found.latency_p90_ms:.3f}",
+            f"{found.size_bytes / 2**20:.3f}",
+            f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]" if ratio else "",
+            seen.verdict(name, base) if ratio else "",
+        )
+    console = Console()
+    console.print(table)
+    for line in _noise(seen):
+        console.print(line, markup=False, highlight=False)

@@ -1,0 +1,44 @@
+"""For pull requests, step summaries and GitHub's annotations."""
+
+from __future__ import annotations
+
+from edgekd.gate.result import GateResult
+from edgekd.gate.words import headline, rows, sentence
+
+COMMANDS = {"fail": "error", "inconclusive": "warning"}
+
+
+def markdown(result: GateResult) -> str:
+    noise, seen = result.comparison.noise, result.comparison
+    lines = [
+        f"### edgekd check: {_cell(headline(result))}",
+        "",
+        "| check | | found | |",
+        "|---|---|---|---|",
+        *("| " + " | ".join(map(_cell, row)) + " |" for row in rows(result)),
+        "",
+        f"{seen.device.model}, {seen.processes} processes x {seen.rounds} rounds, kind {seen.kind}; contention "
+        f"(wall / CPU) {noise.contention:g}, spread between processes {noise.spread_percent:g} %. "
+        "Intervals: 90 %, each end a one-sided 95 % bound.",
+        *(f"\n{note}." for note in result.notes),
+        *(f"\n{told}." for told in result.decidable),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def workflow_commands(result: GateResult) -> str:
+    """GitHub's workflow commands: an error for each failed limit, a warning for each undecided one."""
+    lines = [
+        f"::{COMMANDS[check.state]} title=edgekd {check.name}::{_escaped(sentence(check))}"
+        for check in result.checks
+        if check.state in COMMANDS
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

@@ -1,0 +1,67 @@
+"""LiteRT (TensorFlow Lite) on CPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from edgekd.errors import ConfigError, UnavailableError
+from edgekd.hardware.runtime import Array, Described, Tensor
+from edgekd.hardware.specs import LiteRtSpec
+
+VERSION = version("ai-edge-litert")
+
+
+class LiteRtSession:
+    def __init__(self, model: Path, spec: LiteRtSpec) -> None:
+        resolver = OpResolverType.AUTO if spec.xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        try:
+            self._interpreter = Interpreter(
+                str(model), num_threads=spec.threads, experimental_op_resolver_type=resolver
+            )
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            told = str(error).strip().splitlines()[0]
+            if ("op" in told.lower() and "resolve" in told.lower()) or "custom op" in told.lower():
+                raise UnavailableError(f"{model}: litert {VERSION} lacks an operator: {told}") from error
+            raise ConfigError(f"{model}: not a model that litert {VERSION} can read: {told}") from error
+        self._shapes = {detail["index"]: tuple(detail["shape"]) for detail in self._interpreter.get_input_details()}
+
+    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        details = self._interpreter.get_input_details()
+        resized = False
+        for detail in details:
+            shape = feeds[detail["name"]].shape
+            if shape != self._shapes[detail["index"]]:
+                self._interpreter.resize_tensor_input(detail["index"], shape)
+                self._shapes[detail["index"]] = shape
+                resized = True
+        if resized:
+            self._interpreter.allocate_tensors()
+        for detail in details:
+            self._interpreter.set_tensor(detail["index"], feeds[detail["name"]])
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(detail["index"]) for detail in self._interpreter.get_output_details()]
+
+    def describe(self) -> Described:
+        return Described(
+            tuple(_tensor(detail) for detail in self._interpreter.get_input_details()),
+            tuple(_tensor(detail) for detail in self._interpreter.get_output_details()),
+            {"version": VERSION},
+        )
+
+    def close(self) -> None:
+        del self._interpreter
+
+
+def _tensor(detail: Mapping[str, Any]) -> Tensor:
+    signature = detail["shape_signature"]
+    shape = signature if len(signature) == len(detail["shape"]) else detail["shape"]
+    return Tensor(
+        detail["name"], np.dtype(detail["dtype"]).name, tuple("?" if axis < 0 else int(axis) for axis in shape)
+    )

@@ -1,0 +1,85 @@
+"""How each runtime or compiler is to be used on a device: the settings that are measured and shipped."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from edgekd.hardware.dialect import DialectSpec
+from edgekd.settings import Settings
+
+LatencyKind = Literal["measured", "estimated", "predicted", "emulated", "none"]
+Numerics = Literal["device", "runtime", "simulator", "reference"]
+Affinity = Annotated[tuple[int, ...], Field(min_length=1)]  # the cores that a measuring process may use
+
+
+class OnnxRuntimeSpec(Settings):
+    name: Literal["onnxruntime"] = "onnxruntime"
+    exporter: str = "onnxruntime"
+    packages: tuple[str, ...] = ("onnxruntime",)  # whose versions a measurement belongs to
+    provider: str = "CPUExecutionProvider"
+    threads: int = Field(default=1, ge=1)
+    graph_optimization: Literal["all", "extended", "basic", "disabled"] = "all"
+    spinning: bool = False
+    affinity: Affinity | None = None
+    dialect: DialectSpec
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        return (".onnx", ".ort")
+
+
+class OpenVinoSpec(Settings):
+    name: Literal["openvino"] = "openvino"
+    exporter: str = "openvino"
+    packages: tuple[str, ...] = ("openvino",)
+    device: str = "CPU"
+    threads: int = Field(default=1, ge=1)
+    precision: Literal["f32", "bf16", "f16"] = "f32"  # of what is not int8; OpenVINO's own choice may be lower
+    affinity: Affinity | None = None
+    dialect: DialectSpec
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        return (".xml", ".onnx")
+
+
+class LiteRtSpec(Settings):
+    name: Literal["litert"] = "litert"
+    exporter: str = "litert"
+    packages: tuple[str, ...] = ("ai-edge-litert",)
+    threads: int = Field(default=1, ge=1)
+    xnnpack: bool = True  # off: LiteRT's own kernels
+    affinity: Affinity | None = None
+    dialect: DialectSpec
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        return (".tflite",)
+
+
+class CompilerSpec(Settings):
+    """A toolchain that compiles for a device elsewhere: what it says of latency is no measurement."""
+
+    name: Literal["vela", "qnn", "tensorrt", "tflite-micro"]
+    exporter: str
+    packages: tuple[str, ...]
+    options: dict[str, str] = {}
+    latency: LatencyKind
+    numerics: Numerics
+    dialect: DialectSpec
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        return ()
+
+
+Runnable = Annotated[OnnxRuntimeSpec | OpenVinoSpec | LiteRtSpec, Field(discriminator="name")]
+RuntimeSpec = Annotated[OnnxRuntimeSpec | OpenVinoSpec | LiteRtSpec | CompilerSpec, Field(discriminator="name")]
+_RUNNABLE: TypeAdapter[Runnable] = TypeAdapter(Runnable)
+
+
+def read_runnable(text: str) -> Runnable:
+    """A runtime's settings from the JSON that `model_dump_json` wrote."""
+    return _RUNNABLE.validate_json(text)
