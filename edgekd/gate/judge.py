@@ -13,6 +13,7 @@ from edgekd.stats import Interval, ratio_interval
 CONFIDENCE = 0.90  # of the two ends together: each is a one-sided 95 % bound, and one of them decides
 USUAL_SPREAD_PERCENT = 0.9  # between processes, of the ratio of two models that differ a little: benchmarks/gate_power
 POWER = 0.80
+SAME_CODE = 0.003  # relative difference of instruction counts that is none: they repeat to 0.0001
 
 
 def regression_percent(speedups: Sequence[float]) -> Interval:

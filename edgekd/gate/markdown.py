@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from edgekd.gate.result import GateResult
 from edgekd.gate.words import headline, rows, sentence
+from edgekd.hardware.measure.result import Comparison
 
 COMMANDS = {"fail": "error", "inconclusive": "warning"}
 
 
 def markdown(result: GateResult) -> str:
-    noise, seen = result.comparison.noise, result.comparison
     lines = [
         f"### edgekd check: {_cell(headline(result))}",
         "",
@@ -17,13 +17,21 @@ def markdown(result: GateResult) -> str:
         "|---|---|---|---|",
         *("| " + " | ".join(map(_cell, row)) + " |" for row in rows(result)),
         "",
-        f"{seen.device.model}, {seen.processes} processes x {seen.rounds} rounds, kind {seen.kind}; contention "
-        f"(wall / CPU) {noise.contention:g}, spread between processes {noise.spread_percent:g} %. "
-        "Intervals: 90 %, each end a one-sided 95 % bound.",
+        *_conditions(result.comparison),
         *(f"\n{note}." for note in result.notes),
         *(f"\n{told}." for told in result.decidable),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _conditions(seen: Comparison | None) -> list[str]:
+    if seen is None:
+        return []
+    return [
+        f"{seen.device.model}, {seen.processes} processes x {seen.rounds} rounds, {seen.kind}; contention (wall / CPU) "
+        f"{seen.noise.contention:g}, spread between processes {seen.noise.spread_percent:g} %. Intervals: 90 %, each "
+        "end a one-sided 95 % bound."
+    ]
 
 
 def workflow_commands(result: GateResult) -> str:

@@ -98,7 +98,8 @@ def _rmse(answers: Array, targets: Array) -> float:
 
 
 def _spearman(answers: Array, targets: Array) -> float:
-    return float(stats.spearmanr(answers, targets).statistic)
+    """Pearson's correlation of the ranks, ties at their mean: scipy's `spearmanr` without its p, ten times as fast."""
+    return float(np.corrcoef(stats.rankdata(answers), stats.rankdata(targets))[0, 1])
 
 
 VALUES: dict[str, Callable[[Array, Array], float]] = {

@@ -62,7 +62,7 @@ class GateResult(Settings):
     skipped: dict[Name, str]  # what was not checked, and why
     decidable: tuple[str, ...]  # the smallest changes that these samples and processes can find
     evaluation: Evaluation | None
-    comparison: Comparison
+    comparison: Comparison | None  # None where no limit asked for latencies
     baseline_runtime: dict[str, Any]
     candidate_runtime: dict[str, Any]
     notes: tuple[str, ...] = ()

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from edgekd import __version__
-from edgekd.budget import at_most
-from edgekd.deploy.subject import Subject, describe, find
+from edgekd.deploy.subject import describe, find
 from edgekd.engine.digest import digest_file
 from edgekd.engine.events import Listener, Progress, Silent
-from edgekd.errors import ConfigError
-from edgekd.gate import contract, costs, judge, metrics, samples
+from edgekd.gate import answers, contract, costs, judge, samples
+from edgekd.gate.answers import Side
 from edgekd.gate.costs import BASE, CANDIDATE
 from edgekd.gate.limits import Limits
 from edgekd.gate.result import Check, Evaluation, GateResult, Name
 from edgekd.hardware.measure.alone import observe_alone
 from edgekd.hardware.measure.compare import Model, observe
-from edgekd.hardware.measure.result import Alone, Comparison
+from edgekd.hardware.measure.result import Comparison
 from edgekd.hardware.profile import DeviceProfile, load_profile, this_cpu
 from edgekd.hardware.runtime import Described
 from edgekd.measuring import prepared
 from edgekd.stats import smallest_drop_points
 
-
-@dataclass(frozen=True)
-class Side:
-    subject: Subject
-    described: Described
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 def check(
@@ -41,7 +35,7 @@ def check(
     limits: Limits | None = None,
     profile: DeviceProfile | str = "local-cpu",
     runtime: str | None = None,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    shapes: Shapes | None = None,
     listener: Listener | None = None,
 ) -> GateResult:
     """
@@ -55,30 +49,18 @@ def check(
     this_cpu(profile)
     old, new = (_side(Path(where), profile, runtime) for where in (baseline, candidate))
     contract.same_task(old.described, new.described, old.subject.signature, new.subject.signature)
-    evaluation_set = samples.read(data) if data else None
-    _same_evaluation(old.subject, evaluation_set)
-    batch = profile.measure.batch
-    models = {
-        name: prepared(side.subject, side.described, _own(shapes or {}, side.described), None, batch)
-        for name, side in ((BASE, old), (CANDIDATE, new))
-    }
-    told = decidable(limits, evaluation_set, profile)
+    evaluated = samples.read(data) if data else None
+    answers.same_evaluation(old.subject, evaluated)
+    models = {name: _model(side, shapes or {}, profile) for name, side in ((BASE, old), (CANDIDATE, new))}
+    told = decidable(limits, evaluated, profile)
     for sentence in told:
         listener.said(sentence)
     skipped: dict[Name, str] = {}
-    checks = [_contract(old, new)]
-    evaluation = None
-    if evaluation_set is None:
-        skipped["accuracy"] = "no evaluation set was given (--data)"
-    elif limits.accuracy_drop_points is None:
-        skipped["accuracy"] = "it has no limit"
-    else:
-        listener.said(f"accuracy: {len(evaluation_set)} samples")
-        evaluation, accuracy = _accuracy(old, new, evaluation_set, metric, limits.accuracy_drop_points)
-        checks.append(accuracy)
-    comparison, alone = _observed(models, profile, limits, listener)
-    checks += costs.of_measurements(limits, comparison, alone, skipped)
-    checks += costs.of_coverage(old.subject, new.subject, limits, skipped)
+    evaluation, accuracy = _accuracy(old, new, evaluated, metric, limits, skipped)
+    comparison, measured = _measured(models, profile, limits, listener, skipped)
+    checks = [answers.of_contract(old, new), *accuracy, *measured]
+    checks += costs.of_size(limits, old.subject, new.subject)
+    checks += costs.of_coverage(limits, old.subject, new.subject, skipped)
     return GateResult(
         edgekd=__version__,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -95,11 +77,11 @@ def check(
     )
 
 
-def decidable(limits: Limits, evaluation: samples.Samples | None, profile: DeviceProfile) -> list[str]:
+def decidable(limits: Limits, evaluated: samples.Samples | None, profile: DeviceProfile) -> list[str]:
     """The smallest changes that these samples and processes can find, before anything is run."""
     found = []
-    if evaluation is not None and limits.accuracy_drop_points is not None:
-        n, margin = len(evaluation), limits.accuracy_drop_points
+    if evaluated is not None and limits.accuracy_drop_points is not None and evaluated.targets.dtype.kind in "iu":
+        n, margin = len(evaluated), limits.accuracy_drop_points
         by = {share: smallest_drop_points(margin, n, share) for share in (0.02, 0.05)}
         found.append(
             f"accuracy: {n} samples find a drop of {by[0.02]:.1f} points in 80 % of the cases where the models differ "
@@ -122,73 +104,62 @@ def _side(where: Path, profile: DeviceProfile, runtime: str | None) -> Side:
     return Side(subject, describe(subject))
 
 
-def _own(shapes: Mapping[str, tuple[int, ...]], described: Described) -> dict[str, tuple[int, ...]]:
-    """The shapes that this model has inputs for: the other may call them otherwise, which the contract tells."""
-    names = {tensor.name for tensor in described.inputs}
-    return {name: shape for name, shape in shapes.items() if name in names}
+def _model(side: Side, shapes: Shapes, profile: DeviceProfile) -> Model:
+    """Ready to be measured; the other model may call its inputs otherwise, which the contract tells."""
+    own = {name: shape for name, shape in shapes.items() if name in _inputs(side.described)}
+    return prepared(side.subject, side.described, own, None, profile.measure.batch)
 
 
-def _same_evaluation(baseline: Subject, evaluation: samples.Samples | None) -> None:
-    then = baseline.evaluation
-    if then and evaluation and then["sha256"] != evaluation.sha256:
-        raise ConfigError(
-            f"--data {evaluation.path}: another evaluation set than the baseline was saved with ({then['file']}, "
-            f"{then['n']} samples, {then['sha256'][:12]}; this one is {evaluation.sha256[:12]}); give that one, or "
-            "save the baseline again"
-        )
-
-
-def _contract(old: Side, new: Side) -> Check:
-    found = contract.differences(old.described, new.described, old.subject.signature, new.subject.signature)
-    if found:
-        return Check(name="contract", state="fail", says="; ".join(found))
-    known = old.subject.signature is not None and new.subject.signature is not None
-    also = ", labels, layout and preprocessing" if known else "; labels and preprocessing stand in neither or in one"
-    return Check(name="contract", state="pass", says=f"same names, shapes and types{also}")
+def _inputs(described: Described) -> set[str]:
+    return {tensor.name for tensor in described.inputs}
 
 
 def _accuracy(
-    old: Side, new: Side, evaluation: samples.Samples, metric: str | None, limit: float
-) -> tuple[Evaluation, Check]:
-    before, now = (samples.answers(evaluation, side.subject, side.described) for side in (old, new))
-    metric = metrics.suited(metric, evaluation.targets, before)
-    found = metrics.judge(metric, before, now, evaluation.targets)
-    verdict = at_most("accuracy_drop", limit, *found.drop)
-    differ = f", {found.lost} lost, {found.won} won, McNemar p {found.mcnemar_p:.2g}" if found.lost is not None else ""
-    says = f"{metric} {found.candidate:.4g}, baseline {found.baseline:.4g}, n {len(evaluation)}{differ}"
-    told = Evaluation(
-        file=evaluation.path.name,
-        sha256=evaluation.sha256,
-        n=len(evaluation),
-        metric=metric,
-        baseline=found.baseline,
-        candidate=found.candidate,
-        lost=found.lost,
-        won=found.won,
-        mcnemar_p=found.mcnemar_p,
-    )
-    return told, Check(name="accuracy", state=verdict.state, says=says, unit=found.unit, verdict=verdict)
+    old: Side,
+    new: Side,
+    evaluated: samples.Samples | None,
+    metric: str | None,
+    limits: Limits,
+    skipped: dict[Name, str],
+) -> tuple[Evaluation | None, list[Check]]:
+    if evaluated is None or limits.accuracy_drop_points is None:
+        skipped["accuracy"] = "no evaluation set was given (--data)" if evaluated is None else "it has no limit"
+        return None, []
+    evaluation, found = answers.of_accuracy(old, new, evaluated, metric, limits.accuracy_drop_points)
+    return evaluation, [found]
 
 
-def _observed(
-    models: Mapping[str, Model], profile: DeviceProfile, limits: Limits, listener: Listener
-) -> tuple[Comparison, dict[str, Alone]]:
-    progress = Progress(listener)
-    listener.started("latency", "baseline and candidate")
-    comparison = observe(models, profile.measure, (BASE,), progress)
+def _measured(
+    models: Mapping[str, Model], profile: DeviceProfile, limits: Limits, listener: Listener, skipped: dict[Name, str]
+) -> tuple[Comparison | None, list[Check]]:
+    """Only what has a limit is measured."""
+    progress, comparison, found = Progress(listener), None, []
+    if limits.latency_regression_percent is None and limits.latency_p50_ms is None:
+        skipped["latency"] = "it has no limit"
+    else:
+        listener.started("latency", "baseline and candidate")
+        comparison = observe(models, profile.measure, (BASE,), progress)
+        found += costs.of_latency(limits, comparison)
     if limits.memory_growth_percent is None and limits.peak_memory_mib is None:
-        return comparison, {}
-    listener.started("memory", "baseline and candidate")
-    return comparison, {name: observe_alone(model, (), progress, seconds=0.0) for name, model in models.items()}
+        skipped["memory_growth"] = "it has no limit"
+    else:
+        listener.started("memory", "baseline and candidate")
+        alone = {name: observe_alone(model, (), progress, seconds=0.0) for name, model in models.items()}
+        found += costs.of_memory(limits, alone, skipped)
+    return comparison, found
 
 
-def _notes(old: Side, new: Side, comparison: Comparison) -> list[str]:
-    found = [f"too noisy to rely on absolute latencies: {reason}" for reason in comparison.noise.reasons]
+def _notes(old: Side, new: Side, comparison: Comparison | None) -> list[str]:
+    found = []
+    if comparison is not None:
+        found += [f"too noisy to rely on absolute latencies: {reason}" for reason in comparison.noise.reasons]
+        before, now = (comparison.models[name].instructions for name in (BASE, CANDIDATE))
+        if before and now and abs(now / before - 1) > judge.SAME_CODE:
+            found.append(
+                f"the executed code changed: {100 * (now / before - 1):+.1f} % instructions, which is not time"
+            )
     if digest_file(old.subject.path) == digest_file(new.subject.path):
         found.append("candidate and baseline are the same file")
-    before, now = (comparison.models[name].instructions for name in (BASE, CANDIDATE))
-    if before and now and abs(now / before - 1) > 0.003:
-        found.append(f"the executed code changed: {100 * (now / before - 1):+.1f} % instructions (that is not time)")
     if old.subject.runtime != new.subject.runtime:
         found.append("the two are run in other settings, each in those that it ships with")
     return found

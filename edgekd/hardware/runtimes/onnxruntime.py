@@ -20,6 +20,7 @@ LEVELS = {
     "disabled": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
 DTYPES = {"float": "float32", "double": "float64"}  # the others have numpy's names
+NOISE = r"^(\[ONNXRuntimeError\] : \d+ : \w+ : )?(Fatal error[.:]\s*|This is an invalid model[.:]\s*)?"
 LACKS = ("NOT_IMPLEMENTED", "No Op registered", "is not a registered function/op")
 
 
@@ -76,7 +77,7 @@ def explained(model: Path, spec: OnnxRuntimeSpec, error: Exception) -> EdgekdErr
             "save it with a lower one, or install a newer onnxruntime"
         )
     told = re.sub(r"^.*?failed:\s*", "", text, flags=re.DOTALL).strip().splitlines()
-    reason = re.sub(r"^(Fatal error|This is an invalid model)[.:]\s*", "", told[0] if told else text)
+    reason = re.sub(NOISE, "", told[0] if told else text)
     if any(mark in text for mark in LACKS):
         return UnavailableError(
             f"{model}: {spec.provider} of onnxruntime {ort.__version__} lacks an operator: {reason}; export without "

@@ -1,0 +1,151 @@
+"""What every runtime promises: it opens, describes, runs, closes, and says in one sentence what it cannot do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import onnx_models
+
+from edgekd.errors import ConfigError, EdgekdError, UnavailableError
+from edgekd.hardware.profile import load_profile
+from edgekd.hardware.runtime import Session, check_feeds, open_session
+from edgekd.hardware.specs import OnnxRuntimeSpec, Runnable
+
+PROFILE = load_profile("local-cpu")
+WEIGHT = np.random.default_rng(0).standard_normal((8, 3)).astype(np.float32)
+X = np.random.default_rng(1).standard_normal((4, 8)).astype(np.float32)
+NAMES = ("onnxruntime", "openvino", "litert")
+PACKAGES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "litert": "ai_edge_litert"}
+
+
+def model(runtime: str, folder: Path) -> Path:
+    """X [batch, 8] times a matrix, in the format of the runtime."""
+    if runtime == "litert":
+        from helpers.tflite_models import linear
+
+        return linear(WEIGHT.T, folder / "m.tflite")
+    return onnx_models.linear(WEIGHT, folder / "m.onnx")
+
+
+@pytest.fixture(params=NAMES)
+def spec(request: pytest.FixtureRequest) -> Runnable:
+    pytest.importorskip(PACKAGES[request.param])
+    return PROFILE.runtime(request.param)
+
+
+@pytest.fixture
+def session(spec: Runnable, tmp_path: Path) -> Session:
+    return open_session(model(spec.name, tmp_path), spec)
+
+
+def test_it_describes_what_it_takes_and_gives(session: Session) -> None:
+    described = session.describe()
+    (x,), (y,) = described.inputs, described.outputs
+    assert (x.name, x.dtype, x.shape[1]) == ("x", "float32", 8)
+    assert isinstance(x.shape[0], str)  # the batch is free
+    assert y.shape[1] == 3
+    assert described.details["version"]
+
+
+def test_it_answers_any_batch_and_again(session: Session) -> None:
+    for x in (X[:1], X, X[:2]):
+        (answer,) = session.run({"x": x})
+        np.testing.assert_allclose(answer, x @ WEIGHT, rtol=1e-4, atol=1e-5)
+
+
+def test_an_answer_stays_what_it_was_when_the_next_one_comes(session: Session) -> None:
+    """Runtimes that give a view of their own memory would change it."""
+    (first,) = session.run({"x": X})
+    kept = first.copy()
+    session.run({"x": 2 * X})
+    np.testing.assert_array_equal(first, kept)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "says"),
+    [
+        ({}, r"m: input 'x' gets nothing; given: nothing"),
+        ({"x": X, "z": X}, r"m: has no input 'z'; its inputs: x float32"),
+        ({"x": X[:, :7]}, r"m: x float32 \[.*, 8\] is given the shape \[4, 7\]"),
+        ({"x": X[0]}, r"m: x float32 \[.*, 8\] is given the shape \[8\]"),
+        ({"x": X.astype(np.float64)}, r"m: x float32 \[.*, 8\] is given float64"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_a_runtime_makes_nonsense_of_it(
+    session: Session, feeds: dict[str, np.ndarray], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        check_feeds("m", session.describe(), feeds)
+
+
+def test_what_is_no_model_is_said_so(spec: Runnable, tmp_path: Path) -> None:
+    suffix = spec.suffixes[-1]
+    for content in (b"", b"hello, this is text"):
+        path = tmp_path / f"bad{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=rf"bad{suffix}: not a model that {spec.name} .* can read"):
+            open_session(path, spec)
+    with pytest.raises(ConfigError, match=r"gone: no such file"):
+        open_session(tmp_path / "gone", spec)
+
+
+def strange(runtime: str, folder: Path) -> Path:
+    if runtime == "litert":
+        from helpers.tflite_models import linear
+
+        return linear(WEIGHT.T, folder / "m.tflite", custom="NoSuchOperator")
+    return onnx_models.one_node("NoSuchOperator", folder / "m.onnx")
+
+
+def test_an_operator_that_it_lacks_is_named(spec: Runnable, tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match=r"m\.\w+: .* lacks an operator: .*NoSuchOperator"):
+        open_session(strange(spec.name, tmp_path), spec).run({"x": X})
+
+
+def test_an_opset_of_the_future_is_named_with_the_newest_that_works(tmp_path: Path) -> None:
+    path = onnx_models.one_node("Relu", tmp_path / "m.onnx", opset=99)
+    with pytest.raises(UnavailableError, match=r"m\.onnx: opset 99, and onnxruntime \S+ reads up to \d+; export"):
+        open_session(path, PROFILE.runtime("onnxruntime"))
+
+
+def test_a_newer_onnx_format_is_named(tmp_path: Path) -> None:
+    import onnx
+
+    graph = onnx.load(onnx_models.one_node("Relu", tmp_path / "m.onnx"))
+    graph.ir_version = 99
+    onnx.save(graph, tmp_path / "m.onnx")
+    with pytest.raises(UnavailableError, match=r"m\.onnx: ONNX IR version 99, and onnxruntime \S+ reads up to \d+"):
+        open_session(tmp_path / "m.onnx", PROFILE.runtime("onnxruntime"))
+
+
+def test_a_provider_that_is_not_there_is_an_error_and_no_silent_change(tmp_path: Path) -> None:
+    spec = OnnxRuntimeSpec(provider="CUDAExecutionProvider", dialect=PROFILE.runtime().dialect)
+    with pytest.raises(UnavailableError, match=r"has no CUDAExecutionProvider here, only .*CPUExecutionProvider"):
+        open_session(model("onnxruntime", tmp_path), spec)
+
+
+def test_a_runtime_that_is_not_installed_says_how_to_get_it(
+    spec: Runnable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str) -> None:
+        raise ImportError(f"No module named {PACKAGES[spec.name]!r}")
+
+    monkeypatch.setattr("edgekd.hardware.runtime.import_module", absent)
+    with pytest.raises(UnavailableError, match=rf"runtime {spec.name} is not installed.*edgekd\[{spec.name}\]"):
+        open_session(model(spec.name, tmp_path), spec)
+
+
+def test_runtimes_agree_on_one_file(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    path = onnx_models.stack_of(3, tmp_path / "m.onnx")
+    x = np.random.default_rng(2).standard_normal((2, 256)).astype(np.float32)
+    one, other = (open_session(path, PROFILE.runtime(name)).run({"x": x})[0] for name in ("onnxruntime", "openvino"))
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("raised", [ConfigError, UnavailableError])
+def test_every_failure_has_an_exit_code_of_its_own(raised: Callable[[str], EdgekdError]) -> None:
+    assert raised("").exit_code in (2, 6)
