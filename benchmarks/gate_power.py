@@ -3,19 +3,21 @@ How often the latency gate is right: A/A comparisons, and slowdowns whose truth 
 
     python benchmarks/gate_power.py record --out gate_power.jsonl     # about 2 hours; resumes
     python benchmarks/gate_power.py table gate_power.jsonl
+    python benchmarks/gate_power.py accuracy                          # the accuracy gate, by simulation
 
 `record` runs the gate's own processes (two models each, as `edgekd check` does) and keeps one line a process. The
 slowdowns are busy waits in the runner, that share of each run: exact. In `graph` the candidate has more nodes; its
 truth is the mean over all recorded processes. `loaded` has another process at full speed on one of the cores.
 
-`table`: A/A comparisons are real ones, 10 processes each, none used twice. Power is by resampling: 2,000 draws of 10
-of the recorded processes with replacement, so the draws share data; the intervals are exact (Clopper-Pearson) for as
-many comparisons as the recorded processes would make without being used twice.
+`table`: A/A comparisons are real ones, 8 processes each, none used twice. Power is by resampling: 2,000 draws of 8 of
+the recorded processes with replacement, so the draws share data. The intervals are exact (Clopper-Pearson), for
+the number of real comparisons or of draws.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -32,16 +34,19 @@ import models as zoo
 import numpy as np
 from scipy import stats
 
+from edgekd.budget import State
 from edgekd.deploy.subject import describe, find
-from edgekd.gate.judge import latency
+from edgekd.gate.judge import CONFIDENCE, latency
 from edgekd.hardware.fingerprint import cpu
 from edgekd.hardware.inputs import resolved
-from edgekd.hardware.measure.compare import WORKER, Model, request, speedup
+from edgekd.hardware.measure.compare import WORKER, Model, paired_ratio, request
 from edgekd.hardware.measure.process import launch
 from edgekd.hardware.profile import load_profile
+from edgekd.stats import discordant_difference, ratio_interval
 
 TOLERANCE_PERCENT = 3.0
 DRAWS = 2000
+MARGIN_POINTS, SIMULATED = 0.5, 10_000
 SLOWDOWNS = {"A/A": 0.0, "2 %": 0.02, "3 %": 0.03, "5 %": 0.05, "10 %": 0.10, "graph": 0.0}
 AA = {"small-conv": 100, "mobilenet-v2-224": 25, "transformer-6": 25}  # comparisons of equals, a load: 300 in all
 SHAPES = {"transformer-6": {"input_ids": (1, 32), "attention_mask": (1, 32)}}
@@ -54,9 +59,13 @@ def main() -> None:
     record_.add_argument("--out", type=Path, required=True)
     record_.add_argument("--processes", type=int, default=40, help="processes a slowdown, model and load")
     record_.add_argument("--load", choices=("idle", "loaded"), action="append")
+    commands.add_parser("accuracy")
     table_ = commands.add_parser("table")
     table_.add_argument("record", type=Path)
     arguments = parser.parse_args()
+    if arguments.command == "accuracy":
+        print(accuracy_table())
+        return
     if arguments.command == "table":
         print(table([json.loads(line) for line in arguments.record.read_text().splitlines()]))
         return
@@ -110,13 +119,14 @@ def one_process(models: dict[str, Model], seed: int) -> dict[str, Any]:
     start = time.perf_counter()
     answer = launch(WORKER)(request(models, load_profile("local-cpu").measure, seed))
     seconds = time.perf_counter() - start
-    wall, clock = ({name: [np.array(answer[name][key])] for name in models} for key in ("wall", "cpu"))
+    base, candidate = (answer[name] for name in ("base", "candidate"))
+    wall, clock = (np.concatenate(base[key]) for key in ("wall", "cpu"))
     return {
-        "speedup": speedup(clock["base"], clock["candidate"])[0],
-        "wall_speedup": speedup(wall["base"], wall["candidate"])[0],
-        "p50_ms": float(np.median(wall["base"][0])) / 1e6,
-        "contention": float(np.median(wall["base"][0] / clock["base"][0])),
-        "rounds": len(clock["base"][0]),
+        "speedup": paired_ratio(base["cpu"], candidate["cpu"]),
+        "wall_speedup": paired_ratio(base["wall"], candidate["wall"]),
+        "p50_ms": float(np.median(wall)) / 1e6,
+        "contention": float(np.median(wall / clock)),
+        "rounds": len(clock),
         "seconds": seconds,
     }
 
@@ -132,57 +142,89 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         cells[row["model"], row["load"], row["change"]].append(row)
     lines = [
-        f"Tolerance {TOLERANCE_PERCENT:g} %, {processes} processes a comparison, one-sided 95 % bounds.",
-        f"{cpu().model}, {os.cpu_count()} cores, {', '.join(cpu().isa)}; CPython {platform.python_version()}, "
-        f"onnxruntime {version('onnxruntime')}.",
-        "",
-        "| model | machine | true change | n | fail | inconclusive | pass | p50 ms | sd between processes | s |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| model, machine | p50 ms, sd, s | {' | '.join(SLOWDOWNS)} |",
+        f"|---|---|{'---|' * len(SLOWDOWNS)}",
     ]
-    for (model, load, change), found in cells.items():
-        ratios = np.array([row["speedup"] for row in found])
-        truth = change if change != "graph" else f"graph, {100 * (np.exp(-np.log(ratios).mean()) - 1):+.1f} %"
-        real = change == "A/A"
-        states = verdicts(ratios, processes) if real else resampled(ratios, processes)
-        n = len(ratios) // processes
-        shown = " | ".join(share(states[state], sum(states.values()), n) for state in ("fail", "inconclusive", "pass"))
-        drawn = f"{n} real" if real else f"{len(ratios)} processes, resampled"
-        lines.append(
-            f"| {model} | {load} | {truth} | {drawn} | {shown} | "
-            f"{np.median([row['p50_ms'] for row in found]):.2f} | {100 * np.log(ratios).std(ddof=1):.2f} % | "
-            f"{processes * np.median([row['seconds'] for row in found]):.0f} |"
-        )
+    for load in ("idle", "loaded"):
+        for model in zoo.NAMES:
+            found = [cells[model, load, change] for change in SLOWDOWNS]
+            if all(found):
+                judged = [cell(change, rows, processes) for change, rows in zip(SLOWDOWNS, found, strict=True)]
+                lines.append(f"| {model}, {load} | {about(found, processes)} | {' | '.join(judged)} |")
     failed, n = false_alarms(cells, processes)
     low, high = clopper_pearson(failed, n)
-    return "\n".join([*lines, "", f"A/A in all: {failed} of {n} failed, 95 % interval {low:.1%} to {high:.1%}."])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"A/A in all: {failed} of {n} comparisons failed, 95 % interval [{low:.1%}, {high:.1%}]. Limit "
+            f"{TOLERANCE_PERCENT:g} %, {processes} processes a comparison. {cpu().model}, {os.cpu_count()} cores, "
+            f"{', '.join(cpu().isa)}; onnxruntime {version('onnxruntime')}, CPython {platform.python_version()}.",
+        ]
+    )
 
 
-def verdicts(ratios: np.ndarray, processes: int) -> dict[str, int]:
+def about(found: list[list[dict[str, Any]]], processes: int) -> str:
+    """Median latency, spread of the ratio between processes (of all changes: pooled), seconds a comparison."""
+    every = [row for rows in found for row in rows]
+    spread = np.sqrt(np.mean([np.log([row["speedup"] for row in rows]).var(ddof=1) for rows in found]))
+    seconds = processes * np.median([row["seconds"] for row in every])
+    return f"{np.median([row['p50_ms'] for row in every]):.2f}, {100 * spread:.2f} %, {seconds:.0f}"
+
+
+def cell(change: str, rows: list[dict[str, Any]], processes: int) -> str:
+    """How many fail, with the exact interval, and how many are inconclusive; what is left passes."""
+    states = verdicts(rows, processes) if change == "A/A" else resampled(rows, processes)
+    total = sum(states.values())
+    low, high = clopper_pearson(states["fail"], total)
+    mean = np.mean([np.log(row["speedup"]) for row in rows])
+    truth = f"{100 * (np.exp(-mean) - 1):+.1f} %: " if change == "graph" else ""
+    n = f"n {total}" if change == "A/A" else f"of {len(rows)} processes"
+    fail, undecided = 100 * states["fail"] / total, 100 * states["inconclusive"] / total
+    return f"{truth}{fail:.1f} % [{100 * low:.1f}, {100 * high:.1f}], {undecided:.0f} % inconclusive, {n}"
+
+
+def accuracy_table() -> str:
+    """By simulation: how often a true drop fails a margin of 0.5 points, and how often it cannot be decided."""
+    lines = ["| n | models differ on | true drop | fail | inconclusive |", "|---|---|---|---|---|"]
+    draw = np.random.default_rng(0)
+    for n, discordance, drop in itertools.product((500, 1000, 2000), (0.02, 0.05), (0.0, 0.5, 1.0, 2.0)):
+        lost = (discordance + drop / 100) / 2
+        pairs = draw.multinomial(n, [lost, discordance - lost, 1 - discordance], SIMULATED)
+        found = [discordant_difference(b, c, n) for b, c, _ in pairs]
+        failed = sum(change.high < -MARGIN_POINTS for change in found)
+        passed = sum(change.low >= -MARGIN_POINTS for change in found)
+        low, high = clopper_pearson(failed, SIMULATED)
+        lines.append(
+            f"| {n} | {100 * discordance:g} % | {drop:g} points | {100 * failed / SIMULATED:.1f} % "
+            f"[{100 * low:.1f}, {100 * high:.1f}] | {100 * (SIMULATED - failed - passed) / SIMULATED:.1f} % |"
+        )
+    return "\n".join([*lines, "", f"Margin {MARGIN_POINTS:g} points, {SIMULATED} simulated evaluations a row, seed 0."])
+
+
+def judged(rows: list[dict[str, Any]]) -> State:
+    """What the gate says of these processes."""
+    return latency(ratio_interval([row["speedup"] for row in rows], CONFIDENCE), TOLERANCE_PERCENT).state
+
+
+def verdicts(rows: list[dict[str, Any]], processes: int) -> dict[str, int]:
     """Of comparisons as they were run, one after the other."""
     found = defaultdict(int)
-    for start in range(0, len(ratios) - processes + 1, processes):
-        found[latency(ratios[start : start + processes].tolist(), TOLERANCE_PERCENT).state] += 1
+    for start in range(0, len(rows) - processes + 1, processes):
+        found[judged(rows[start : start + processes])] += 1
     return found
 
 
-def resampled(ratios: np.ndarray, processes: int) -> dict[str, int]:
+def resampled(rows: list[dict[str, Any]], processes: int) -> dict[str, int]:
     draw, found = np.random.default_rng(0), defaultdict(int)
     for _ in range(DRAWS):
-        found[latency(draw.choice(ratios, processes).tolist(), TOLERANCE_PERCENT).state] += 1
+        found[judged([rows[number] for number in draw.integers(0, len(rows), processes)])] += 1
     return found
 
 
 def false_alarms(cells: dict[Any, list[dict[str, Any]]], processes: int) -> tuple[int, int]:
-    found = [
-        verdicts(np.array([r["speedup"] for r in rows]), processes) for key, rows in cells.items() if key[2] == "A/A"
-    ]
+    found = [verdicts(rows, processes) for key, rows in cells.items() if key[2] == "A/A"]
     return sum(f["fail"] for f in found), sum(sum(f.values()) for f in found)
-
-
-def share(count: int, total: int, n: int) -> str:
-    """A share with the exact interval that `n` comparisons give it."""
-    low, high = clopper_pearson(count / total * n, n)
-    return f"{100 * count / total:.1f} % [{100 * low:.0f}, {100 * high:.0f}]"
 
 
 def clopper_pearson(count: float, n: int) -> tuple[float, float]:

@@ -76,7 +76,7 @@ def test_every_schema_that_is_printed_accepts_our_own_files(name: str) -> None:
     import subprocess
     import sys
 
-    import jsonschema  # type: ignore[import-untyped]
+    import jsonschema
     from ruamel.yaml import YAML
 
     done = subprocess.run([sys.executable, "-m", "edgekd", "schema", name], capture_output=True, text=True, check=True)

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekd.stats import mean_interval, paired_difference, percentile, proportion_interval, ratio_interval
+from edgekd.stats import (
+    mean_interval,
+    paired_difference,
+    percentile,
+    proportion_interval,
+    ratio_interval,
+)
 
 
 @pytest.mark.parametrize(("q", "least"), [(0.9, 64), (0.95, 130), (0.99, 662)])

@@ -23,7 +23,8 @@ def of_latency(limits: Limits, comparison: Comparison) -> list[Check]:
     found = []
     clock = {"cpu": "thread CPU", "wall": "wall"}[comparison.clock]
     if limits.latency_regression_percent is not None:
-        verdict = judge.latency(comparison.process_speedups[BASE][CANDIDATE], limits.latency_regression_percent)
+        ratio = comparison.speedup(CANDIDATE, BASE, judge.CONFIDENCE)
+        verdict = judge.latency(ratio, limits.latency_regression_percent)
         found.append(_check("latency", verdict, "%", f"{clock} time, {comparison.processes} processes"))
     if limits.latency_p50_ms is not None:
         verdict = wall_time(limits.latency_p50_ms, comparison, CANDIDATE)

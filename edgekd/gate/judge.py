@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from scipy import stats
 
 from edgekd.budget import Verdict, at_most
-from edgekd.stats import Interval, ratio_interval
+from edgekd.stats import Interval
 
 CONFIDENCE = 0.90  # of the two ends together: each is a one-sided 95 % bound, and one of them decides
 USUAL_SPREAD_PERCENT = 0.9  # between processes, of the ratio of two models that differ a little: benchmarks/gate_power
@@ -16,15 +15,14 @@ POWER = 0.80
 SAME_CODE = 0.003  # relative difference of instruction counts that is none: they repeat to 0.0001
 
 
-def regression_percent(speedups: Sequence[float]) -> Interval:
-    """How much slower the candidate is, of one ratio a process, base over candidate: 90 % interval over processes."""
-    slower = ratio_interval([1 / ratio for ratio in speedups], CONFIDENCE)
-    return Interval(*(100 * (end - 1) for end in slower))
+def regression_percent(speedup: Interval) -> Interval:
+    """How much slower the candidate is, of how many times faster it is than the baseline."""
+    return Interval(*(100 * (1 / end - 1) for end in (speedup.value, speedup.high, speedup.low)))
 
 
-def latency(speedups: Sequence[float], limit_percent: float) -> Verdict:
-    """Fails only where the interval's lower end lies above the limit."""
-    return at_most("latency_regression_percent", limit_percent, *regression_percent(speedups))
+def latency(speedup: Interval, limit_percent: float) -> Verdict:
+    """Of a speed-up with its 90 % interval: fails only where the regression's lower end lies above the limit."""
+    return at_most("latency_regression_percent", limit_percent, *regression_percent(speedup))
 
 
 def smallest_regression_percent(limit_percent: float, processes: int, spread: float = USUAL_SPREAD_PERCENT) -> float:

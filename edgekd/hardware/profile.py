@@ -21,7 +21,8 @@ FACT = re.compile(r"hardware\.|runtimes\.\d+\.dialect\.")
 class Measuring(Settings):
     """How latencies are taken: fresh processes, and in each the models in random order, round by round."""
 
-    processes: int = Field(default=10, ge=2)  # each has a bias of its own: they are the sample
+    processes: int = Field(default=8, ge=2)  # each has a bias of its own: they are the sample
+    openings: int = Field(default=2, ge=2, multiple_of=2)  # of all models in each process, in turn in either order
     rounds: int = Field(default=120, ge=10)  # at most, in each process
     time_s: float = Field(default=1.0, gt=0)  # past it a process stops early, though never below 25 rounds
     warmup_runs: int = Field(default=10, ge=5)  # at least; it goes on until medians settle

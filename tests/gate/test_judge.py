@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekd.gate.judge import growth, latency, regression_percent, smallest_regression_percent
-from edgekd.stats import Interval, discordant_difference, smallest_drop_points
+from edgekd.gate.judge import CONFIDENCE, growth, latency, regression_percent, smallest_regression_percent
+from edgekd.stats import Interval, discordant_difference, ratio_interval, smallest_drop_points
 
-PROCESSES = 10
+PROCESSES = 8
 
 
-def ratios(slower: float, spread: float, seed: int) -> list[float]:
-    """Base over candidate of each process, the candidate `slower` by a share."""
+def speedup(slower: float, spread: float, seed: int) -> Interval:
+    """As the gate has it: the candidate `slower` by a share, in eight processes."""
     draw = np.random.default_rng(seed)
-    return list(1 / (1 + slower) * np.exp(spread * draw.standard_normal(PROCESSES)))
+    ratios = 1 / (1 + slower) * np.exp(spread * draw.standard_normal(PROCESSES))
+    return ratio_interval(ratios.tolist(), CONFIDENCE)
 
 
 @pytest.mark.parametrize(
@@ -31,16 +32,15 @@ def ratios(slower: float, spread: float, seed: int) -> list[float]:
     ],
 )
 def test_a_regression_is_judged_by_the_ends_of_its_interval(slower: float, spread: float, state: str) -> None:
-    assert latency(ratios(slower, spread, seed=1), 3.0).state == state
+    assert latency(speedup(slower, spread, seed=1), 3.0).state == state
 
 
 def test_a_regression_is_how_much_longer_it_takes() -> None:
-    assert regression_percent([0.5] * 5) == pytest.approx((100, 100, 100))  # half as fast takes twice as long
-    assert regression_percent([1 / 1.05, 1 / 1.05]) == pytest.approx((5, 5, 5))
+    assert regression_percent(Interval(0.5, 0.4, 0.8)) == pytest.approx((100, 25, 150))  # half as fast: twice as long
 
 
 def shares(slower: float, spread: float, trials: int = 1000) -> dict[str, float]:
-    states = [latency(ratios(slower, spread, seed), 3.0).state for seed in range(trials)]
+    states = [latency(speedup(slower, spread, seed), 3.0).state for seed in range(trials)]
     return {state: states.count(state) / trials for state in ("pass", "fail", "inconclusive")}
 
 

@@ -14,12 +14,12 @@ from helpers.onnx_models import one_node, stack_of
 import edgekd
 from edgekd.engine.events import Progress, Silent
 from edgekd.errors import ConfigError, UnavailableError
-from edgekd.hardware.measure.compare import Model, observe, speedup
+from edgekd.hardware.measure.compare import Model, observe, paired_ratio
 from edgekd.hardware.measure.result import Comparison, verdict
-from edgekd.hardware.measure.worker import Clock, Subject, measure, warm_up
+from edgekd.hardware.measure.worker import Clock, Subject, measure, opening_order, warm_up
 from edgekd.hardware.profile import DeviceProfile, Measuring, load_profile
 from edgekd.hardware.runtime import Array, Described, Tensor
-from edgekd.stats import Interval, ratio_interval
+from edgekd.stats import Interval
 
 QUICK = Measuring(processes=3, rounds=40, warmup_runs=10)
 
@@ -98,8 +98,14 @@ def process(slower: float, bias: float = 0.005, busy: float = 1.0) -> Callable[[
         answer = {}
         for number, name in enumerate(request["models"]):
             cpu = 1e6 * factors[number] * (1 + min(bias, 0.01) * draw.standard_normal(request["rounds"]))
-            answer[name] = {"cpu": cpu.astype(int).tolist(), "wall": (busy * cpu).astype(int).tolist(), "load_ns": 5e6,
-                            "first_ns": 2e6, "warmup_runs": 10, "instructions": None}  # fmt: skip
+            answer[name] = {
+                "cpu": [cpu.astype(int).tolist()],
+                "wall": [(busy * cpu).astype(int).tolist()],
+                "load_ns": 5e6,
+                "first_ns": 2e6,
+                "warmup_runs": 10,
+                "instructions": None,
+            }
         return answer
 
     return run
@@ -129,7 +135,7 @@ def test_figures_on_scripted_clocks() -> None:
     found = scripted(0.0, bias=0.0).models["a"]
     assert found.latency_p50_ms == Interval(1.0, 1.0, 1.0)
     assert (found.latency_p90_ms, found.latency_p95_ms, found.latency_p99_ms) == (1.0, 1.0, 1.0)
-    assert (found.n, found.load_ms, found.first_inference_ms, found.warmup_runs) == (1200, 5.0, 2.0, 10)
+    assert (found.n, found.load_ms, found.first_inference_ms, found.warmup_runs) == (960, 5.0, 2.0, 10)
 
 
 def test_a_busy_machine_is_told_and_does_not_change_the_ratio() -> None:
@@ -155,12 +161,34 @@ def test_models_that_want_other_cores_are_not_compared() -> None:
         observe(models, Measuring(), (), Progress(Silent()), process(0.0))
 
 
-def test_a_speedup_is_the_median_of_pairs_and_not_of_sides() -> None:
+def test_every_pair_of_models_is_opened_in_both_orders_equally_often() -> None:
+    names = ["a", "b", "c", "d"]
+    orders = [opening_order(names, seed, opening) for seed in range(10) for opening in range(2)]
+    assert all(sorted(order) == names for order in orders)
+    assert len({tuple(order) for order in orders}) > 4
+    for one in names:
+        for other in set(names) - {one}:
+            assert sum(order.index(one) < order.index(other) for order in orders) == 10
+
+
+def test_what_the_order_of_opening_does_cancels() -> None:
+    """Whatever was opened first is slower by 2 %."""
+    base, model = [[1020] * 9, [1000] * 9], [[1000] * 9, [1020] * 9]
+    assert paired_ratio(base, model) == pytest.approx(1.0)
+
+
+def test_a_ratio_is_of_pairs_and_not_of_sides() -> None:
     """Both models slow down together in half the rounds, as on a busy machine: their pairs do not care."""
     busy = np.where(np.arange(100) % 2, 1.0, 5.0)
-    base = [np.round(2000 * busy * k).astype(np.int64) for k in (1.0, 1.1, 0.9)]
-    ratios = speedup(base, [row // 2 for row in base])
-    assert ratio_interval(ratios).value == pytest.approx(2.0, rel=1e-3)
+    assert paired_ratio([(2000 * busy).astype(int).tolist()], [(1000 * busy).astype(int).tolist()]) == pytest.approx(
+        2.0
+    )
+
+
+def test_interrupted_runs_do_not_count() -> None:
+    base = np.full(100, 1000)
+    base[:15] = 50_000
+    assert paired_ratio([base.tolist()], [[1000] * 100]) == pytest.approx(1.0)
 
 
 @dataclass
@@ -222,10 +250,18 @@ def test_a_slow_model_stops_early_but_not_before_25_rounds(tmp_path: Path, monke
     script = Script(constant(10**8))  # a tenth of a second
     monkeypatch.setattr("edgekd.hardware.measure.worker.open_session", lambda *_: script)
     model = {"path": "m", "runtime": load_profile("local-cpu").runtime().model_dump_json(), "inputs": {}}
-    request = {"seed": 0, "threads": 1, "warmup_runs": 10, "time_s": 1.0, "rounds": 120, "models": {"a": model}}
-    answer = measure(request, script.clock)["a"]
-    assert len(answer["wall"]) == len(answer["cpu"]) == 25
-    assert min(answer["cpu"]) >= 10**8
+    request = {
+        "seed": 0,
+        "threads": 1,
+        "warmup_runs": 10,
+        "time_s": 1.0,
+        "rounds": 120,
+        "openings": 2,
+        "models": {"a": model},
+    }
+    answer = measure(request | {"models": {"a": model}}, script.clock)["a"]
+    assert [len(row) for row in answer["wall"]] == [len(row) for row in answer["cpu"]] == [13, 13]
+    assert min(answer["cpu"][0]) >= 10**8
     assert answer["first_ns"] >= 10**8
     assert script.closed
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from edgekd.engine.store import Artifact
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.settings import Settings
-from edgekd.stats import Interval
+from edgekd.stats import Interval, ratio_interval
 
 Says = Literal["faster", "slower", "same", "inconclusive"]
 MINIMUM_EFFECT = 0.02  # a difference below it is none
@@ -59,7 +59,11 @@ class Comparison(Settings):
     noise: Noise
     models: dict[str, Figures]
     speedup_over: dict[str, dict[str, Interval]]  # base -> model -> times faster, 95 %
-    process_speedups: dict[str, dict[str, tuple[float, ...]]]  # one median paired ratio a process: what it is of
+    process_speedups: dict[str, dict[str, tuple[float, ...]]]  # one a process: what that interval is of
+
+    def speedup(self, model: str, base: str, confidence: float = 0.95) -> Interval:
+        """How many times faster `model` is than `base`."""
+        return ratio_interval(self.process_speedups[base][model], confidence)
 
     def verdict(self, model: str, base: str, minimum_effect: float = MINIMUM_EFFECT) -> Says:
         """What `model` is against `base`, where a difference below `minimum_effect` is none."""
