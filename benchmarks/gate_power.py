@@ -1,7 +1,7 @@
 """
 How often the latency gate is right: A/A comparisons, and slowdowns whose truth is known.
 
-    python benchmarks/gate_power.py record --out gate_power.jsonl     # about 2 hours; resumes
+    python benchmarks/gate_power.py record --out gate_power.jsonl     # about 80 minutes; resumes
     python benchmarks/gate_power.py table gate_power.jsonl
     python benchmarks/gate_power.py accuracy                          # the accuracy gate, by simulation
 
@@ -48,7 +48,7 @@ TOLERANCE_PERCENT = 3.0
 DRAWS = 2000
 MARGIN_POINTS, SIMULATED = 0.5, 10_000
 SLOWDOWNS = {"A/A": 0.0, "2 %": 0.02, "3 %": 0.03, "5 %": 0.05, "10 %": 0.10, "graph": 0.0}
-AA = {"small-conv": 100, "mobilenet-v2-224": 25, "transformer-6": 25}  # comparisons of equals, a load: 300 in all
+AA = {"small-conv": 110, "mobilenet-v2-224": 20, "transformer-6": 20}  # comparisons of equals, a load: 300 in all
 SHAPES = {"transformer-6": {"input_ids": (1, 32), "attention_mask": (1, 32)}}
 
 
@@ -57,7 +57,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     record_ = commands.add_parser("record")
     record_.add_argument("--out", type=Path, required=True)
-    record_.add_argument("--processes", type=int, default=40, help="processes a slowdown, model and load")
+    record_.add_argument("--processes", type=int, default=32, help="processes a slowdown, model and load")
     record_.add_argument("--load", choices=("idle", "loaded"), action="append")
     commands.add_parser("accuracy")
     table_ = commands.add_parser("table")
