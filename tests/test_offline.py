@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import onnx_models
 
 # every Python process of the build runs this first, the measuring ones included
 WATCH = r"""
@@ -48,30 +49,51 @@ sys.addaudithook(watch)
 """
 
 
-@pytest.mark.slow
-def test_a_build_with_sockets_refused_succeeds_and_writes_nowhere_else(
-    tmp_path: Path, micro_settings: list[str]
-) -> None:
+def watched(tmp_path: Path, *allowed: Path) -> dict[str, str]:
+    """The environment of a process whose writes and sockets are noted in `tmp_path`/log; its home is empty."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(WATCH)
-    workspace, out, log = tmp_path / "workspace", tmp_path / "out", tmp_path / "log"
-    home = tmp_path / "home"
-    home.mkdir()
-    env = {
+    (tmp_path / "home").mkdir()
+    return {
         key: value for key, value in os.environ.items() if not key.startswith(("HF_", "XDG_", "EDGEKD_", "ORT_", "CI"))
     } | {
         "PYTHONPATH": str(tmp_path / "site"),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "HOME": str(home),
-        "WATCH_ALLOWED": os.pathsep.join(map(str, (workspace, out))),
-        "WATCH_LOG": str(log),
+        "HOME": str(tmp_path / "home"),
+        "WATCH_ALLOWED": os.pathsep.join(map(str, allowed)),
+        "WATCH_LOG": str(tmp_path / "log"),
     }
+
+
+def noted(tmp_path: Path) -> list[str]:
+    """What was written elsewhere, or sent; and what lies in the home."""
+    lines = set((tmp_path / "log").read_text().splitlines()) - {"watching"}
+    return sorted(lines) + [str(path) for path in (tmp_path / "home").rglob("*")]
+
+
+@pytest.mark.slow
+def test_a_build_with_sockets_refused_succeeds_and_writes_nowhere_else(
+    tmp_path: Path, micro_settings: list[str]
+) -> None:
+    workspace, out = tmp_path / "workspace", tmp_path / "out"
+    env = watched(tmp_path, workspace, out)
     command = [sys.executable, "-m", "edgekd", "build", "digits", "--json", "--workspace", str(workspace)]
     command += ["--out", str(out), *(part for setting in micro_settings for part in ("--set", setting))]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["report"]["shipped"]
-    lines = log.read_text().splitlines()
-    assert lines.count("watching") >= 7  # the build itself, and three measuring processes of two comparisons
-    assert sorted({line for line in lines if line != "watching"}) == []
-    assert list(home.rglob("*")) == []
+    # the build itself, and three measuring processes of two comparisons
+    assert (tmp_path / "log").read_text().splitlines().count("watching") >= 7
+    assert noted(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_measuring_sends_nothing_and_writes_nothing(tmp_path: Path, runtime: str) -> None:
+    env = watched(tmp_path, Path("/proc/self/clear_refs"))  # the kernel's: it forgets the peak of our memory
+    model = onnx_models.stack_of(2, tmp_path / "m.onnx")
+    quick = Path(__file__).parent / "micro-cpu.yaml"
+    command = [sys.executable, "-m", "edgekd", "profile", str(model), "--runtime", runtime, "--target", str(quick)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert noted(tmp_path) == []

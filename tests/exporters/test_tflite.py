@@ -105,7 +105,7 @@ def last_scale(qdq: onnx.ModelProto) -> float:
 def weight(*shape: int) -> np.ndarray:
     """Each output channel with a range of its own."""
     values = DRAW.standard_normal(shape) * np.exp(DRAW.standard_normal((shape[0], *[1] * (len(shape) - 1))))
-    return (values / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+    return np.asarray(values / np.sqrt(np.prod(shape[1:])), np.float32)
 
 
 def node(op: str, *inputs: str, out: str = "y", **attributes: Any) -> onnx.NodeProto:

@@ -377,6 +377,20 @@ def test_profile_tells_one_model_and_compares_several(tmp_path: Path) -> None:
     assert "--batch" in edgekd("profile", a, b, "--target", QUICK, "--batch", "4").stderr
 
 
+@pytest.mark.slow
+def test_the_readmes_lines_on_measuring_run_as_they_stand(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model.rename("a.onnx")
+    worse(tmp_path / "b.onnx", 0.5)
+    text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    lines = text.split("```python\n")[1].split("```")[0].splitlines()
+    begin = next(n for n, line in enumerate(lines) if line.startswith("edgekd.measure("))
+    exec("\n".join(["from pathlib import Path", "import edgekd", *lines[begin:]]), {})  # noqa: S102  our own README
+    assert capsys.readouterr().out.startswith("fail ")
+
+
 @pytest.mark.nightly
 def test_the_same_file_checked_against_itself_never_fails(data: Path, model: Path) -> None:
     """Twenty times, with the device's own number of processes, whatever else this machine does."""
