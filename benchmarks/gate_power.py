@@ -5,7 +5,7 @@ How often the latency gate is right: A/A comparisons, and slowdowns whose truth 
     python benchmarks/gate_power.py table gate_power.jsonl
     python benchmarks/gate_power.py accuracy                          # the accuracy gate, by simulation
 
-`record` runs the gate's own processes (two models each, as `edgekd check` does) and keeps one line a process. The
+`record` runs the gate's own processes (two models each, of ever new seeds) and keeps one line a process. The
 slowdowns are busy waits in the runner, that share of each run: exact. In `graph` the candidate has more nodes; its
 truth is the mean over all recorded processes. `loaded` has another process at full speed on one of the cores.
 

@@ -33,9 +33,10 @@ def make(name: str, folder: Path) -> Path:
 
 def slower_graph(model: Path, share: float, folder: Path) -> Path:
     """
-    A variant with more to do: 1x1 convolutions (or square matrix products) of nothing, added to the first wide tensor.
+    A variant with more to do: a share of the convolutions and matrix products, from the middle on, is computed again
+    with halved weights, and added to the first result.
 
-    How much slower that is, is not known exactly: it is measured with many more processes.
+    How much slower that is, is not known exactly: it is measured over all recorded processes.
     """
     import numpy as np
     from onnx import numpy_helper

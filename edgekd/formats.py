@@ -17,9 +17,9 @@ from edgekd.errors import ConfigError
 Kind = Literal["pipeline", "device", "record", "lock", "manifest", "report", "baseline", "limits"]
 Tree = dict[str, Any]
 
-CURRENT: dict[Kind, int] = dict.fromkeys(get_args(Kind), 1)
+CURRENT: dict[Kind, int] = dict.fromkeys(get_args(Kind), 1) | {"report": 2}
 # (kind, n) -> what makes schema n + 1 of schema n. A new schema adds its step here and its golden file to the tests.
-UPGRADES: dict[tuple[Kind, int], Callable[[Tree], Tree]] = {}
+UPGRADES: dict[tuple[Kind, int], Callable[[Tree], Tree]] = {("report", 1): lambda tree: _with_noise(tree)}
 
 
 def upgraded(kind: Kind, tree: Tree, where: str) -> Tree:
@@ -49,3 +49,11 @@ def read_json(kind: Kind, path: Path) -> Tree:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: not a {kind} file: it holds no object")
     return upgraded(kind, tree, str(path))
+
+
+def _with_noise(report: Tree) -> Tree:
+    """Report 2 has a noise meter where report 1 had two numbers and a flag."""
+    how = dict(report["measurement"])
+    noise = {"contention": how.pop("contention"), "load_average": how.pop("load_average"), "steal_percent": None,
+             "spread_percent": None, "reasons": ["the machine was busy"] if how.pop("noisy") else []}  # fmt: skip
+    return report | {"schema": 2, "measurement": how | {"clock": "cpu", "noise": noise}}

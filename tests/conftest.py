@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers import onnx_models
+from helpers.gate import LABELS, WEIGHT, X
 
 from edgekd.api import Built, build
 from edgekd.data.stages import LOAD_DIGITS, DigitsSource
@@ -59,3 +62,14 @@ def built(micro: Pipeline, workspace: Path) -> Built:
 def digits(workspace: Path) -> Artifact:
     """3,200 / 800 / 1,000 real digits."""
     return Builder(Store(workspace), Silent()).call(LOAD_DIGITS, DigitsSource(), {})
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return onnx_models.linear(WEIGHT, tmp_path / "model.onnx")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    np.savez(tmp_path / "eval.npz", x=X, labels=LABELS)
+    return tmp_path / "eval.npz"

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from edgekd import formats
 from edgekd.cli.schema import NAMES
+from edgekd.deploy.subject import find
 from edgekd.engine import lock
 from edgekd.engine.store import Store
 from edgekd.errors import ConfigError
+from edgekd.gate.limits import read_limits
+from edgekd.gate.result import GateResult
+from edgekd.hardware.measure.result import Measured
 from edgekd.hardware.profile import load_profile
 from edgekd.pipeline import load_pipeline
 
@@ -39,6 +44,34 @@ def test_a_lock_of_schema_1() -> None:
 @pytest.mark.parametrize("kind", ["manifest", "report"])
 def test_a_json_file_of_schema_1(kind: formats.Kind) -> None:
     assert formats.read_json(kind, GOLDEN / f"{kind}.json")["pipeline"] == "digits"
+
+
+def test_a_report_of_schema_1_gets_a_noise_meter() -> None:
+    how = formats.read_json("report", GOLDEN / "report.json")["measurement"]
+    assert how["noise"]["contention"] == pytest.approx(1, abs=0.2)
+    assert how["noise"]["reasons"] == []
+
+
+def test_limits_of_schema_1() -> None:
+    limits = read_limits(GOLDEN / "limits.yaml")
+    assert (limits.latency_regression_percent, limits.size_growth_percent, limits.peak_memory_mib) == (5, None, 32)
+
+
+def test_a_baseline_of_schema_1(tmp_path: Path) -> None:
+    """Of a model file that holds just `test`."""
+    shutil.copyfile(GOLDEN / "baseline.json", tmp_path / "baseline.json")
+    (tmp_path / "model.onnx").write_text("test")
+    subject = find(tmp_path, load_profile("local-cpu"))
+    assert subject.path == tmp_path / "model.onnx"
+    assert subject.evaluation is not None
+    assert subject.evaluation.n == 1000
+
+
+def test_a_check_and_a_measurement_of_schema_1() -> None:
+    result = GateResult.model_validate_json((GOLDEN / "check.json").read_text())
+    assert result.checks[1].verdict is not None
+    measured = Measured.model_validate_json((GOLDEN / "measurement.json").read_text())
+    assert measured.figures.latency_p50_ms.value == 1.0
 
 
 def test_a_record_of_schema_1(tmp_path: Path) -> None:
@@ -82,12 +115,12 @@ def test_every_schema_that_is_printed_accepts_our_own_files(name: str) -> None:
     done = subprocess.run([sys.executable, "-m", "edgekd", "schema", name], capture_output=True, text=True, check=True)
     described = json.loads(done.stdout)
     jsonschema.Draft202012Validator.check_schema(described)
-    if name in ("pipeline", "device"):
+    if name in ("pipeline", "device", "limits"):
         own = YAML(typ="safe").load((GOLDEN / f"{name}.yaml").read_text())
-    elif name == "lock":
-        own = json.loads((GOLDEN / "edgekd.lock").read_text())
-    else:
+    elif name == "signature":
         own = json.loads((GOLDEN / "manifest.json").read_text())["signature"]
+    else:
+        own = json.loads((GOLDEN / ("edgekd.lock" if name == "lock" else f"{name}.json")).read_text())
     jsonschema.validate(own, described)
     with pytest.raises(jsonschema.ValidationError, match="strange"):
         jsonschema.validate({**own, "strange": 1}, described)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -78,64 +78,88 @@ def check(
     from edgekd.gate.run import check as run
 
     given = {
-        "latency_regression_percent": max_latency_regression,
-        "accuracy_drop_points": max_accuracy_drop,
-        "size_growth_percent": max_size_growth,
-        "memory_growth_percent": max_memory_growth,
+        "--max-latency-regression": max_latency_regression,
+        "--max-accuracy-drop": max_accuracy_drop,
+        "--max-size-growth": max_size_growth,
+        "--max-memory-growth": max_memory_growth,
     }
+    limits = _limits(budget, given)
+    files = {"--junit": junit, "--sarif": sarif, "--markdown": markdown}
+    _check_places(files)
     code = 0
     if baseline is not None:
         with Watcher() as watcher:
             result = run(
-                candidate, baseline, data=data, metric=metric, limits=_limits(budget, given), profile=target,
+                candidate, baseline, data=data, metric=metric, limits=limits, profile=target,
                 runtime=runtime, shapes=parse_shapes(shape), listener=watcher,
             )  # fmt: skip
-        _write(result, inconclusive, junit, sarif, markdown, github=github)
         if as_json:
-            print_json(result.model_dump(mode="json", by_alias=True) | {"state": result.state})
+            print_json(result.model_dump(mode="json", by_alias=True))
         else:
             _show(result)
+        _write(result, inconclusive, files)
+        if github:
+            _tell_github(result, to_stderr=as_json)
         code = exit_code(result, inconclusive)
+        if save_baseline is not None and result.state != "pass":
+            typer.echo(f"--save-baseline: not saved, since the check did not pass ({result.state})", err=True)
+            raise typer.Exit(code)
     if save_baseline is not None:
-        _save(candidate, save_baseline, target, data, code)
+        _save(candidate, save_baseline, target, data, runtime)
     raise typer.Exit(code)
+
+
+LIMITS = {
+    "--max-latency-regression": "latency_regression_percent",
+    "--max-accuracy-drop": "accuracy_drop_points",
+    "--max-size-growth": "size_growth_percent",
+    "--max-memory-growth": "memory_growth_percent",
+}
 
 
 def _limits(file: Path | None, given: dict[str, str | None]) -> Limits:
     from edgekd.gate.limits import Limits, read_limits
 
     limits = read_limits(file) if file else Limits()
-    changed = {name: parse_limit(text, name) for name, text in given.items() if text is not None}
+    changed = {LIMITS[option]: parse_limit(text, option) for option, text in given.items() if text is not None}
     return limits.model_copy(update=changed)
 
 
-def _write(
-    result: GateResult,
-    inconclusive: str,
-    junit: Path | None,
-    sarif: Path | None,
-    markdown: Path | None,
-    *,
-    github: bool,
-) -> None:
+def _check_places(files: dict[str, Path | None]) -> None:
+    """Before minutes of measuring: each can be written, and no two are one."""
+    from edgekd.errors import ConfigError
+
+    places = [path for path in files.values() if path is not None]
+    if len({path.absolute() for path in places}) < len(places):
+        raise ConfigError(f"{', '.join(files)}: two of them name one file; give each its own")
+    for path in places:
+        _to_file(path, "", "a")
+
+
+def _write(result: GateResult, inconclusive: str, files: dict[str, Path | None]) -> None:
+    from edgekd.gate.junit import junit
+    from edgekd.gate.markdown import markdown
+    from edgekd.gate.sarif import sarif
+
+    made = {
+        "--junit": lambda: junit(result, inconclusive),
+        "--sarif": lambda: sarif(result),
+        "--markdown": lambda: markdown(result),
+    }
+    for option, path in files.items():
+        if path is not None:
+            _to_file(path, made[option](), "w")
+
+
+def _tell_github(result: GateResult, *, to_stderr: bool) -> None:
+    """Annotations, which the runner reads on either stream, and the step's summary."""
     import os
 
-    from edgekd.gate import junit as junit_xml
-    from edgekd.gate import markdown as md
-    from edgekd.gate import sarif as sarif_log
+    from edgekd.gate.markdown import markdown, workflow_commands
 
-    files: dict[Path | None, Any] = {
-        junit: lambda: junit_xml.junit(result, inconclusive),
-        sarif: lambda: sarif_log.sarif(result),
-        markdown: lambda: md.markdown(result),
-    }
-    for path, made in files.items():
-        if path is not None:
-            _to_file(path, made(), "w")
-    if github:
-        typer.echo(md.workflow_commands(result), nl=False)
-        if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-            _to_file(Path(summary), md.markdown(result), "a")
+    typer.echo(workflow_commands(result), nl=False, err=to_stderr)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        _to_file(Path(summary), markdown(result), "a")
 
 
 def _to_file(path: Path, text: str, mode: str) -> None:
@@ -149,15 +173,12 @@ def _to_file(path: Path, text: str, mode: str) -> None:
         raise UnavailableError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
 
 
-def _save(candidate: Path, folder: Path, target: str, data: Path | None, code: int) -> None:
+def _save(candidate: Path, folder: Path, target: str, data: Path | None, runtime: str | None) -> None:
     from edgekd.gate import samples
     from edgekd.gate.baseline import save
     from edgekd.hardware.profile import load_profile
 
-    if code:
-        typer.echo(f"--save-baseline: not saved, since the check did not pass (exit code {code})", err=True)
-        return
-    save(candidate, folder, load_profile(target), samples.read(data) if data else None)
+    save(candidate, folder, load_profile(target), samples.read(data) if data else None, runtime)
     typer.echo(f"baseline: {folder}", err=True)
 
 

@@ -105,18 +105,15 @@ def _alone(alone: Alone) -> list[str]:
     for row in alone.throughput:
         rate = row.items_per_s
         load = f"batch {row.batch}, {row.sessions} session{'s' if row.sessions > 1 else ''}"
-        lines.append(f"throughput       {rate.value:.0f} [{rate.low:.0f}, {rate.high:.0f}] a second, {load}")
+        lines.append(f"throughput       {rate.value:.4g} [{rate.low:.4g}, {rate.high:.4g}] a second, {load}")
     energy = f"{alone.energy_mj:.2f} mJ an inference" if alone.energy_mj is not None else alone.energy_none_because
     return [*lines, f"energy           {energy}"]
 
 
 def _noise(seen: Comparison) -> list[str]:
-    noise = seen.noise
-    steal = "" if noise.steal_percent is None else f", steal {noise.steal_percent:g} %"
     return [
-        f"machine          {seen.device.model}; contention (wall / CPU) {noise.contention:g}{steal}, spread between "
-        f"processes {noise.spread_percent:g} %",
-        *(f"TOO NOISY to rely on absolute latencies: {reason}" for reason in noise.reasons),
+        f"machine          {seen.device.model}; {seen.noise}",
+        *(f"TOO NOISY to rely on absolute latencies: {reason}" for reason in seen.noise.reasons),
     ]
 
 
@@ -126,14 +123,15 @@ def _or_too_few(value: float | None, n: int) -> str:
 
 def _show_several(seen: Comparison) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     base = next(iter(seen.models))
-    table = Table("model", "p50 ms", "p90 ms", "MiB", f"times faster than {base}", "")
+    table = Table("model", "p50 ms", "p90 ms", "MiB", f"times faster than {escape(base)}", "")
     for name, found in seen.models.items():
         ratio = seen.speedup_over[base].get(name)
         table.add_row(
-            name,
+            escape(name),
             f"{found.latency_p50_ms.value:.3f} [{found.latency_p50_ms.low:.3f}, {found.latency_p50_ms.high:.3f}]",
             "" if found.latency_p90_ms is None else f"{found.latency_p90_ms:.3f}",
             f"{found.size_bytes / 2**20:.3f}",

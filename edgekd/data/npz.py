@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.data.arrays import read_archive
 from edgekd.data.dataset import write
 from edgekd.data.split import by_content
 from edgekd.data.stages import NpzSource
@@ -72,13 +72,10 @@ def as_labels(labels: NDArray[Any], classes: int) -> NDArray[np.int64]:
 
 
 def _read(path: Path, name: str) -> NDArray[Any]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if name not in archive:
-                raise DataError(f"{path}: has no array {name!r}, only {', '.join(archive.files) or 'nothing'}")
-            return np.asarray(archive[name])
-    except (ValueError, OSError, zipfile.BadZipFile, AttributeError) as error:
-        raise DataError(f"{path}: not a numpy archive that can be read safely: {error}") from error
+    archive = read_archive(path)
+    if name not in archive:
+        raise DataError(f"{path}: has no array {name!r}, only {', '.join(archive) or 'nothing'}")
+    return archive[name]
 
 
 def _first(mask: NDArray[np.bool_]) -> int:

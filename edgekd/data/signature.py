@@ -27,8 +27,8 @@ class TensorOut(Settings):
 
 class Signature(Settings):
     schema_version: int = Field(default=1, alias="schema")
-    inputs: tuple[TensorIn, ...]
-    outputs: tuple[TensorOut, ...]
+    inputs: tuple[TensorIn, ...] = Field(min_length=1)
+    outputs: tuple[TensorOut, ...] = Field(min_length=1)
 
     def fixed_shape(self, batch: int) -> tuple[int, ...]:
         """The shape of the only input with its free axes set to `batch`."""

@@ -16,6 +16,7 @@ from edgekd.data import signature
 from edgekd.engine.digest import digest_file, digest_folder, digest_of
 from edgekd.engine.lock import Lock
 from edgekd.engine.store import Artifact
+from edgekd.engine.swap import put_in_place
 from edgekd.errors import UnavailableError
 from edgekd.hardware.specs import Runnable
 
@@ -52,9 +53,7 @@ def publish(folder: Path, parts: Parts) -> Path:
             made.mkdir()
             _assemble(made, parts)
             if not folder.is_dir() or digest_folder("bundle", made) != digest_folder("bundle", folder):
-                if folder.exists():
-                    folder.replace(Path(work) / "old")
-                made.replace(folder)
+                put_in_place(made, folder, Path(work) / "old")
     except OSError as error:
         raise UnavailableError(
             f"{folder}: cannot write the bundle: {error.strerror}; choose another place with --out"
@@ -82,7 +81,6 @@ def _manifest(parts: Parts, entry: str, folder: Path, written: list[Path]) -> di
         "pipeline": parts.lock.pipeline["name"],
         "target": parts.lock.target,
         "model": entry,
-        "coverage": parts.model.json("export.json")["coverage"],
         "signature": signature.read(parts.model.path).model_dump(mode="json", by_alias=True),
         "runtime": parts.runtime.model_dump(mode="json"),
         "files": {p.relative_to(folder).as_posix(): digest_file(p) for p in written},

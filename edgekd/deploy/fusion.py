@@ -42,6 +42,8 @@ def in_onnxruntime(
 
 
 def quantised(model: Path) -> bool:
-    """Whether an ONNX file has quantised layers at all."""
+    """Whether this is an ONNX file that has quantised layers at all."""
+    if model.suffix != ".onnx":
+        return False
     kinds = {node.op_type for node in onnx.load(model, load_external_data=False).graph.node}
     return bool(kinds & {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", *INTEGER})

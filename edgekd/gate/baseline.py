@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from edgekd import __version__
-from edgekd.deploy.subject import BASELINE, find
-from edgekd.engine.digest import digest_file
+from edgekd.deploy.subject import BASELINE, JudgedOn, SavedBaseline, describe, digests, find
+from edgekd.engine.swap import put_in_place
 from edgekd.errors import ConfigError, UnavailableError
-from edgekd.formats import CURRENT
 from edgekd.gate.samples import Samples
 from edgekd.hardware.measure.compare import parts_of
 from edgekd.hardware.profile import DeviceProfile
 
 
-def save(candidate: Path, folder: Path, profile: DeviceProfile, evaluation: Samples | None) -> Path:
-    """Copy a model file or bundle to `folder`, with the digest of what it was judged on; whole, or not at all."""
-    subject = find(candidate, profile)
+def save(
+    candidate: Path, folder: Path, profile: DeviceProfile, evaluated: Samples | None, runtime: str | None = None
+) -> Path:
+    """Copy a model or bundle that opens to `folder`, with the digest of what it was judged on; whole, or not at all."""
+    subject = find(candidate, profile, runtime)
+    describe(subject)
     if folder.exists() and not (folder / BASELINE).is_file():
         raise ConfigError(f"--save-baseline {folder}: is there and no saved baseline; choose another folder")
+    if candidate.is_dir() and folder.resolve().is_relative_to(candidate.resolve()):
+        raise ConfigError(f"--save-baseline {folder}: lies in {candidate}, which it would copy; choose another folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".edgekd-baseline-") as work:
@@ -33,13 +35,11 @@ def save(candidate: Path, folder: Path, profile: DeviceProfile, evaluation: Samp
                 shutil.copytree(candidate, made)
             else:
                 _copy_parts(subject.path, made)
-            told = _told(subject.path.relative_to(home), made, evaluation)
-            (made / BASELINE).write_text(json.dumps(told, indent=1), "utf-8")
-            if folder.exists():
-                folder.replace(Path(work) / "old")
-            made.replace(folder)
-    except OSError as error:
-        raise UnavailableError(f"--save-baseline {folder}: cannot be written: {error.strerror}") from error
+            told = _told(made / subject.path.relative_to(home), made, evaluated)
+            (made / BASELINE).write_text(told.model_dump_json(indent=1, by_alias=True), "utf-8")
+            put_in_place(made, folder, Path(work) / "old")
+    except (OSError, shutil.Error) as error:
+        raise UnavailableError(f"--save-baseline {folder}: cannot be written: {error}") from error
     return folder
 
 
@@ -50,13 +50,12 @@ def _copy_parts(model: Path, folder: Path) -> None:
         shutil.copyfile(part, place)
 
 
-def _told(model: Path, folder: Path, evaluation: Samples | None) -> dict[str, Any]:
-    judged = evaluation and {"file": evaluation.path.name, "sha256": evaluation.sha256, "n": len(evaluation)}
-    return {
-        "schema": CURRENT["baseline"],
-        "edgekd": __version__,
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": model.as_posix(),
-        "sha256": digest_file(folder / model),
-        "evaluation": judged,
-    }
+def _told(model: Path, folder: Path, evaluated: Samples | None) -> SavedBaseline:
+    judged = evaluated and JudgedOn(file=evaluated.path.name, sha256=evaluated.sha256, n=len(evaluated))
+    return SavedBaseline(
+        edgekd=__version__,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        model=model.relative_to(folder).as_posix(),
+        files=digests(model, folder),
+        evaluation=judged or None,
+    )

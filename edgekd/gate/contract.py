@@ -17,7 +17,8 @@ def same_task(baseline: Described, candidate: Described, before: Signature | Non
         raise ConfigError(
             f"--baseline: answers {was}, the candidate {is_}: another task; give a baseline of the same one"
         )
-    if before and now and not set(before.outputs[0].labels) & set(now.outputs[0].labels):
+    labels = [set(signature.outputs[0].labels) if signature else set() for signature in (before, now)]
+    if before and now and all(labels) and not labels[0] & labels[1]:
         raise ConfigError(
             f"--baseline: its labels ({_some(before)}) share none with the candidate's ({_some(now)}): another task; "
             "give a baseline of the same one"

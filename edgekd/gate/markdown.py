@@ -28,9 +28,8 @@ def _conditions(seen: Comparison | None) -> list[str]:
     if seen is None:
         return []
     return [
-        f"{seen.device.model}, {seen.processes} processes x {seen.rounds} rounds, {seen.kind}; contention (wall / CPU) "
-        f"{seen.noise.contention:g}, spread between processes {seen.noise.spread_percent:g} %. Intervals: 90 %, each "
-        "end a one-sided 95 % bound."
+        f"{seen.device.model}, {seen.processes} processes x {seen.rounds} rounds, {seen.kind}; {seen.noise}. "
+        "Intervals of changes of accuracy and latency: 90 %, each end a one-sided 95 % bound; of everything else: 95 %."
     ]
 
 

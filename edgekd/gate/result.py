@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from edgekd.budget import State, Verdict, worst
+from edgekd.budget import State, Verdict
 from edgekd.hardware.measure.result import Comparison
 from edgekd.settings import Settings
 
@@ -58,6 +58,7 @@ class GateResult(Settings):
     when: str
     candidate: str
     baseline: str
+    state: State  # the worst of the checks
     checks: tuple[Check, ...]
     skipped: dict[Name, str]  # what was not checked, and why
     decidable: tuple[str, ...]  # the smallest changes that these samples and processes can find
@@ -66,10 +67,6 @@ class GateResult(Settings):
     baseline_runtime: dict[str, Any]
     candidate_runtime: dict[str, Any]
     notes: tuple[str, ...] = ()
-
-    @property
-    def state(self) -> State:
-        return worst(check for check in self.checks)
 
     def of(self, state: State) -> Iterator[Check]:
         return (check for check in self.checks if check.state == state)

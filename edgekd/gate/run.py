@@ -7,30 +7,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edgekd import __version__
-from edgekd.deploy.subject import describe, find
-from edgekd.engine.digest import digest_file
+from edgekd.budget import worst
+from edgekd.deploy.subject import describe, digests, find
 from edgekd.engine.events import Listener, Progress, Silent
-from edgekd.gate import answers, contract, costs, judge, samples
+from edgekd.errors import ConfigError
+from edgekd.gate import answers, contract, costs, judge, metrics, samples
 from edgekd.gate.answers import Side
 from edgekd.gate.costs import BASE, CANDIDATE
 from edgekd.gate.limits import Limits
 from edgekd.gate.result import Check, Evaluation, GateResult, Name
+from edgekd.hardware.inputs import Shapes
 from edgekd.hardware.measure.alone import observe_alone
 from edgekd.hardware.measure.compare import Model, observe
 from edgekd.hardware.measure.result import Comparison
 from edgekd.hardware.profile import DeviceProfile, load_profile, this_cpu
-from edgekd.hardware.runtime import Described
+from edgekd.hardware.runtime import Tensor
 from edgekd.measuring import prepared
 from edgekd.stats import smallest_drop_points
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 def check(
     candidate: str | Path,
     baseline: str | Path,
     *,
-    data: Path | None = None,
+    data: str | Path | None = None,
     metric: str | None = None,
     limits: Limits | None = None,
     profile: DeviceProfile | str = "local-cpu",
@@ -49,23 +49,26 @@ def check(
     this_cpu(profile)
     old, new = (_side(Path(where), profile, runtime) for where in (baseline, candidate))
     contract.same_task(old.described, new.described, old.subject.signature, new.subject.signature)
-    evaluated = samples.read(data) if data else None
+    evaluated = samples.read(Path(data)) if data else None
+    metric = metrics.suited(metric, evaluated.classes) if evaluated else None
     answers.same_evaluation(old.subject, evaluated)
-    models = {name: _model(side, shapes or {}, profile) for name, side in ((BASE, old), (CANDIDATE, new))}
-    told = decidable(limits, evaluated, profile)
+    told = decidable(limits, evaluated, metric, profile)
     for sentence in told:
         listener.said(sentence)
     skipped: dict[Name, str] = {}
-    evaluation, accuracy = _accuracy(old, new, evaluated, metric, limits, skipped)
+    agreed = answers.of_contract(old, new)
+    evaluation, accuracy = _accuracy(old, new, evaluated, metric, limits, agreed, skipped)
+    models = _models(old, new, limits, shapes or {}, evaluated, profile)
     comparison, measured = _measured(models, profile, limits, listener, skipped)
-    checks = [answers.of_contract(old, new), *accuracy, *measured]
-    checks += costs.of_size(limits, old.subject, new.subject)
+    checks = [agreed, *accuracy, *measured]
+    checks += costs.of_size(limits, old.subject, new.subject, skipped)
     checks += costs.of_coverage(limits, old.subject, new.subject, skipped)
     return GateResult(
         edgekd=__version__,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         candidate=str(candidate),
         baseline=str(baseline),
+        state=worst(checks),
         checks=tuple(checks),
         skipped=skipped,
         decidable=tuple(told),
@@ -77,17 +80,22 @@ def check(
     )
 
 
-def decidable(limits: Limits, evaluated: samples.Samples | None, profile: DeviceProfile) -> list[str]:
+def decidable(
+    limits: Limits, evaluated: samples.Samples | None, metric: str | None, profile: DeviceProfile
+) -> list[str]:
     """The smallest changes that these samples and processes can find, before anything is run."""
     found = []
-    if evaluated is not None and limits.accuracy_drop_points is not None and evaluated.targets.dtype.kind in "iu":
+    if evaluated is not None and limits.accuracy_drop_points is not None:
         n, margin = len(evaluated), limits.accuracy_drop_points
-        by = {share: smallest_drop_points(margin, n, share) for share in (0.02, 0.05)}
-        found.append(
-            f"accuracy: {n} samples find a drop of {by[0.02]:.1f} points in 80 % of the cases where the models differ "
-            f"on 2 % of them, of {by[0.05]:.1f} where on 5 % (limit {margin:g}); models that never differ pass a limit "
-            f"of {300 / n:.2g} or more"
-        )
+        if metric == "accuracy":
+            by = {share: smallest_drop_points(margin, n, share) for share in (0.02, 0.05)}
+            found.append(
+                f"accuracy: {n} samples find a drop of {by[0.02]:.1f} points in 80 % of the cases where the models "
+                f"differ on 2 % of them, of {by[0.05]:.1f} where on 5 % (limit {margin:g}); models that never differ "
+                f"pass a limit of {300 / n:.2g} or more"
+            )
+        else:
+            found.append(f"{metric}: {n} samples; how small a drop they find, their own spread decides (bootstrap)")
     if limits.latency_regression_percent is not None:
         processes = profile.measure.processes
         smallest = judge.smallest_regression_percent(limits.latency_regression_percent, processes)
@@ -104,14 +112,31 @@ def _side(where: Path, profile: DeviceProfile, runtime: str | None) -> Side:
     return Side(subject, describe(subject))
 
 
-def _model(side: Side, shapes: Shapes, profile: DeviceProfile) -> Model:
-    """Ready to be measured; the other model may call its inputs otherwise, which the contract tells."""
-    own = {name: shape for name, shape in shapes.items() if name in _inputs(side.described)}
-    return prepared(side.subject, side.described, own, None, profile.measure.batch)
+def _models(
+    old: Side, new: Side, limits: Limits, shapes: Shapes, evaluated: samples.Samples | None, profile: DeviceProfile
+) -> dict[str, Model]:
+    """Both ready to be measured, where anything is; free axes as they were said to be, or as in the data."""
+    timed = (limits.latency_regression_percent, limits.latency_p50_ms)
+    if all(limit is None for limit in (*timed, limits.memory_growth_percent, limits.peak_memory_mib)):
+        return {}
+    known = {tensor.name for side in (old, new) for tensor in side.described.inputs}
+    if strange := sorted(set(shapes) - known):
+        raise ConfigError(
+            f"--shape {strange[0]}: neither model has such an input; they have {', '.join(sorted(known))}"
+        )
+    arrays = evaluated.arrays if evaluated else {}
+    lengths = {name: (1, *array.shape[1:]) for name, array in arrays.items()} | dict(shapes)
+    batch = None if shapes else profile.measure.batch
+
+    def ready(side: Side) -> Model:
+        own = {t.name: lengths[t.name] for t in side.described.inputs if t.name in lengths and _free(t)}
+        return prepared(side.subject, side.described, own, None, batch)
+
+    return {BASE: ready(old), CANDIDATE: ready(new)}
 
 
-def _inputs(described: Described) -> set[str]:
-    return {tensor.name for tensor in described.inputs}
+def _free(tensor: Tensor) -> bool:
+    return any(isinstance(axis, str) for axis in tensor.shape)
 
 
 def _accuracy(
@@ -120,13 +145,13 @@ def _accuracy(
     evaluated: samples.Samples | None,
     metric: str | None,
     limits: Limits,
+    agreed: Check,
     skipped: dict[Name, str],
 ) -> tuple[Evaluation | None, list[Check]]:
-    if evaluated is None or limits.accuracy_drop_points is None:
-        skipped["accuracy"] = "no evaluation set was given (--data)" if evaluated is None else "it has no limit"
+    if evaluated is None or metric is None or limits.accuracy_drop_points is None:
+        skipped["accuracy"] = "no evaluation set was given (--data)" if evaluated is None else costs.NO_LIMIT
         return None, []
-    evaluation, found = answers.of_accuracy(old, new, evaluated, metric, limits.accuracy_drop_points)
-    return evaluation, [found]
+    return answers.of_accuracy(old, new, evaluated, metric, limits.accuracy_drop_points, agreed, skipped)
 
 
 def _measured(
@@ -134,14 +159,14 @@ def _measured(
 ) -> tuple[Comparison | None, list[Check]]:
     """Only what has a limit is measured."""
     progress, comparison, found = Progress(listener), None, []
-    if limits.latency_regression_percent is None and limits.latency_p50_ms is None:
-        skipped["latency"] = "it has no limit"
-    else:
+    if limits.latency_regression_percent is None:
+        skipped["latency"] = costs.NO_LIMIT
+    if limits.latency_regression_percent is not None or limits.latency_p50_ms is not None:
         listener.started("latency", "baseline and candidate")
         comparison = observe(models, profile.measure, (BASE,), progress)
         found += costs.of_latency(limits, comparison)
     if limits.memory_growth_percent is None and limits.peak_memory_mib is None:
-        skipped["memory_growth"] = "it has no limit"
+        skipped["memory_growth"] = costs.NO_LIMIT
     else:
         listener.started("memory", "baseline and candidate")
         alone = {name: observe_alone(model, (), progress, seconds=0.0) for name, model in models.items()}
@@ -158,7 +183,8 @@ def _notes(old: Side, new: Side, comparison: Comparison | None) -> list[str]:
             found.append(
                 f"the executed code changed: {100 * (now / before - 1):+.1f} % instructions, which is not time"
             )
-    if digest_file(old.subject.path) == digest_file(new.subject.path):
+    before_files, now_files = (sorted(digests(s.path, s.path.parent).values()) for s in (old.subject, new.subject))
+    if before_files == now_files:
         found.append("candidate and baseline are the same file")
     if old.subject.runtime != new.subject.runtime:
         found.append("the two are run in other settings, each in those that it ships with")

@@ -1,4 +1,4 @@
-"""SARIF 2.1.0, as code scanning reads it: one rule a limit, one result a check."""
+"""SARIF 2.1.0, as code scanning reads it: one rule a limit, one result for each that did not pass."""
 
 from __future__ import annotations
 
@@ -11,27 +11,23 @@ from edgekd.budget import State
 from edgekd.gate.result import ABOUT, GateResult
 from edgekd.gate.words import sentence
 
-KINDS: dict[State, tuple[str, str]] = {  # of SARIF: kind, level (which is "none" for everything but a failure)
-    "pass": ("pass", "none"),
-    "fail": ("fail", "error"),
-    "inconclusive": ("fail", "warning"),
-}
+LEVELS: dict[State, str] = {"fail": "error", "inconclusive": "warning"}  # services take any result for an alert
 
 
 def sarif(result: GateResult) -> str:
-    names = list(dict.fromkeys(check.name for check in result.checks))
+    alerts = [check for check in result.checks if check.state in LEVELS]
+    names = [check.name for check in result.checks]
     rules = [{"id": f"edgekd/{name}", "shortDescription": {"text": ABOUT[name]}} for name in names]
     found = [
         {
             "ruleId": f"edgekd/{check.name}",
             "ruleIndex": names.index(check.name),
-            "kind": KINDS[check.state][0],
-            "level": KINDS[check.state][1],
+            "level": LEVELS[check.state],
             "message": {"text": sentence(check)},
             "locations": [{"physicalLocation": {"artifactLocation": {"uri": _uri(result.candidate)}}}],
             "properties": {"state": check.state},
         }
-        for check in result.checks
+        for check in alerts
     ]
     driver: dict[str, Any] = {"name": "edgekd", "version": result.edgekd, "rules": rules}
     log = {

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 from edgekd.gate.result import ABOUT, Check, GateResult
 
+FIGURES = ("latency_p50", "size", "memory")  # the others are changes
 MARKS = {"pass": "pass", "fail": "FAIL", "inconclusive": "inconclusive"}
 
 
 def found(check: Check) -> str:
-    """`+0.4 % [-0.3, +1.1]`, or nothing where there are no numbers."""
+    """`+0.4 % [-0.3, +1.1]` of a change, `12.3 ms` of a figure, or nothing where there are no numbers."""
     if check.verdict is None:
         return ""
-    value = _number(check.verdict.value)
-    if check.verdict.low == check.verdict.high:
-        return f"{value} {check.unit}"
-    return f"{value} {check.unit} [{_number(check.verdict.low)}, {_number(check.verdict.high)}]"
+    sign = "" if check.name in FIGURES else "+"
+    value, low, high = (_number(end, sign) for end in (check.verdict.value, check.verdict.low, check.verdict.high))
+    return f"{value} {check.unit}" if low == high else f"{value} {check.unit} [{low}, {high}]"
 
 
 def limit(check: Check) -> str:
@@ -46,5 +48,9 @@ def about(check: Check) -> str:
     return ABOUT[check.name]
 
 
-def _number(value: float) -> str:
-    return f"{value:+.3g}" if abs(value) >= 5e-4 else "0"
+def _number(value: float, sign: str) -> str:
+    """Three digits, never an exponent."""
+    if abs(value) < 5e-4:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:{sign}.{digits}f}"

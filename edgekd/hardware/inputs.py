@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from edgekd.errors import ConfigError, DataError
-from edgekd.hardware.runtime import Array, Described, Tensor, check_feeds, check_shape
+from edgekd.data.arrays import read_arrays
+from edgekd.errors import ConfigError
+from edgekd.hardware.runtime import Array, Described, Tensor, check_feeds, check_shape, numeric
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def resolved(model: str, described: Described, shapes: Shapes, batch: int) -> dict[str, Tensor]:
+def resolved(model: str, described: Described, shapes: Shapes, batch: int | None) -> dict[str, Tensor]:
     """
-    Every input with a shape of numbers: the given one, else the model's own with its first axis at `batch`.
+    Every input with a shape of numbers: the given one, else the model's own with its free first axis at `batch`.
 
+    A given shape's first axis is `batch` too where that axis is free; None leaves both as they are, 1 for free ones.
     Raises ConfigError for an axis that stays free, and for a shape of an input that the model lacks.
     """
     names = [tensor.name for tensor in described.inputs]
@@ -26,16 +27,25 @@ def resolved(model: str, described: Described, shapes: Shapes, batch: int) -> di
     return {t.name: Tensor(t.name, t.dtype, _resolved(model, t, shapes.get(t.name), batch)) for t in described.inputs}
 
 
-def _resolved(model: str, tensor: Tensor, given: tuple[int, ...] | None, batch: int) -> tuple[int, ...]:
+def batch_of(model: str, described: Described, inputs: Mapping[str, Tensor], wanted: int | None = None) -> int:
+    """How many samples one run takes: the first axis of the first input. Refuses another than `wanted`."""
+    first = described.inputs[0]
+    shape = inputs[first.name].shape
+    size = int(shape[0]) if shape else 1
+    if wanted is not None and wanted != size:
+        raise ConfigError(f"{model}: {first}: its batch is fixed at {size}, so that {wanted} cannot be measured")
+    return size
+
+
+def _resolved(model: str, tensor: Tensor, given: tuple[int, ...] | None, batch: int | None) -> tuple[int, ...]:
+    free_batch = bool(tensor.shape) and isinstance(tensor.shape[0], str)
     if given is not None:
         check_shape(model, tensor, given)
-        return given
-    shape = tuple(batch if n == 0 and isinstance(axis, str) else axis for n, axis in enumerate(tensor.shape))
+        return (batch, *given[1:]) if free_batch and batch is not None else given
+    shape = (batch or 1, *tensor.shape[1:]) if free_batch else tensor.shape
     if free := [axis for axis in shape if isinstance(axis, str)]:
         example = ",".join("128" if isinstance(axis, str) else str(axis) for axis in shape)
-        raise ConfigError(
-            f"{model}: {tensor}: how long is {free[0]!r}? Say it with --shape {tensor.name}={example}, or give --data"
-        )
+        raise ConfigError(f"{model}: {tensor}: how long is {free[0]!r}? Say it with --shape {tensor.name}={example}")
     return tuple(int(axis) for axis in shape)
 
 
@@ -46,7 +56,7 @@ def random_feeds(inputs: Mapping[str, Tensor], seed: int) -> dict[str, Array]:
 
 
 def _random(tensor: Tensor, draw: np.random.Generator) -> Array:
-    dtype = np.dtype(tensor.dtype)
+    dtype = numeric(tensor)
     shape = tuple(int(axis) for axis in tensor.shape)
     if dtype.kind == "f":
         return draw.standard_normal(shape).astype(dtype)
@@ -58,16 +68,6 @@ def _random(tensor: Tensor, draw: np.random.Generator) -> Array:
 
 def read_feeds(path: Path, model: str, described: Described) -> dict[str, Array]:
     """The arrays of a file: .npz with one array an input, under the inputs' names, or .npy for a single input."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            arrays = {described.inputs[0].name: loaded}
-        else:
-            with loaded as archive:
-                arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-        raise DataError(f"{path}: not a numpy file that can be read safely: {error}") from error
+    arrays = read_arrays(path, described.inputs[0].name)
     check_feeds(model, described, arrays)
     return arrays

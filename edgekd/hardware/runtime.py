@@ -65,10 +65,16 @@ def open_session(model: Path, spec: Runnable) -> Session:
     try:
         made = getattr(import_module(module), name)
     except ImportError as error:
-        raise UnavailableError(
-            f"runtime {spec.name} is not installed ({error}); pip install 'edgekd[{spec.name}]'"
-        ) from error
+        package = spec.packages[0] if spec.name == "onnxruntime" else f"edgekd[{spec.name}]"
+        raise UnavailableError(f"runtime {spec.name} is not installed ({error}); pip install '{package}'") from error
     return made(model, spec)  # type: ignore[no-any-return]
+
+
+def cannot_run(model: Path, feeds: Mapping[str, Array], error: Exception) -> ConfigError:
+    """What a runtime said while it ran, with what it was given."""
+    given = ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in feeds.items())
+    told = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ConfigError(f"{model}: cannot run on {given}: {told}; its graph may fix a shape that its inputs leave free")
 
 
 def check_feeds(model: str, described: Described, feeds: Mapping[str, Array]) -> None:
@@ -80,8 +86,19 @@ def check_feeds(model: str, described: Described, feeds: Mapping[str, Array]) ->
         raise ConfigError(f"{model}: has no input {strange[0]!r}; its inputs: {', '.join(map(str, described.inputs))}")
     for tensor in described.inputs:
         check_shape(model, tensor, feeds[tensor.name].shape)
-        if feeds[tensor.name].dtype != np.dtype(tensor.dtype):
+        if feeds[tensor.name].dtype != numeric(tensor):
             raise ConfigError(f"{model}: {tensor} is given {feeds[tensor.name].dtype}; convert the data")
+
+
+def numeric(tensor: Tensor) -> np.dtype[Any]:
+    """The dtype as numpy knows it. Raises ConfigError for strings, sequences and number formats that numpy lacks."""
+    try:
+        dtype = np.dtype(tensor.dtype)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype.kind not in "biuf":
+        raise ConfigError(f"{tensor}: edgekd feeds numbers that numpy knows, and {tensor.dtype} is none of them")
+    return dtype
 
 
 def check_shape(model: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -23,7 +23,7 @@ def markdown(report: dict[str, Any]) -> str:
         "points. Latency: "
         f"{how['kind']}, batch {how['batch']}, one comparison: {how['processes']} processes x {how['rounds']} rounds; "
         f"p50 of wall time, ratios of {clock} time with 95 % intervals over processes. Contention (wall / CPU) "
-        f"{how['noise']['contention']:g}.",
+        f"{'not known' if how['noise']['contention'] is None else how['noise']['contention']}.",
         *(f"Too noisy to rely on: {reason}." for reason in how["noise"]["reasons"]),
         f"Device: {how['device']['model']}, {', '.join(how['device']['isa'])}. Dialect: {report['dialect']}.",
         "",

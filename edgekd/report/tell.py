@@ -20,7 +20,7 @@ from edgekd.report.markdown import markdown
 from edgekd.report.stages import Tell
 from edgekd.stats import paired_difference, proportion_interval
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:

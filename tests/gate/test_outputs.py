@@ -12,11 +12,12 @@ import pytest
 import xmlschema
 from helpers.comparisons import comparison, figures
 
-from edgekd.budget import State, at_most
+from edgekd.budget import State, at_most, worst
 from edgekd.gate.junit import junit
 from edgekd.gate.markdown import markdown, workflow_commands
 from edgekd.gate.result import Check, Evaluation, GateResult, Name, exit_code
 from edgekd.gate.sarif import sarif
+from edgekd.gate.words import found
 from edgekd.stats import Interval
 
 JUNIT = xmlschema.XMLSchema(Path(__file__).parents[1] / "schemas" / "junit-10.xsd")
@@ -34,7 +35,8 @@ def result(*states: State, candidate: str = "new/model.onnx", says: str = "10 pr
     pair = {"baseline": figures(), "candidate": figures()}
     return GateResult(
         edgekd="0.1.0", when="2026-01-01T00:00:00+00:00", candidate=candidate, baseline="old.onnx",
-        checks=tuple(checks), skipped={"coverage": "not a quantised file"}, decidable=("10 processes find 3.8 %",),
+        state=worst(checks), checks=tuple(checks),
+        skipped={"coverage": "not a quantised file"}, decidable=("10 processes find 3.8 %",),
         evaluation=Evaluation(file="e.npz", sha256="0" * 64, n=1000, metric="accuracy", baseline=90.0, candidate=89.0),
         comparison=comparison(pair, {"baseline": {"candidate": Interval(0.99, 0.98, 1.0)}}),
         baseline_runtime={}, candidate_runtime={},
@@ -68,7 +70,8 @@ def test_sarif_keeps_to_its_schema(states: tuple[State, ...], candidate: str) ->
     log = json.loads(sarif(result(*states, candidate=candidate, says=NASTY)))
     jsonschema.Draft4Validator(SARIF).validate(log)
     levels = [row["level"] for row in log["runs"][0]["results"]]
-    assert levels == [{"pass": "none", "fail": "error", "inconclusive": "warning"}[state] for state in states]
+    alerts = {"fail": "error", "inconclusive": "warning"}  # what passed is none, and services take any result for one
+    assert levels == [alerts[state] for state in states if state in alerts]
     for row in log["runs"][0]["results"]:
         assert log["runs"][0]["tool"]["driver"]["rules"][row["ruleIndex"]]["id"] == row["ruleId"]
         assert " " not in row["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
@@ -80,6 +83,20 @@ def test_json_keeps_to_the_schema_that_is_printed(states: tuple[State, ...]) -> 
     plain = json.loads(made.model_dump_json(by_alias=True))
     jsonschema.Draft202012Validator(GateResult.model_json_schema(by_alias=True, mode="serialization")).validate(plain)
     assert GateResult.model_validate_json(json.dumps(plain)) == made
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "name", "says"),
+    [
+        (12.345, "ms", "latency_p50", "12.3 ms"),
+        (1234.5, "%", "latency", "+1234 %"),
+        (-0.0123, "%", "latency", "-0.0123 %"),
+        (0.0, "points", "coverage", "0 points"),
+    ],
+)
+def test_changes_have_a_sign_and_figures_have_none(value: float, unit: str, name: Name, says: str) -> None:
+    verdict = at_most(name, 1.0, value, value, value)
+    assert found(Check(name=name, state="pass", says="", unit=unit, verdict=verdict)) == says
 
 
 def test_annotations_are_one_line_each_and_only_of_what_is_wrong() -> None:
@@ -95,7 +112,7 @@ def test_markdown_shows_every_check_in_a_row_of_its_own() -> None:
     assert [row.split(" | ")[:2] for row in rows[1:]] == [
         ["| contract", "pass"], ["| accuracy", "FAIL"], ["| latency", "inconclusive"], ["| coverage", "not checked"],
     ]  # fmt: skip
-    assert "+1 % [+0.5, +1.5], limit 0.1 %" in text
+    assert "+1.00 % [+0.500, +1.50], limit 0.1 %" in text
     assert r"a\|b" in text
 
 

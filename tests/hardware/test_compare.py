@@ -51,7 +51,8 @@ def test_runtimes_are_compared_in_one_observation(tmp_path: Path, profile: Devic
     inputs = {"x": Tensor("x", "float32", (1, 256))}
     models = {name: Model(path, profile.runtime(name), inputs) for name in ("onnxruntime", "openvino")}
     found = observe(models, QUICK, ("onnxruntime",), Progress(Silent()))
-    assert set(found.speedup_over["onnxruntime"]) == {"openvino"}
+    assert found.verdict("openvino", "onnxruntime") in ("faster", "slower", "same", "inconclusive")
+    assert 0.05 < found.speedup_over["onnxruntime"]["openvino"].value < 20
 
 
 def test_a_model_that_does_not_load_is_named(tmp_path: Path, profile: DeviceProfile) -> None:
@@ -73,14 +74,14 @@ def test_an_error_of_the_measuring_process_arrives_as_what_it_is(tmp_path: Path,
 
 
 def test_a_process_that_dies_is_told_with_its_last_words(tmp_path: Path, profile: DeviceProfile) -> None:
-    strange = Tensor("x", "no-such-dtype", (1, 256))
+    strange = Tensor("x", "float32", (-1, 256))
     model = Model(stack_of(1, tmp_path / "m.onnx"), profile.runtime(), {"x": strange})
-    with pytest.raises(UnavailableError, match=r"the process that runs the models ended with 1: .*no-such-dtype"):
+    with pytest.raises(UnavailableError, match=r"the process that runs the models ended with 1: .*negative dimensions"):
         observe({"a": model}, QUICK, (), Progress(Silent()))
 
 
-@pytest.mark.parametrize(("slowdown", "says"), [(0.0, "same"), (0.10, "slower")])
-def test_an_injected_wait_is_measured_as_what_it_is(tmp_path: Path, slowdown: float, says: str) -> None:
+@pytest.mark.parametrize("slowdown", [0.0, 0.10])
+def test_an_injected_wait_is_measured_as_what_it_is(tmp_path: Path, slowdown: float) -> None:
     path, inputs = stack_of(16, tmp_path / "m.onnx"), {"x": Tensor("x", "float32", (1, 256))}
     spec = load_profile("local-cpu").runtime()
     models = {"a": Model(path, spec, inputs), "b": Model(path, spec, inputs, slowdown=slowdown)}
@@ -89,7 +90,9 @@ def test_an_injected_wait_is_measured_as_what_it_is(tmp_path: Path, slowdown: fl
     assert found.value == pytest.approx(1 / (1 + slowdown), abs=0.03)
 
 
-def process(slower: float, bias: float = 0.005, busy: float = 1.0) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def process(
+    slower: float, bias: float = 0.005, busy: float = 1.0, wall_slower: float = 0.0
+) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Stands in for the measuring process: 1 ms for the first model, slower or biased for the second."""
 
     def run(request: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +103,7 @@ def process(slower: float, bias: float = 0.005, busy: float = 1.0) -> Callable[[
             cpu = 1e6 * factors[number] * (1 + min(bias, 0.01) * draw.standard_normal(request["rounds"]))
             answer[name] = {
                 "cpu": [cpu.astype(int).tolist()],
-                "wall": [(busy * cpu).astype(int).tolist()],
+                "wall": [(cpu * busy * (1 + wall_slower * number)).astype(int).tolist()],
                 "load_ns": 5e6,
                 "first_ns": 2e6,
                 "warmup_runs": 10,
@@ -148,9 +151,12 @@ def test_a_busy_machine_is_told_and_does_not_change_the_ratio() -> None:
 
 
 def test_with_more_threads_it_is_wall_time_that_counts() -> None:
-    """The CPU time of two threads is no latency."""
-    found = scripted(0.05, threads=2, busy=0.6)
+    """The CPU time of two threads is no latency: here it is the same, and the second model waits twice as long."""
+    found = scripted(0.0, threads=2, busy=0.6, wall_slower=1.0)
     assert found.clock == "wall"
+    assert found.verdict("b", "a") == "slower"
+    assert scripted(0.0, threads=1, wall_slower=1.0).verdict("b", "a") == "same"
+    assert found.noise.contention is None
     assert found.noise.reasons == ()
 
 
@@ -230,6 +236,14 @@ def falling(*levels: int, runs: int = 5) -> Iterator[int]:
         for _ in range(runs):
             yield level
     yield from constant(levels[-1])
+
+
+def test_loading_a_model_is_timed_without_the_import_of_its_runtime(tmp_path: Path) -> None:
+    """Else the model that is opened first takes fifty times as long."""
+    path, inputs = stack_of(8, tmp_path / "m.onnx"), {"x": Tensor("x", "float32", (1, 256))}
+    model = Model(path, load_profile("local-cpu").runtime(), inputs)
+    found = observe({"a": model, "b": model}, QUICK, (), Progress(Silent())).models
+    assert 1 / 8 < found["a"].load_ms / found["b"].load_ms < 8  # the first session of a process costs something too
 
 
 def test_warming_up_goes_on_until_medians_settle() -> None:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 import edgekd
 from edgekd.errors import ConfigError, DataError, UnavailableError
-from edgekd.hardware.inputs import random_feeds, read_feeds, resolved
+from edgekd.hardware.inputs import batch_of, random_feeds, read_feeds, resolved
 from edgekd.hardware.measure.compare import parts_of, size_bytes
 from edgekd.hardware.measure.result import Measured
 from edgekd.hardware.profile import DeviceProfile, Measuring
@@ -72,7 +72,29 @@ def test_a_free_axis_that_is_no_batch_must_be_said() -> None:
     with pytest.raises(ConfigError, match=r"ids int64 \[batch, length\]: how long is 'length'\? .*--shape ids=2,128"):
         resolved("m", TEXT, {}, batch=2)
     fixed = resolved("m", TEXT, {"ids": (1, 32)}, batch=2)
-    assert {name: tensor.shape for name, tensor in fixed.items()} == {"ids": (1, 32), "scale": (4,)}
+    assert {name: tensor.shape for name, tensor in fixed.items()} == {"ids": (2, 32), "scale": (4,)}
+    as_said = resolved("m", TEXT, {"ids": (1, 32)}, batch=None)
+    assert as_said["ids"].shape == (1, 32)
+
+
+def test_a_batch_that_the_model_fixes_is_not_reported_as_another(tmp_path: Path, profile: DeviceProfile) -> None:
+    """Eight times the runs a second, for a model that takes one sample at a time."""
+    graph = onnx.load(stack_of(1, tmp_path / "m.onnx"))
+    graph.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(graph, tmp_path / "fixed.onnx")
+    with pytest.raises(ConfigError, match=r"its batch is fixed at 1, so that 8 cannot be measured"):
+        edgekd.measure(tmp_path / "fixed.onnx", profile, batches=(8,))
+    assert batch_of("m", TEXT, resolved("m", TEXT, {"ids": (3, 32)}, batch=None)) == 3
+
+
+def test_sessions_read_the_data_that_was_given(tmp_path: Path, profile: DeviceProfile) -> None:
+    path = stack_of(1, tmp_path / "m.onnx")
+    np.save(tmp_path / "x.npy", np.zeros((3, 256), np.float32))
+    found = edgekd.measure(path, profile, data=tmp_path / "x.npy", sessions=(2,))
+    assert found.inputs == ("x float32 [3, 256]",)
+    assert (found.comparison.batch, found.alone.throughput[0].batch) == (3, 3)
+    with pytest.raises(ConfigError, match="--batch: inputs from --data have a batch of their own"):
+        edgekd.measure(path, profile, data=tmp_path / "x.npy", batches=(2,))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +133,7 @@ def test_inputs_come_from_a_file(tmp_path: Path, profile: DeviceProfile) -> None
     for name in ("x.npy", "x.npz"):
         assert read_feeds(tmp_path / name, "m", one)["x"].shape == (3, 256)
     path = stack_of(1, tmp_path / "m.onnx")
-    assert edgekd.compare({"a": path, "b": path}, profile, data=tmp_path / "x.npz").models["a"].n == 50
+    assert edgekd.compare({"a": path, "b": path}, profile, data=tmp_path / "x.npz").models["a"].n == 52
 
 
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:

@@ -40,6 +40,13 @@ def test_each_kind_of_noise_is_named(
     assert says in found.reasons[0]
 
 
+def test_contention_of_several_threads_is_not_known() -> None:
+    found = noise({"m": rows(2, 2)}, {"m": rows(1, 1)}, (None, None), one_thread=False)
+    assert found.contention is None
+    assert found.reasons == ()
+    assert str(found).startswith("contention (wall / CPU) not known of several threads, spread")
+
+
 def test_what_the_kernel_does_not_tell_is_absent() -> None:
     found = noise({"m": rows(1, 1)}, {"m": rows(1, 1)}, (None, None), one_thread=True)
     assert found.steal_percent is None

@@ -10,7 +10,6 @@ from edgekd.engine.events import Progress
 from edgekd.hardware.measure.compare import Model
 from edgekd.hardware.measure.process import Launch, launch
 from edgekd.hardware.measure.result import Alone, Throughput
-from edgekd.hardware.runtime import Tensor
 from edgekd.stats import Interval, mean_interval
 
 WORKER = "edgekd.hardware.measure.alone_worker"
@@ -18,11 +17,11 @@ WORKER = "edgekd.hardware.measure.alone_worker"
 
 @dataclass(frozen=True)
 class Load:
-    """What throughput is measured of: inputs of one batch, and how many sessions run them at once."""
+    """What throughput is measured of: a model with inputs of one batch, and how many sessions run it at once."""
 
+    model: Model
     batch: int
     sessions: int
-    inputs: Mapping[str, Tensor]
 
 
 def observe_alone(
@@ -37,7 +36,7 @@ def observe_alone(
     run_process = run_process or launch(WORKER)
     request = {
         "model": model.asked(),
-        "loads": [[load.sessions, Model(model.path, model.runtime, load.inputs).asked()] for load in loads],
+        "loads": [[load.sessions, load.model.asked()] for load in loads],
         "seconds": seconds,
         "affinity": model.runtime.affinity,
     }

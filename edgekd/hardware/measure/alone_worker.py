@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from edgekd.hardware.measure.counters import energy_between, energy_uj
 from edgekd.hardware.measure.process import serve
-from edgekd.hardware.measure.worker import THREAD, Subject, opened
-from edgekd.hardware.runtime import CLASSES
+from edgekd.hardware.measure.worker import THREAD, Subject, keep_to, load_runtime, opened
 from edgekd.hardware.specs import read_runnable
 
 WARMUP_RUNS = 10
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
-    if request.get("affinity"):
-        os.sched_setaffinity(0, request["affinity"])
-    import_module(CLASSES[read_runnable(request["model"]["runtime"]).name][0])  # the runtime's own memory
+    keep_to(request.get("affinity"))
+    load_runtime(read_runnable(request["model"]["runtime"]))  # its own memory is not the model's
     before = reset_peak()
     subject, _ = opened(request["model"], request["seed"], THREAD)
     for _ in range(WARMUP_RUNS):

@@ -39,6 +39,7 @@ class Model:
     runtime: Runnable
     inputs: Mapping[str, Tensor]
     data: Path | None = None
+    batch: int = 1  # samples a run
     slowdown: float = 0.0  # a share of each run that the worker waits busily: for benchmarks of the gate
 
     def asked(self) -> dict[str, Any]:
@@ -57,6 +58,7 @@ def run(settings: Compare, inputs: Mapping[str, Artifact], work: Work) -> None:
             artifact.file(artifact.json("export.json")["entry"]),
             settings.runtime,
             _inputs(artifact, settings.measuring.batch),
+            batch=settings.measuring.batch,
         )
         for name, artifact in inputs.items()
     }
@@ -91,7 +93,7 @@ def observe(
         device=cpu(),
         processes=measuring.processes,
         rounds=min(len(row) for rows in flat_wall.values() for row in rows),
-        batch=measuring.batch,
+        batch=next(iter(models.values())).batch,
         clock="cpu" if one_thread else "wall",
         noise=noise(flat_wall, flat_clock, (before, after), one_thread=one_thread),
         models={
@@ -141,7 +143,7 @@ def figures(wall: Samples, clock: Samples, answers: Sequence[Mapping[str, Any]],
     counts = [answer["instructions"] for answer in answers if answer["instructions"] is not None]
     return Figures(
         n=len(flat),
-        latency_p50_ms=mean_interval(medians)._replace(value=float(np.median(flat))),
+        latency_p50_ms=mean_interval(medians),
         latency_p90_ms=percentile(flat, 0.9),
         latency_p95_ms=percentile(flat, 0.95),
         latency_p99_ms=percentile(flat, 0.99),

@@ -26,18 +26,18 @@ def noise(
     """From the runs of every model, and the time of all cores and the stolen part before and after."""
     pairs = [pair for name in wall for pair in zip(wall[name], cpu[name], strict=True)]
     ratios = [float(np.median(w / np.maximum(c, 1))) for w, c in pairs]
-    contention = float(np.median(ratios)) if one_thread else 1.0
+    contention = float(np.median(ratios)) if one_thread else None  # CPU time of several threads is not to be compared
     steal = stolen_percent(*jiffies)
     spread = max(spread_percent(rows) for rows in cpu.values())
     reasons = []
-    if contention > BUSY:
+    if contention is not None and contention > BUSY:
         reasons.append(f"wall time is {contention:.2f} times CPU time: something else ran on these cores")
     if steal is not None and steal > STOLEN_PERCENT:
         reasons.append(f"the hypervisor took {steal:.0f} % of the time")
     if spread > SPREAD_PERCENT:
         reasons.append(f"the processes' medians differ by {spread:.0f} % (standard deviation)")
     return Noise(
-        contention=round(contention, 3),
+        contention=None if contention is None else round(contention, 3),
         steal_percent=None if steal is None else round(steal, 2),
         spread_percent=round(spread, 2),
         load_average=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,

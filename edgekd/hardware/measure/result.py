@@ -16,10 +16,10 @@ MINIMUM_EFFECT = 0.02  # a difference below it is none
 
 
 class Figures(Settings):
-    """One model: percentiles of wall time over all runs, None where n supports none."""
+    """One model: wall time. Percentiles are over all runs, None where n supports none."""
 
     n: int
-    latency_p50_ms: Interval  # over processes
+    latency_p50_ms: Interval  # the mean of the processes' medians
     latency_p90_ms: float | None
     latency_p95_ms: float | None
     latency_p99_ms: float | None
@@ -34,7 +34,7 @@ class Figures(Settings):
 class Noise(Settings):
     """How quiet the machine was. Ratios of CPU time withstand much of it, absolute wall times do not."""
 
-    contention: float  # wall over CPU time: 1 on a machine of one's own
+    contention: float | None  # wall over CPU time of one thread: 1 on a machine of one's own
     steal_percent: float | None  # of all cores' time, taken by the hypervisor
     spread_percent: float  # standard deviation between the processes' medians of CPU time, of the worst model
     load_average: float | None
@@ -43,6 +43,11 @@ class Noise(Settings):
     @property
     def noisy(self) -> bool:
         return bool(self.reasons)
+
+    def __str__(self) -> str:
+        contention = "not known of several threads" if self.contention is None else f"{self.contention:g}"
+        steal = "" if self.steal_percent is None else f", steal {self.steal_percent:g} %"
+        return f"contention (wall / CPU) {contention}{steal}, spread between processes {self.spread_percent:g} %"
 
 
 class Comparison(Settings):

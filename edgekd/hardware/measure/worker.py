@@ -1,7 +1,7 @@
 """
 One fresh process of a comparison: all models in random order, round by round.
 
-It imports the runtimes and numpy, never torch: a second library's threads would be measured with them.
+It imports the runtimes, numpy and pydantic, never torch: a second library's threads would be measured with them.
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgekd.errors import ConfigError
 from edgekd.hardware.inputs import random_feeds, read_feeds
 from edgekd.hardware.measure.counters import Instructions
 from edgekd.hardware.measure.process import serve
-from edgekd.hardware.runtime import Array, Session, Tensor, open_session
-from edgekd.hardware.specs import read_runnable
+from edgekd.hardware.runtime import CLASSES, Array, Session, Tensor, open_session
+from edgekd.hardware.specs import Runnable, read_runnable
 
 BLOCK = 5  # runs of warm-up whose median is compared with the block before
 SETTLED = 0.02
@@ -60,8 +63,7 @@ class Subject:
 
 def measure(request: dict[str, Any], clock: Clock | None = None) -> dict[str, Any]:
     """Wall and CPU times in ns, by model name and opening, one a round; and what the first start took."""
-    if request.get("affinity"):
-        os.sched_setaffinity(0, request["affinity"])
+    keep_to(request.get("affinity"))
     clock = clock or (THREAD if request["threads"] == 1 else PROCESS)
     answer: dict[str, dict[str, Any]] = {name: {"wall": [], "cpu": []} for name in request["models"]}
     for opening in range(request["openings"]):
@@ -82,6 +84,20 @@ def measure(request: dict[str, Any], clock: Clock | None = None) -> dict[str, An
     return answer
 
 
+def keep_to(cores: list[int] | None) -> None:
+    try:
+        if cores:
+            os.sched_setaffinity(0, cores)
+    except (OSError, AttributeError) as error:
+        raise ConfigError(f"affinity {cores}: this process cannot keep to these cores: {error}") from error
+
+
+def load_runtime(spec: Runnable) -> None:
+    """Its own import is no part of loading a model; a runtime that is missing is told when the model is opened."""
+    with suppress(ImportError):
+        import_module(CLASSES[spec.name][0])
+
+
 def opening_order(names: list[str], seed: int, opening: int) -> list[str]:
     """
     At random, and in the next opening the other way round.
@@ -94,9 +110,10 @@ def opening_order(names: list[str], seed: int, opening: int) -> list[str]:
 
 def opened(model: dict[str, Any], seed: int, clock: Clock) -> tuple[Subject, dict[str, Any]]:
     """Open a model and run it once: the subject, and what both took."""
-    path = Path(model["path"])
+    path, spec = Path(model["path"]), read_runnable(model["runtime"])
+    load_runtime(spec)
     start = clock.wall_ns()
-    session = open_session(path, read_runnable(model["runtime"]))
+    session = open_session(path, spec)
     load_ns = clock.wall_ns() - start
     if model.get("data"):
         feeds = read_feeds(Path(model["data"]), path.name, session.describe())

@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from edgekd.errors import ConfigError, UnavailableError
-from edgekd.hardware.runtime import Array, Described, Tensor
+from edgekd.hardware.runtime import Array, Described, Tensor, cannot_run
 from edgekd.hardware.specs import LiteRtSpec
 
 VERSION = version("ai-edge-litert")
@@ -30,23 +30,29 @@ class LiteRtSession:
             if ("op" in told.lower() and "resolve" in told.lower()) or "custom op" in told.lower():
                 raise UnavailableError(f"{model}: litert {VERSION} lacks an operator: {told}") from error
             raise ConfigError(f"{model}: not a model that litert {VERSION} can read: {told}") from error
+        self._model = model
         self._shapes = {detail["index"]: tuple(detail["shape"]) for detail in self._interpreter.get_input_details()}
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        try:
+            self._feed(feeds)
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise cannot_run(self._model, feeds, error) from error
+        return [self._interpreter.get_tensor(detail["index"]) for detail in self._interpreter.get_output_details()]
+
+    def _feed(self, feeds: Mapping[str, Array]) -> None:
+        """Into the tensors of the inputs, resized first where a shape is another than before."""
         details = self._interpreter.get_input_details()
-        resized = False
-        for detail in details:
+        resized = [detail for detail in details if feeds[detail["name"]].shape != self._shapes[detail["index"]]]
+        for detail in resized:
             shape = feeds[detail["name"]].shape
-            if shape != self._shapes[detail["index"]]:
-                self._interpreter.resize_tensor_input(detail["index"], shape)
-                self._shapes[detail["index"]] = shape
-                resized = True
+            self._interpreter.resize_tensor_input(detail["index"], shape)
+            self._shapes[detail["index"]] = shape
         if resized:
             self._interpreter.allocate_tensors()
         for detail in details:
             self._interpreter.set_tensor(detail["index"], feeds[detail["name"]])
-        self._interpreter.invoke()
-        return [self._interpreter.get_tensor(detail["index"]) for detail in self._interpreter.get_output_details()]
 
     def describe(self) -> Described:
         return Described(

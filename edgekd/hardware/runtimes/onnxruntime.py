@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 
 from edgekd.errors import ConfigError, EdgekdError, UnavailableError
-from edgekd.hardware.runtime import Array, Described, Tensor
+from edgekd.hardware.runtime import Array, Described, Tensor, cannot_run
 from edgekd.hardware.specs import OnnxRuntimeSpec
 
 LEVELS = {
@@ -47,10 +47,14 @@ class OnnxRuntimeSession:
             raise explained(model, spec, error) from error
         if self._session.get_providers()[0] != spec.provider:
             raise UnavailableError(f"{model}: {spec.provider} did not take it, {self._session.get_providers()[0]} did")
+        self._model = model
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        return [np.asarray(output) for output in self._session.run(self._outputs, dict(feeds))]
+        try:
+            return [np.asarray(output) for output in self._session.run(self._outputs, dict(feeds))]
+        except Exception as error:
+            raise cannot_run(self._model, feeds, error) from error
 
     def describe(self) -> Described:
         return Described(

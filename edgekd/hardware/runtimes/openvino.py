@@ -9,7 +9,7 @@ import numpy as np
 import openvino as ov
 
 from edgekd.errors import ConfigError, EdgekdError, UnavailableError
-from edgekd.hardware.runtime import Array, Described, Tensor
+from edgekd.hardware.runtime import Array, Described, Tensor, cannot_run
 from edgekd.hardware.specs import OpenVinoSpec
 
 
@@ -31,10 +31,13 @@ class OpenVinoSession:
         except RuntimeError as error:
             raise explained(model, error) from error
         self._request = self._compiled.create_infer_request()
-        self._threads = spec.threads
+        self._model = model
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        answers = self._request.infer(dict(feeds), share_inputs=True)
+        try:
+            answers = self._request.infer(dict(feeds), share_inputs=True)
+        except RuntimeError as error:
+            raise cannot_run(self._model, feeds, error) from error
         return [np.array(answers[output]) for output in self._compiled.outputs]
 
     def describe(self) -> Described:
