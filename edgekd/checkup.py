@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from edgekd.engine.workspace import default_workspace
 from edgekd.hardware.fingerprint import cpu
 from edgekd.hardware.profile import load_profile
+from edgekd.hardware.specs import Runnable
 from edgekd.resources import shipped
 
 LEAST_FREE_GIB = 2.0
@@ -26,6 +27,8 @@ EXTRAS = {
     "demo": "the digits of `edgekd build digits`",
     "optimum": "Hugging Face Optimum (not called yet)",
     "neural-compressor": "Intel Neural Compressor (not called yet)",
+    "openvino": "OpenVINO as a runtime to measure and check models in",
+    "litert": "LiteRT as a runtime to measure and check models in",
     "tensorrt": "NVIDIA TensorRT (not called yet; its libraries come from NVIDIA's own index)",
 }
 
@@ -97,27 +100,40 @@ def _cpu() -> Iterator[Finding]:
 
 
 def _runtimes() -> Iterator[Finding]:
-    """Every runtime of every local device profile is asked to add 1 to 1."""
-    specs = {spec.name: spec for name in shipped("hw_profiles") for spec in load_profile(name).runnable
-             if load_profile(name).connection == "local"}  # fmt: skip
+    """Every runtime of every local device profile that is installed; those that read ONNX are asked to add 1 to 1."""
+    profiles = [load_profile(name) for name in shipped("hw_profiles")]
+    specs = {spec.name: spec for profile in profiles if profile.connection == "local" for spec in profile.runnable}
     for name, spec in specs.items():
         try:
-            import numpy as np
-
-            from edgekd.hardware.runtime import open_session
-
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "one.onnx"
-                path.write_bytes(_one_plus_x())
-                session = open_session(path, spec)
-                (answer,) = session.run({"x": np.ones(1, np.float32)})
-                session.close()
-            right = answer.tolist() == [2.0]
-            state: Literal["good", "wrong"] = "good" if right else "wrong"
-            yield Finding(f"runtime {name}", state, "answers" if right else f"says that 1 + 1 is {answer.tolist()}")
+            found = version(spec.packages[0])
+        except PackageNotFoundError:
+            yield Finding(f"runtime {name}", "absent", "not installed", f"pip install 'edgekd[{name}]'")
+            continue
+        if ".onnx" not in spec.suffixes:
+            yield Finding(f"runtime {name}", "good", f"installed, {found}")
+            continue
+        try:
+            answer = _ask(spec)
+            state: Literal["good", "wrong"] = "good" if answer == [2.0] else "wrong"
+            yield Finding(f"runtime {name}", state, "answers" if state == "good" else f"says that 1 + 1 is {answer}")
         except Exception as error:  # noqa: BLE001  a runtime may fail in any way: that is what is asked
             mend = f"pip install --force-reinstall {' '.join(spec.packages)}"
             yield Finding(f"runtime {name}", "wrong", f"does not answer: {error}", mend)
+
+
+def _ask(spec: Runnable) -> list[float]:
+    """What it takes 1 + 1 for."""
+    import numpy as np
+
+    from edgekd.hardware.runtime import open_session
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "one.onnx"
+        path.write_bytes(_one_plus_x())
+        session = open_session(path, spec)
+        (answer,) = session.run({"x": np.ones(1, np.float32)})
+        session.close()
+    return [float(value) for value in answer]
 
 
 def _one_plus_x() -> bytes:

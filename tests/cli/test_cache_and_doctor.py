@@ -84,6 +84,8 @@ def test_doctor_finds_a_good_machine_good_and_asks_every_runtime(tmp_path: Path)
     found = {row["name"]: row for row in json.loads(done.stdout)}
     assert done.returncode == 0, done.stdout
     assert found["runtime onnxruntime"]["says"] == "answers"
+    assert found["runtime openvino"]["says"] == "answers"
+    assert found["runtime litert"]["says"].startswith("installed, ")
     assert found["torch"]["state"] == "good"
     assert found["[demo] mlxtend"]["state"] == "good"
     assert found["[tensorrt] tensorrt"]["mend"] == "pip install 'edgekd[tensorrt]'"

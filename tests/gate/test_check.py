@@ -252,6 +252,7 @@ def test_the_command_writes_every_format_and_ends_with_its_code(model: Path, dat
     assert "1000 samples find a drop of" in done.stderr
 
 
+@pytest.mark.slow
 def test_profile_tells_one_model_and_compares_several(tmp_path: Path) -> None:
     a, b = (onnx_models.stack_of(n, tmp_path / f"{name}.onnx") for n, name in ((4, "a"), (24, "b")))
     one = edgekd("profile", a, "--target", QUICK, "--batch", "4", "--sessions", "2")

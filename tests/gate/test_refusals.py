@@ -98,6 +98,7 @@ def test_a_bundle_whose_model_was_changed_is_refused(built: Built, tmp_path: Pat
         check(outside, built.folder, profile=QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [

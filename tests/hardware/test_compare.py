@@ -45,6 +45,7 @@ def test_twice_the_work_is_found_to_be_slower_and_a_copy_is_not(tmp_path: Path, 
     assert Comparison.model_validate_json(found.model_dump_json(by_alias=True)) == found
 
 
+@pytest.mark.slow
 def test_runtimes_are_compared_in_one_observation(tmp_path: Path, profile: DeviceProfile) -> None:
     pytest.importorskip("openvino")
     path = stack_of(4, tmp_path / "m.onnx")

@@ -43,6 +43,7 @@ def test_a_model_is_measured_from_its_start_to_its_throughput(tmp_path: Path, pr
     assert Measured.model_validate_json(found.model_dump_json(by_alias=True)) == found
 
 
+@pytest.mark.slow
 def test_a_larger_model_takes_more_memory(tmp_path: Path, profile: DeviceProfile) -> None:
     peaks = []
     for width in (256, 2048):
