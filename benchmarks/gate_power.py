@@ -142,7 +142,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         cells[row["model"], row["load"], row["change"]].append(row)
     lines = [
-        f"| model, machine | p50 ms, sd, s | {' | '.join(SLOWDOWNS)} |",
+        f"| model, machine | p50 ms; sd; s | {' | '.join(SLOWDOWNS)} |",
         f"|---|---|{'---|' * len(SLOWDOWNS)}",
     ]
     for load in ("idle", "loaded"):
@@ -151,12 +151,17 @@ def table(rows: list[dict[str, Any]]) -> str:
             if all(found):
                 judged = [cell(change, rows, processes) for change, rows in zip(SLOWDOWNS, found, strict=True)]
                 lines.append(f"| {model}, {load} | {about(found, processes)} | {' | '.join(judged)} |")
+    recorded = min(len(rows) for (_, _, change), rows in cells.items() if change != "A/A")
     failed, n = false_alarms(cells, processes)
     low, high = clopper_pearson(failed, n)
     return "\n".join(
         [
             *lines,
             "",
+            "Each cell: failed [exact 95 % interval, in percent]; inconclusive. The rest passed. A/A: comparisons as "
+            f"they were run, each process used once. The others: {DRAWS} draws of {processes} out of {recorded} "
+            "recorded processes a cell, so the draws share data; the interval is that of the draws. sd: between "
+            "processes, of the ratio; s: a comparison's duration.",
             f"A/A in all: {failed} of {n} comparisons failed, 95 % interval [{low:.1%}, {high:.1%}]. Limit "
             f"{TOLERANCE_PERCENT:g} %, {processes} processes a comparison. {cpu().model}, {os.cpu_count()} cores, "
             f"{', '.join(cpu().isa)}; onnxruntime {version('onnxruntime')}, CPython {platform.python_version()}.",
@@ -169,19 +174,19 @@ def about(found: list[list[dict[str, Any]]], processes: int) -> str:
     every = [row for rows in found for row in rows]
     spread = np.sqrt(np.mean([np.log([row["speedup"] for row in rows]).var(ddof=1) for rows in found]))
     seconds = processes * np.median([row["seconds"] for row in every])
-    return f"{np.median([row['p50_ms'] for row in every]):.2f}, {100 * spread:.2f} %, {seconds:.0f}"
+    return f"{np.median([row['p50_ms'] for row in every]):.2f}; {100 * spread:.2f} %; {seconds:.0f}"
 
 
 def cell(change: str, rows: list[dict[str, Any]], processes: int) -> str:
     """How many fail, with the exact interval, and how many are inconclusive; what is left passes."""
-    states = verdicts(rows, processes) if change == "A/A" else resampled(rows, processes)
+    real = change == "A/A"
+    states = verdicts(rows, processes) if real else resampled(rows, processes)
     total = sum(states.values())
     low, high = clopper_pearson(states["fail"], total)
     mean = np.mean([np.log(row["speedup"]) for row in rows])
     truth = f"{100 * (np.exp(-mean) - 1):+.1f} %: " if change == "graph" else ""
-    n = f"n {total}" if change == "A/A" else f"of {len(rows)} processes"
-    fail, undecided = 100 * states["fail"] / total, 100 * states["inconclusive"] / total
-    return f"{truth}{fail:.1f} % [{100 * low:.1f}, {100 * high:.1f}], {undecided:.0f} % inconclusive, {n}"
+    fail = f"{states['fail']} of {total}" if real else f"{100 * states['fail'] / total:.1f} %"
+    return f"{truth}{fail} [{100 * low:.1f}, {100 * high:.1f}]; {100 * states['inconclusive'] / total:.0f} %"
 
 
 def accuracy_table() -> str:

@@ -132,7 +132,7 @@ def test_a_file_that_is_missing_or_no_archive_or_lacks_an_array(tmp_path: Path, 
     text = YAML.format(path="data.npz", teacher=teacher)
     expect(build(tmp_path, text), 2, r"edgekd: data\.path: data\.npz: no such file", tmp_path)
     (tmp_path / "data.npz").write_text("no archive")
-    expect(build(tmp_path, text), 2, r"data\.npz: not a numpy archive that can be read safely", tmp_path)
+    expect(build(tmp_path, text), 2, r"data\.npz: not a numpy file that can be read safely", tmp_path)
     np.savez(tmp_path / "data.npz", pictures=images(), labels=labels())
     expect(build(tmp_path, text), 2, r"data\.npz: has no array 'images', only pictures, labels", tmp_path)
     np.savez(tmp_path / "data.npz", images=images(), labels=labels()[:7])
@@ -142,9 +142,10 @@ def test_a_file_that_is_missing_or_no_archive_or_lacks_an_array(tmp_path: Path, 
 def test_a_pickle_in_disguise_is_not_opened(tmp_path: Path, teacher: Path) -> None:
     np.savez(tmp_path / "data.npz", images=np.array([{"evil": 1}], dtype=object), labels=labels())
     text = YAML.format(path="data.npz", teacher=teacher)
-    expect(build(tmp_path, text), 2, r"not a numpy archive that can be read safely", tmp_path)
+    expect(build(tmp_path, text), 2, r"not a numpy file that can be read safely", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_teacher_with_other_classes_than_the_data(tmp_path: Path) -> None:
     shape = NetShape(stem_width=8, widths=((8, 8),), strides=(1,))
     checkpoint.save(checkpoint.build(shape, ["cat", "dog", "cow"], 1, seed=0), tmp_path / "teacher")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgekd import formats
-from edgekd.cli.schema import NAMES
+from edgekd.cli.schema import NAMES, schema
 from edgekd.deploy.subject import find
 from edgekd.engine import lock
 from edgekd.engine.store import Store
@@ -105,15 +105,12 @@ def test_a_schema_that_cannot_be_read_is_named(schema: object, message: str) -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_schema_that_is_printed_accepts_our_own_files(name: str) -> None:
-    import subprocess
-    import sys
-
+def test_every_schema_that_is_printed_accepts_our_own_files(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     import jsonschema
     from ruamel.yaml import YAML
 
-    done = subprocess.run([sys.executable, "-m", "edgekd", "schema", name], capture_output=True, text=True, check=True)
-    described = json.loads(done.stdout)
+    schema(name)
+    described = json.loads(capsys.readouterr().out)
     jsonschema.Draft202012Validator.check_schema(described)
     if name in ("pipeline", "device", "limits"):
         own = YAML(typ="safe").load((GOLDEN / f"{name}.yaml").read_text())

@@ -34,11 +34,12 @@ def test_a_drop_is_judged_by_the_end_of_its_interval() -> None:
     assert accuracy(budget, Interval(-2.0, -3.0, -1.1))[0].state == "fail"
 
 
-def test_a_busy_machine_passes_an_absolute_latency_and_never_fails_it() -> None:
+def test_a_busy_machine_passes_an_absolute_latency_and_fails_only_the_hopeless() -> None:
     """Other work only adds to wall time: what is fast enough all the same is, what is too slow may be the machine."""
-    slow, fast = Budget(latency_p50_ms=0.5), Budget(latency_p50_ms=2.0)
+    slow, fast, hopeless = (Budget(latency_p50_ms=limit) for limit in (0.8, 2.0, 0.4))
     quiet, busy = (comparison({"int8": figures(1.0)}, {}, noise) for noise in (QUIET, BUSY))
     assert [latency_and_size(slow, seen, "int8")[0].state for seen in (quiet, busy)] == ["fail", "inconclusive"]
+    assert [latency_and_size(hopeless, seen, "int8")[0].state for seen in (quiet, busy)] == ["fail", "fail"]
     assert [latency_and_size(fast, seen, "int8")[0].state for seen in (quiet, busy)] == ["pass", "pass"]
 
 

@@ -11,7 +11,7 @@ from edgekd.errors import ConfigError, DataError
 from edgekd.gate.metrics import judge, suited
 
 DRAW = np.random.default_rng(0)
-FEW = 1000  # resamples: enough for what is looked at here
+FEW = 300  # resamples: enough for what is looked at here
 LABELS = DRAW.integers(0, 4, 300)
 TARGETS = DRAW.standard_normal(300)
 

@@ -25,6 +25,7 @@ def profile() -> DeviceProfile:
     return edgekd.load_profile("local-cpu").model_copy(update={"measure": quick})
 
 
+@pytest.mark.slow
 def test_a_model_is_measured_from_its_start_to_its_throughput(tmp_path: Path, profile: DeviceProfile) -> None:
     path = stack_of(8, tmp_path / "m.onnx", width=1024)  # 4 MiB of weights
     found = edgekd.measure(path, profile, batches=(1, 16), sessions=(2,))
@@ -53,6 +54,7 @@ def test_a_larger_model_takes_more_memory(tmp_path: Path, profile: DeviceProfile
     assert peaks[1] > peaks[0] + 10  # 16 MiB of weights against a quarter
 
 
+@pytest.mark.slow
 def test_tflite_is_measured_by_its_suffix(tmp_path: Path, profile: DeviceProfile) -> None:
     pytest.importorskip("ai_edge_litert")
     from helpers.tflite_models import linear

@@ -146,6 +146,7 @@ def test_qat_trains_under_quantisation_and_exports_what_it_trained(tmp_path: Pat
     assert np.abs(answer - target).mean() < np.abs(before - target).mean()  # it moved towards its teacher
 
 
+@pytest.mark.slow
 def test_a_snapshot_under_quantisation_is_gone_on_from(tmp_path: Path) -> None:
     """Observers and all: what was prepared anew takes the killed run's ranges and flags."""
 
