@@ -128,6 +128,7 @@ def test_an_empty_split(tmp_path: Path, teacher: Path) -> None:
            r"test_per_class=8 leave none", tmp_path)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_file_that_is_missing_or_no_archive_or_lacks_an_array(tmp_path: Path, teacher: Path) -> None:
     text = YAML.format(path="data.npz", teacher=teacher)
     expect(build(tmp_path, text), 2, r"edgekd: data\.path: data\.npz: no such file", tmp_path)

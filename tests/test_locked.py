@@ -113,6 +113,7 @@ def digest_of_files(files: dict[str, str], folder: Path, kind: str) -> str:
     return digest_folder(kind, folder / "made")
 
 
+@pytest.mark.slow
 def test_a_lock_whose_decision_was_edited_is_refused(locked: Path, own: Path, tmp_path: Path) -> None:
     tree = json.loads(locked.read_text())
     (row,) = [row for row in tree["rows"] if row["stage"] == "select"]

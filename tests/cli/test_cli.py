@@ -72,6 +72,7 @@ def test_a_workspace_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_lists_name_what_ships_in_words_and_in_json() -> None:
     assert "digits" in edgekd("pipelines", "list").stdout
     assert "local-cpu" in edgekd("devices", "list").stdout

@@ -108,6 +108,7 @@ def test_what_counts_in_a_contract_and_what_does_not() -> None:
     assert differences(before, Described((), before.outputs), None, None) == ("0 inputs, the baseline has 1",)
 
 
+@pytest.mark.slow
 def test_a_bundle_is_run_in_its_own_settings_and_its_preprocessing_and_labels_count(
     built: Built, tmp_path: Path
 ) -> None:
@@ -272,6 +273,7 @@ def test_profile_tells_one_model_and_compares_several(tmp_path: Path) -> None:
     assert "--batch" in edgekd("profile", a, b, "--target", QUICK, "--batch", "4").stderr
 
 
+@pytest.mark.slow
 def test_what_cannot_be_written_is_said_before_anything_is_measured(model: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for arguments, code, says in (

@@ -90,6 +90,7 @@ def test_a_batch_that_the_model_fixes_is_not_reported_as_another(tmp_path: Path,
     assert batch_of("m", TEXT, resolved("m", TEXT, {"ids": (3, 32)}, batch=None)) == 3
 
 
+@pytest.mark.slow
 def test_sessions_read_the_data_that_was_given(tmp_path: Path, profile: DeviceProfile) -> None:
     path = stack_of(1, tmp_path / "m.onnx")
     np.save(tmp_path / "x.npy", np.zeros((3, 256), np.float32))

@@ -96,7 +96,8 @@ def test_answers_stay_close_and_types_are_the_dialects(
     quantise(residual, {"x": X}, dialect, tmp_path / "q.onnx", method=method)
     expected, actual = answers(residual), answers(tmp_path / "q.onnx")
     noise = 10 * np.log10(np.square(expected).mean() / np.square(actual - expected).mean())
-    assert noise > (20 if method == "min-max" else 8)  # decibels; clipping pays on data, not on noise like this
+    least = {"min-max": 12, "percentile": 8, "entropy": 8}[method]  # clipping pays on data, not on noise like this
+    assert noise > least  # decibels
     graph = onnx.load(tmp_path / "q.onnx").graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     zeros = [constants[n.input[2]] for n in graph.node if n.op_type == "QuantizeLinear"]
