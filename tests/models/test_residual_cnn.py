@@ -34,7 +34,7 @@ def test_parameters_and_macs_are_those_counted_by_hand() -> None:
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        ("edgekd", "transformers"),
+        pytest.param("edgekd", "transformers", marks=pytest.mark.slow),
         pytest.param("transformers.models.auto.modeling_auto", "edgekd", marks=pytest.mark.slow),
     ],
 )
