@@ -34,7 +34,7 @@ def test_a_model_is_measured_from_its_start_to_its_throughput(tmp_path: Path, pr
     assert found.figures.size_bytes == path.stat().st_size
     assert found.inputs == ("x float32 [1, 1024]",)
     assert found.alone.peak_memory_mib is not None
-    assert 4 <= found.alone.peak_memory_mib.value <= 40
+    assert 4 <= found.alone.peak_memory_mib.value <= 80  # ONNX Runtime packs the weight anew for each of the layers
     assert found.alone.process_peak_mib is not None
     assert found.alone.process_peak_mib.value > found.alone.peak_memory_mib.value
     one, sixteen, two = found.alone.throughput
