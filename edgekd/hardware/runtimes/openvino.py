@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+
+# importing openvino sends facts of the machine through this package, and does without where it is not installed
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov
 
 from edgekd.errors import ConfigError, EdgekdError, UnavailableError
