@@ -133,7 +133,10 @@ def _check_places(files: dict[str, Path | None]) -> None:
     if len({path.absolute() for path in places}) < len(places):
         raise ConfigError(f"{', '.join(files)}: two of them name one file; give each its own")
     for path in places:
+        new = not path.exists()
         _to_file(path, "", "a")
+        if new:  # an empty file would look like a result where nothing could be compared
+            path.unlink()
 
 
 def _write(result: GateResult, inconclusive: str, files: dict[str, Path | None]) -> None:

@@ -123,6 +123,13 @@ def test_a_mistake_is_one_sentence_with_its_exit_code(
     assert "Traceback" not in done.stderr
 
 
+def test_no_empty_result_is_left_where_nothing_could_be_compared(model: Path, tmp_path: Path) -> None:
+    """A CI uploads whatever file is there."""
+    done = edgekd("check", model, "--baseline", tmp_path / "gone.onnx", "--sarif", tmp_path / "check.sarif")
+    assert done.returncode == 2
+    assert not (tmp_path / "check.sarif").exists()
+
+
 def labelled(folder: Path, labels: np.ndarray, name: str = "labels") -> Path:
     np.savez(folder / "set.npz", x=X, **{name: labels})  # type: ignore[arg-type]
     return folder / "set.npz"
