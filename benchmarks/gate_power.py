@@ -166,7 +166,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         [
             *lines,
             "",
-            "Each cell: failed [exact 95 % interval, in percent]; inconclusive. The rest passed. A/A: comparisons as "
+            "Columns: the true slowdown (graph: more nodes). Each cell: failed [exact 95 % interval, in percent]; "
+            "inconclusive. The rest passed. A/A: comparisons as "
             f"they were run, each process used once. The others: {DRAWS} draws of {processes} out of {recorded} "
             "recorded processes a cell, so the draws share data; the interval is that of the draws. sd: between "
             "processes, of the ratio; s: a comparison's duration.",
