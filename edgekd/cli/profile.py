@@ -56,7 +56,7 @@ def profile(
         if len(models) > 1:
             if batch or sessions:
                 raise typer.BadParameter("throughput is measured of one model at a time", param_hint="--batch")
-            several = measuring.compare({_name(path, models): path for path in models}, target, **asked)
+            several = measuring.compare(_names(models), target, **asked)
             _tell(several, _show_several, as_json=as_json)
         else:
             one = measuring.measure(models[0], target, batches=batch or (), sessions=sessions or (), **asked)
@@ -70,9 +70,15 @@ def _tell(found: T, show: Callable[[T], None], *, as_json: bool) -> None:
         show(found)
 
 
-def _name(path: Path, among: list[Path]) -> str:
-    """As short as tells it from the others."""
-    return path.name if [other.name for other in among].count(path.name) == 1 else str(path)
+def _names(models: list[Path]) -> dict[str, Path]:
+    """Each under a name as short as tells it from the others; a file that is given twice is two models."""
+    found: dict[str, Path] = {}
+    for path in models:
+        alone = [other.name for other in models].count(path.name) == 1
+        name = path.name if alone else str(path)
+        times = sum(1 for other in found.values() if other == path)
+        found[f"{name} ({times + 1})" if times else name] = path
+    return found
 
 
 def _show_one(measured: Measured) -> None:

@@ -48,6 +48,8 @@ def open_model(manifest):
     if hashlib.sha256(path.read_bytes()).hexdigest() != manifest["files"][manifest["model"]]:
         sys.exit(f"{path.name}: not the file that manifest.json describes; build or copy the bundle again")
     runtime = manifest["runtime"]
+    if runtime.get("affinity") and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, runtime["affinity"])
     options = ort.SessionOptions()
     options.intra_op_num_threads = runtime["threads"]
     options.log_severity_level = 3

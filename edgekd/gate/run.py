@@ -129,7 +129,7 @@ def _models(
     batch = None if shapes else profile.measure.batch
 
     def ready(side: Side) -> Model:
-        own = {t.name: lengths[t.name] for t in side.described.inputs if t.name in lengths and _free(t)}
+        own = {t.name: lengths[t.name] for t in side.described.inputs if t.name in (lengths if _free(t) else shapes)}
         return prepared(side.subject, side.described, own, None, batch)
 
     return {BASE: ready(old), CANDIDATE: ready(new)}

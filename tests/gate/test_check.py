@@ -286,6 +286,14 @@ def test_what_cannot_be_written_is_said_before_anything_is_measured(model: Path,
         assert "process" not in done.stderr
 
 
+def test_a_file_given_twice_is_two_models() -> None:
+    from edgekd.cli.profile import _names
+
+    a, b = Path("x/m.onnx"), Path("y/m.onnx")
+    assert _names([a, a]) == {"x/m.onnx": a, "x/m.onnx (2)": a}
+    assert list(_names([a, b, Path("n.onnx")])) == ["x/m.onnx", "y/m.onnx", "n.onnx"]
+
+
 @pytest.mark.slow
 def test_the_readmes_lines_on_measuring_run_as_they_stand(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

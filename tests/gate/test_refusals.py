@@ -214,6 +214,12 @@ def test_free_axes_are_as_long_as_in_the_data(tmp_path: Path) -> None:
         check(path, path, shapes={"z": (1, 3)}, profile=QUICK)
 
 
+def test_a_shape_that_a_model_fixes_otherwise_is_refused(tmp_path: Path) -> None:
+    path = onnx_models.one_node("Relu", tmp_path / "m.onnx", shape=(1, 4))
+    with pytest.raises(ConfigError, match=r"x float32 \[1, 4\] is given the shape \[1, 5\]"):
+        check(path, path, shapes={"x": (1, 5)}, profile=QUICK)
+
+
 def test_a_bundle_is_run_as_its_manifest_says_and_not_otherwise(built: Built) -> None:
     with pytest.raises(ConfigError, match=r"--runtime openvino: .* is a bundle, run as its manifest says"):
         check(built.folder, built.folder, runtime="openvino", profile=QUICK)
