@@ -79,6 +79,20 @@ def test_run_py_predicts_from_the_bundle_alone(built: Built, tmp_path: Path) -> 
     assert all(row["label"] in "0123456789" and 0 < row["probability"] <= 1 for row in rows)
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system does not keep processes to cores")
+def test_run_py_keeps_to_the_cores_that_were_measured(built: Built) -> None:
+    core = min(os.sched_getaffinity(0))
+    code = (
+        "import json, os, run; manifest = json.loads((run.HERE / 'manifest.json').read_text());"
+        f"manifest['runtime']['affinity'] = [{core}]; run.open_model(manifest); print(os.sched_getaffinity(0))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=built.folder,
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert done.stdout.strip() == f"{{{core}}}"
+
+
 def test_run_py_refuses_a_changed_model(built: Built, tmp_path: Path) -> None:
     import shutil
 
