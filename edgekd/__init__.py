@@ -10,18 +10,20 @@ from edgekd import _auto
 
 if TYPE_CHECKING:
     from edgekd.api import build, plan
+    from edgekd.exporting import export
     from edgekd.gate.run import check
     from edgekd.hardware.profile import load_profile
     from edgekd.measuring import compare, measure
     from edgekd.pipeline import load_pipeline
 
 __version__ = "0.1.0"  # the build reads it from here
-__all__ = ["build", "check", "compare", "load_pipeline", "load_profile", "measure", "plan"]
+__all__ = ["build", "check", "compare", "export", "load_pipeline", "load_profile", "measure", "plan"]
 
 _HOMES = {
     "build": "edgekd.api",
     "plan": "edgekd.api",
     "check": "edgekd.gate.run",
+    "export": "edgekd.exporting",
     "compare": "edgekd.measuring",
     "measure": "edgekd.measuring",
     "load_pipeline": "edgekd.pipeline",

@@ -86,6 +86,8 @@ def rebuild(
     """
     listener = listener or Silent()
     lock = read_lock(locked)
+    if lock.pipeline.get("command") == "export":
+        raise ConfigError(f"{locked}: is of an export; use edgekd export --locked {locked}")
     pipeline = pipeline_of(lock.pipeline, f"{locked}: pipeline")
     profile = profile_of(lock.profile, f"{locked}: profile")
     changed = drift(lock, this_cpu(profile).model_dump(mode="json"))
@@ -143,7 +145,6 @@ def _publish(
         model=_artifact(done.models[told["shipped"]]),
         report=done.report,
         lock=lock,
-        runtime=done.runtime,
         data=_artifact(done.data),
         samples=samples,
     )

@@ -38,7 +38,6 @@ class Chain:
     data: Result
     models: Mapping[str, Result]  # exported, by variant
     report: Result
-    runtime: Runnable
 
 
 def chain(
@@ -96,7 +95,7 @@ def chain(
         judged | found | {"selection": selection, "precision": precision} | _prefixed("test", test),
         here,
     )  # fmt: skip
-    return Chain(dataset, models, told, target.runtime)
+    return Chain(dataset, models, told)
 
 
 @dataclass(frozen=True)
@@ -149,14 +148,14 @@ class _Target:
         return self.engine.call(stage, settings, {"hub": hub}, at)
 
     def evaluate(self, model: Result, dataset: Result, split: data.Split, variant: str) -> Result:
-        settings = deploy.Evaluate(split=split, runtime=self.runtime, cpu=self.cpu)
+        settings = deploy.Evaluate(split=split, cpu=self.cpu)
         return self.engine.call(
             self._with_runtime(deploy.EVALUATE), settings, {"model": model, "data": dataset},
             self.at(f"{variant}, {split}"),
         )  # fmt: skip
 
     def compare(self, models: Mapping[str, Result], bases: tuple[str, ...], what: str) -> Result:
-        settings = hardware.Compare(runtime=self.runtime, cpu=self.cpu, measuring=self.profile.measure, bases=bases)
+        settings = hardware.Compare(cpu=self.cpu, measuring=self.profile.measure, bases=bases)
         return self.engine.call(
             self._with_runtime(hardware.COMPARE), settings, _prefixed("model", models), self.at(what)
         )

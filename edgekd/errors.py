@@ -7,6 +7,7 @@ Everything edgekd raises on purpose, and the exit code that each becomes.
   - BudgetError          4   no candidate can meet the budget of latency or size
   - InconclusiveError    5   this many samples or runs cannot decide
   - UnavailableError     6   the target, a package or the environment is missing
+    - UnsupportedError   6   a runtime or exporter lacks what this model is made of
 
 A student that misses its budget is no error but a verdict; the command line ends with 3 (accuracy) or 4 then.
 StoppedError is no EdgekdError: nothing went wrong, exit code 130.
@@ -45,3 +46,7 @@ class InconclusiveError(EdgekdError):
 
 class UnavailableError(EdgekdError):
     exit_code = 6
+
+
+class UnsupportedError(UnavailableError):
+    pass

@@ -11,7 +11,7 @@ from types import FrameType
 
 import typer
 
-from edgekd.cli import build, cache, check, devices, doctor, pipelines, plan, profile, schema
+from edgekd.cli import build, cache, check, devices, doctor, export, pipelines, plan, profile, schema
 from edgekd.cli.console import complain, print_version
 from edgekd.errors import INTERRUPTED, EdgekdError, StoppedError
 
@@ -27,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("build")(build.build)
+app.command("export")(export.export)
 app.command("plan")(plan.plan)
 app.command("profile")(profile.profile)
 app.command("check")(check.check)

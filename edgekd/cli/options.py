@@ -56,6 +56,14 @@ def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def parse_numbers(text: str | None, what: str) -> tuple[float, ...]:
+    """`0.485,0.456,0.406` to numbers."""
+    try:
+        return tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: write numbers like 0.485,0.456,0.406", param_hint=what) from None
+
+
 def parse_limit(text: str, what: str) -> float | None:
     """`3%`, `3` or `0.5` to a number, `none` to None."""
     if text == "none":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,29 @@ def read_arrays(path: Path, only: str) -> dict[str, NDArray[Any]]:
     """The arrays of a .npz, or the one of a .npy under the name `only`. Raises DataError."""
     loaded = _load(path)
     return loaded if isinstance(loaded, dict) else {only: loaded}
+
+
+@dataclass(frozen=True)
+class Header:
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+def headers(path: Path) -> dict[str, Header]:
+    """The arrays of a .npz by name, without their values. Raises DataError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".npy"): _header(archive, name) for name in archive.namelist()}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a numpy archive (.npz) that can be read safely: {error}") from error
+
+
+def _header(archive: zipfile.ZipFile, name: str) -> Header:
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = reader(file)
+        return Header(tuple(int(axis) for axis in shape), dtype)
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]] | NDArray[Any]:

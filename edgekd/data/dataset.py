@@ -48,6 +48,12 @@ class Dataset:
         channels, height, width = self.about["image"]
         return channels, height, width
 
+    def arrays(self, name: Split) -> dict[str, NDArray[Any]]:
+        """All that is stored of a split, each [N, ...]: `images`, or what the model reads by input; `labels`."""
+        with safe_open(self.artifact.file("data.safetensors"), "numpy") as file:
+            mine = [key for key in file.keys() if key.startswith(f"{name}.")]  # noqa: SIM118  no mapping
+            return {key.removeprefix(f"{name}."): file.get_tensor(key) for key in mine}
+
     def split(self, name: Split) -> Samples:
         with safe_open(self.artifact.file("data.safetensors"), "numpy") as file:
             return Samples(file.get_tensor(f"{name}.images"), file.get_tensor(f"{name}.labels"))

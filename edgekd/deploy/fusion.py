@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnx import helper
 
 from edgekd.deploy.exporter import Coverage
+from edgekd.deploy.proof import signal_to_noise_db
 from edgekd.hardware.runtimes.onnxruntime import OnnxRuntimeSession
 from edgekd.hardware.specs import OnnxRuntimeSpec
 
-WEIGHTED = ("Conv", "Gemm", "MatMul", "FusedConv", "FusedGemm")
+WEIGHTED = ("Conv", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul")
 INTEGER = (
     "QLinearConv",
     "QGemm",
@@ -21,14 +27,46 @@ INTEGER = (
     "ConvInteger",
     "MatMulInteger",
 )
+PROBED = 16  # samples that layers are compared on
 
 
 def coverage(graph: onnx.ModelProto) -> Coverage:
-    """Count the layers with weights of an optimised graph by the kernels that run them."""
+    """Count the layers with weights, and the products of attention, of an optimised graph by the kernels of them."""
     nodes = graph.graph.node
     integer = [node.name for node in nodes if node.op_type in INTEGER]
-    left = [node.name for node in nodes if node.op_type in WEIGHTED]
-    return Coverage(len(integer), len(integer) + len(left), tuple(left))
+    left = [node for node in nodes if node.op_type in WEIGHTED]
+    why = _Reasons(graph)
+    return Coverage(
+        len(integer), len(integer) + len(left), tuple(node.name for node in left), {n.name: why.of(n) for n in left}
+    )
+
+
+class _Reasons:
+    """Why a layer of an optimised graph runs in float."""
+
+    def __init__(self, graph: onnx.ModelProto) -> None:
+        self.makers = {name: node for node in graph.graph.node for name in node.output}
+        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in graph.graph.node:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+        self.quantised = any("Quantize" in node.op_type for node in graph.graph.node)
+
+    def of(self, node: onnx.NodeProto) -> str:
+        if not self.quantised:
+            return "the graph is not quantised"
+        x = self.makers.get(node.input[0])
+        if x is None or x.op_type != "DequantizeLinear":
+            return f"its input comes in float{f' from {x.op_type}' if x else ''}"
+        weight = self.makers.get(node.input[1])
+        if weight is None or weight.op_type != "DequantizeLinear":
+            return "its weight is not quantised" if weight is None else f"its right side is made by {weight.op_type}"
+        floats = [
+            reader.op_type for reader in self.readers.get(node.output[0], []) if reader.op_type != "QuantizeLinear"
+        ]
+        if floats or node.output[0] not in self.readers:
+            return f"its output is read in float{f' by {floats[0]}' if floats else ''}"
+        return "it is quantised on all sides, and the runtime has no integer kernel for these types"
 
 
 def in_onnxruntime(
@@ -39,6 +77,49 @@ def in_onnxruntime(
         optimized = Path(folder) / "optimized.onnx"
         session = OnnxRuntimeSession(model, spec, optimized)
         return session, coverage(onnx.load(optimized))
+
+
+def layers_snr_db(
+    graph: onnx.ModelProto, spec: OnnxRuntimeSpec, feeds: Mapping[str, NDArray[Any]], scratch: Path
+) -> dict[str, float]:
+    """
+    Signal over noise of every activation that is quantised: the runtime's fused integer kernels against the graph's
+    own arithmetic, unfused and in float between Q and DQ. The noisiest first.
+    """
+    probed = onnx.ModelProto()
+    probed.CopyFrom(graph)
+    constants = {tensor.name for tensor in probed.graph.initializer}
+    outputs = {output.name for output in probed.graph.output}
+    seen = [
+        node.output[0]
+        for node in probed.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] not in constants and node.output[0] not in outputs
+    ]
+    probed.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in seen)
+    few = {name: array[:PROBED] for name, array in feeds.items()}
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        path = Path(folder) / "probed.onnx"
+        onnx.save(probed, path)
+        plain = spec.model_copy(update={"graph_optimization": "disabled"})
+        answers = [dict(zip(_names(probed), _run(path, one, few), strict=True)) for one in (plain, spec)]
+    found = {_layer(name): signal_to_noise_db(answers[0][name], answers[1][name]) for name in seen}
+    return dict(sorted(((name, round(db, 1)) for name, db in found.items()), key=lambda pair: pair[1]))
+
+
+def _names(graph: onnx.ModelProto) -> list[str]:
+    return [output.name for output in graph.graph.output]
+
+
+def _run(path: Path, spec: OnnxRuntimeSpec, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    session = OnnxRuntimeSession(path, spec)
+    try:
+        return [np.asarray(array) for array in session.run(feeds)]
+    finally:
+        session.close()
+
+
+def _layer(name: str) -> str:
+    return name.removesuffix("_DequantizeLinear_Output")
 
 
 def quantised(model: Path) -> bool:

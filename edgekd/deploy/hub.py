@@ -8,16 +8,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
 from edgekd.data import signature
 from edgekd.data.dataset import Dataset, preprocess
 from edgekd.data.stages import Preprocess
+from edgekd.deploy import reference
+from edgekd.deploy.reference import Reference
 from edgekd.deploy.stages import ExportFloat
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
@@ -36,16 +35,21 @@ def run_float(settings: ExportFloat, inputs: Mapping[str, Artifact], work: Work)
     write(net, data, settings.preprocess, work.out)
 
 
-def write(net: nn.Module, data: Dataset, settings: Preprocess, out: Path) -> None:
-    """`out/model.onnx`, its signature, and what torch answers for some validation images: the proof's reference."""
+def write(net: nn.Module, data: Dataset, settings: Preprocess, out: Path, floats: nn.Module | None = None) -> None:
+    """
+    `out/model.onnx`, its signature, and what torch answers for some validation images: the proof's reference.
+
+    `floats` is the net that a quantised one was made of.
+    """
     x = torch.from_numpy(preprocess(data.split("val").images[:REFERENCE_IMAGES], settings))
     described = signature.of_images(data.image, data.labels, settings)
     graph = to_onnx(net, x[:2], described.inputs[0].name, described.outputs[0].name)
     onnx.save(graph, out / "model.onnx")
     signature.write(described, out)
     with torch.no_grad():
-        logits = net(x)
-    save_file({"inputs": x.numpy(), "logits": logits.numpy()}, out / "reference.safetensors")
+        logits = net(x).numpy()
+        known = floats(x).numpy() if floats is not None else None
+    reference.write(Reference({described.inputs[0].name: x.numpy()}, logits, known), out)
 
 
 def to_onnx(net: nn.Module, example: Tensor, input_name: str, output_name: str) -> onnx.ModelProto:
@@ -70,12 +74,6 @@ def to_onnx(net: nn.Module, example: Tensor, input_name: str, output_name: str) 
     if opset != OPSET:
         raise EdgekdError(f"onnx export: asked for opset {OPSET}, torch wrote {opset}")
     return graph
-
-
-def reference(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Inputs [N, C, H, W] and torch's logits [N, classes] for them."""
-    tensors = load_file(folder / "reference.safetensors")
-    return tensors["inputs"], tensors["logits"]
 
 
 def _strip(graph: onnx.ModelProto) -> None:

@@ -3,59 +3,73 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgekd.budget import TEACHER, Budget, Verdict, worst
+from edgekd.budget import TEACHER, Verdict, at_least, worst
 from edgekd.deploy.evaluate import correct
 from edgekd.deploy.stages import Select
 from edgekd.deploy.verdicts import accuracy, latency_and_size
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.hardware.measure import result
+from edgekd.hardware.measure.result import Comparison
 from edgekd.stats import Interval, paired_difference
 
+SAME = Interval(1.0, 1.0, 1.0)
 PREFERENCE = {"pass": 0, "inconclusive": 1, "fail": 2}
 
 
 def run(settings: Select, inputs: Mapping[str, Artifact], work: Work) -> None:
     """Writes the name of the variant alone: its figures stay with the observations that they are from."""
-    chosen = rank(settings.budget, settings.variants, inputs)[0].name
+    chosen = rank(settings, inputs)[0].name
     (work.out / "decision.json").write_text(json.dumps({"schema": 1, "variant": chosen}), "utf-8")
 
 
 @dataclass(frozen=True)
 class Ranked:
     name: str
-    speedup: Interval  # over the teacher's fp32
+    speedup: Interval  # over the base
     verdicts: tuple[Verdict, ...]
+    never_slower: Verdict  # than the floor: the float graph
     refused: str | None = None  # by its exporter
 
     @property
-    def place(self) -> tuple[bool, int, float]:
-        return self.refused is not None, PREFERENCE[worst(self.verdicts)], -self.speedup.value
+    def place(self) -> tuple[bool, int, int, float]:
+        return (
+            self.refused is not None,
+            PREFERENCE[worst(self.verdicts)],
+            PREFERENCE[self.never_slower.state],
+            -self.speedup.value,
+        )
 
 
-def rank(budget: Budget, variants: Sequence[str], inputs: Mapping[str, Artifact]) -> list[Ranked]:
+def rank(settings: Select, inputs: Mapping[str, Artifact]) -> list[Ranked]:
     """
-    What its exporter refused comes last. Variants that pass come before those that cannot be decided, those before
-    failing ones; then the fastest.
+    What its exporter refused comes last. Variants that keep the budget come before those that cannot be decided,
+    those before failing ones; then those that are surely no slower than the float graph; then the fastest.
 
     A failing variant comes first only where all fail: the report then says by how much, and the build ends with
     the exit code of its failure.
     """
     comparison = result.read(inputs["comparison"])
-    base = correct(inputs[f"val.{TEACHER}"])
+    base = correct(inputs[f"val.{settings.base}"])
     found = []
-    for name in variants:
+    for name in settings.variants:
         change = paired_difference(base, correct(inputs[f"val.{name}"]))
-        verdicts = accuracy(budget, change) + latency_and_size(budget, comparison, name)
+        verdicts = accuracy(settings.budget, change) + latency_and_size(settings.budget, comparison, name)
         refused = inputs[f"model.{name}"].json("export.json")["refused"]
-        found.append(Ranked(name, comparison.speedup_over[TEACHER][name], tuple(verdicts), refused))
+        speedup, over_floor = (_speedup(comparison, name, against) for against in (settings.base, settings.floor))
+        never_slower = at_least(f"speedup_over_{settings.floor}", 1.0, *over_floor)
+        found.append(Ranked(name, speedup, tuple(verdicts), never_slower, refused))
     return sorted(found, key=lambda ranked: ranked.place)
 
 
-def why_not(rejected: Ranked, chosen: Ranked) -> str:
+def _speedup(comparison: Comparison, name: str, base: str) -> Interval:
+    return SAME if name == base else comparison.speedup_over[base][name]
+
+
+def why_not(rejected: Ranked, chosen: Ranked, base: str = TEACHER) -> str:
     """The sentence beside a variant that does not ship."""
     if rejected.refused:
         return rejected.refused
@@ -64,5 +78,7 @@ def why_not(rejected: Ranked, chosen: Ranked) -> str:
     against = [str(verdict) for verdict in rejected.verdicts if verdict.state != "pass"]
     if against and worst(rejected.verdicts) != worst(chosen.verdicts):
         return "; ".join(against)
+    if rejected.never_slower.state != "pass" and chosen.never_slower.state == "pass":
+        return f"not shown to be no slower than the float graph: {rejected.never_slower}"
     ratio = chosen.speedup.value / rejected.speedup.value
-    return f"{chosen.name} is {ratio:.2f} times as fast (both against {TEACHER}, in one comparison)"
+    return f"{chosen.name} is {ratio:.2f} times as fast (both against {base}, in one comparison)"

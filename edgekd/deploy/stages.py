@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from edgekd.budget import Budget
+from edgekd.budget import TEACHER, Budget
 from edgekd.data.stages import Preprocess, Split
 from edgekd.engine.stage import Stage
 from edgekd.hardware.fingerprint import Cpu
@@ -18,6 +18,15 @@ class ExportFloat(Settings):
     threads: int = Field(default_factory=cores, ge=1)
 
 
+class TakeOnnx(Settings):
+    """An ONNX file, and what is to be known of it that it does not say."""
+
+    path: str
+    sha256: dict[str, str]  # of every file that it consists of
+    preprocess: Preprocess | None = None
+    labels: tuple[str, ...] = ()
+
+
 class Export(Settings):
     runtime: Runnable
     cpu: Cpu  # whether it fuses and what it answers depends on the machine that was asked
@@ -26,8 +35,9 @@ class Export(Settings):
 
 
 class Evaluate(Settings):
+    """In the runtime that the file was exported for."""
+
     split: Split
-    runtime: Runnable
     cpu: Cpu
     batch: int = Field(default=100, ge=1)
 
@@ -35,6 +45,8 @@ class Evaluate(Settings):
 class Select(Settings):
     budget: Budget
     variants: tuple[str, ...]
+    base: str = TEACHER  # what accuracy and speed are held against
+    floor: str = "fp32"  # what nothing that ships is slower than, where it keeps the budget itself
 
 
 ONNX_FLOAT = Stage[ExportFloat](
@@ -45,12 +57,19 @@ ONNX_FLOAT = Stage[ExportFloat](
     uses=("torch", "onnx", "onnxscript", "transformers"),
     typical_s=3.5,
 )
-EXPORT = Stage[Export]("export", "edgekd.deploy.exporter:run", takes={"hub": "onnx"}, gives="exported", uses=("onnx",))
+TAKE = Stage[TakeOnnx](
+    "onnx.given", "edgekd.deploy.given:run", takes={"data": "dataset"}, gives="onnx", uses=("onnx", "onnxruntime")
+)
+EXPORT = Stage[Export](
+    "export", "edgekd.deploy.exporter:run", takes={"hub": "onnx"}, gives="exported", version=2, uses=("onnx",)
+)
 EVALUATE = Stage[Evaluate](
     "evaluate",
     "edgekd.deploy.evaluate:run",
-    takes={"model": "exported", "data": "dataset"},
+    takes={"model": "exported", "data": "dataset", "like": "predictions"},
+    may_lack=("like",),  # of samples with labels
     gives="predictions",
+    version=2,
 )
 SELECT = Stage[Select](
     "select",

@@ -48,6 +48,7 @@ class Stage(Generic[S]):
     run: str  # "module:function"; imported when the stage runs and not before
     gives: str  # the kind of its artifact
     takes: Mapping[str, str] = field(default_factory=dict)  # input name, or pattern like "model.*", to kind
+    may_lack: tuple[str, ...] = ()  # names and patterns of `takes` that nothing has to be given for
     nature: Nature = "pure"
     version: int = 1  # raise it when the same settings come to mean something else
     uses: tuple[str, ...] = ()  # distributions whose version changes the result
@@ -70,7 +71,7 @@ class Stage(Generic[S]):
             if kind not in wanted:
                 raise EdgekdError(f"{self.name}: input {name!r} is a {kind}; it takes {dict(self.takes)}")
         for pattern in self.takes:
-            if not any(fnmatchcase(name, pattern) for name in inputs):
+            if pattern not in self.may_lack and not any(fnmatchcase(name, pattern) for name in inputs):
                 raise EdgekdError(f"{self.name}: input {pattern!r} ({self.takes[pattern]}) was not given")
 
 

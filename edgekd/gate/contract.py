@@ -67,7 +67,7 @@ def _signatures(before: Signature, now: Signature) -> list[str]:
 
 def _reads(spec: TensorIn) -> dict[str, Any]:
     """Layout and preprocessing, by the words for them."""
-    steps = spec.preprocess.model_dump(mode="json")
+    steps = spec.preprocess.model_dump(mode="json") if spec.preprocess else {}
     return {"layout": spec.layout} | {f"preprocessing {step}": value for step, value in steps.items()}
 
 

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from edgekd.data.arrays import read_archive
 from edgekd.data.dataset import preprocess
+from edgekd.data.feeds import laid_out
 from edgekd.data.npz import as_pixels
+from edgekd.deploy.predict import predict
 from edgekd.deploy.subject import Subject
 from edgekd.engine.digest import digest_file
-from edgekd.errors import ConfigError, DataError
-from edgekd.hardware.runtime import Described, check_feeds
+from edgekd.errors import DataError
+from edgekd.hardware.runtime import Described
 
 Array = NDArray[Any]
 CHUNK = 64
@@ -63,9 +65,10 @@ def feeds(samples: Samples, subject: Subject, described: Described) -> dict[str,
     names = [tensor.name for tensor in described.inputs]
     if all(name in samples.arrays for name in names):
         return {name: samples.arrays[name] for name in names}
-    known = subject.signature.inputs[0].preprocess if subject.signature else None
-    if known is not None and "images" in samples.arrays and len(names) == 1:
-        return {names[0]: preprocess(as_pixels(samples.arrays["images"]), known)}
+    spec = subject.signature.inputs[0] if subject.signature else None
+    known = spec.preprocess if spec else None
+    if spec and known and "images" in samples.arrays and len(names) == 1:
+        return {names[0]: laid_out(preprocess(as_pixels(samples.arrays["images"]), known), spec)}
     why = "" if known else "; `images` serve only models that know their preprocessing: edgekd's own"
     raise DataError(
         f"--data {samples.path}: has {', '.join(samples.arrays) or 'no arrays'}, but {subject.path.name} reads "
@@ -76,23 +79,8 @@ def feeds(samples: Samples, subject: Subject, described: Described) -> dict[str,
 def answers(samples: Samples, subject: Subject, described: Described) -> Array:
     """The first output [N, ...], in batches that the model takes."""
     arrays = feeds(samples, subject, described)
-    first = described.inputs[0].shape[0] if described.inputs[0].shape else "?"
-    chunk = first if isinstance(first, int) else CHUNK
-    check_feeds(subject.path.name, described, {name: _rows(array, 0, chunk) for name, array in arrays.items()})
     session = subject.open()
-    found = []
-    for start in range(0, len(samples), chunk):
-        answer = session.run({name: _rows(array, start, chunk) for name, array in arrays.items()})[0]
-        if answer.ndim == 0 or len(answer) != chunk or answer.dtype.kind not in "biuf":
-            raise ConfigError(
-                f"{subject.path}: output {described.outputs[0].name!r} is {answer.dtype} {list(answer.shape)} for "
-                f"{chunk} samples; an answer for each is needed"
-            )
-        found.append(np.array(answer[: len(samples) - start]))
-    session.close()
-    return np.concatenate(found)
-
-
-def _rows(array: Array, start: int, count: int) -> Array:
-    """`count` rows from `start` on; the last one again where there are too few, for models of a fixed batch."""
-    return array[np.minimum(np.arange(start, start + count), len(array) - 1)]
+    try:
+        return predict(subject.path.name, session, arrays, CHUNK)
+    finally:
+        session.close()

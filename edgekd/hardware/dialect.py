@@ -8,6 +8,17 @@ from edgekd.hardware.fingerprint import Cpu
 from edgekd.settings import Settings
 
 Activation = Literal["uint8-affine", "int8-affine", "int8-symmetric"]
+# ONNX operators whose outputs stay float: CPUs run them in float, so that Q and DQ around them only cost
+FLOAT_OPERATORS = (
+    "Softmax",
+    "LayerNormalization",
+    "InstanceNormalization",
+    "Gather",
+    "Where",
+    "CumSum",
+    "TopK",
+    "ArgMax",
+)
 
 
 class Dialect(Settings):
@@ -21,6 +32,8 @@ class Dialect(Settings):
     activation: Activation
     # weights within +-63: x86 without VNNI adds two u8 x s8 products in 16 bits, which +-127 overflows
     reduced_range: bool
+    logits: Literal["float", "quantised"] = "float"  # a float output keeps classes apart that one step would join
+    float_operators: tuple[str, ...] = FLOAT_OPERATORS
 
     @property
     def weight_max(self) -> int:
@@ -35,7 +48,14 @@ class DialectSpec(Settings):
 
     activation: Activation
     reduced_range: bool | Literal["auto"] = "auto"
+    logits: Literal["float", "quantised"] = "float"
+    float_operators: tuple[str, ...] = FLOAT_OPERATORS
 
     def on(self, device: Cpu) -> Dialect:
         reduced = not device.has_int8_dot if self.reduced_range == "auto" else self.reduced_range
-        return Dialect(activation=self.activation, reduced_range=reduced)
+        return Dialect(
+            activation=self.activation,
+            reduced_range=reduced,
+            logits=self.logits,
+            float_operators=self.float_operators,
+        )

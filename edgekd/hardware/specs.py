@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from edgekd.hardware.dialect import DialectSpec
+from edgekd.resources import cores
 from edgekd.settings import Settings
 
 LatencyKind = Literal["measured", "estimated", "predicted", "emulated", "none"]
@@ -37,6 +38,7 @@ class OpenVinoSpec(Settings):
     device: str = "CPU"
     threads: int = Field(default=1, ge=1)
     precision: Literal["f32", "bf16", "f16"] = "f32"  # of what is not int8; OpenVINO's own choice may be lower
+    batch: int | None = Field(default=None, ge=1)  # fixed in the file; a free one costs up to a fifth of the time
     affinity: Affinity | None = None
     dialect: DialectSpec
 
@@ -77,6 +79,13 @@ class CompilerSpec(Settings):
 
 Runnable = Annotated[OnnxRuntimeSpec | OpenVinoSpec | LiteRtSpec, Field(discriminator="name")]
 RuntimeSpec = Annotated[OnnxRuntimeSpec | OpenVinoSpec | LiteRtSpec | CompilerSpec, Field(discriminator="name")]
+
+
+def plain_onnxruntime() -> OnnxRuntimeSpec:
+    """ONNX Runtime as a calculator, wherever the model is to run in the end: what it makes is no device's figure."""
+    return OnnxRuntimeSpec(threads=cores(), dialect=DialectSpec(activation="uint8-affine"))
+
+
 _RUNNABLE: TypeAdapter[Runnable] = TypeAdapter(Runnable)
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from edgekd.engine.stage import Stage
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.hardware.profile import Measuring
-from edgekd.hardware.specs import Runnable
 from edgekd.settings import Settings
 
 
 class Compare(Settings):
-    """All models of a set as one observation; ratios are taken against each of `bases`."""
+    """All models of a set, each in its own runtime, as one observation; ratios are taken against each of `bases`."""
 
-    runtime: Runnable
     cpu: Cpu
     measuring: Measuring
     bases: tuple[str, ...]
@@ -23,7 +21,7 @@ COMPARE = Stage[Compare](
     "edgekd.hardware.measure.compare:run",
     takes={"model.*": "exported"},
     gives="comparison",
-    version=2,
+    version=3,
     nature="observation",
     typical_s=7.0,
 )

@@ -8,23 +8,37 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnx import helper, numpy_helper
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
+from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edgekd.errors import ConfigError
 from edgekd.hardware.dialect import Activation, Dialect
+from edgekd.quant.ranges import histograms, least_squares
+from edgekd.quant.stages import Calibration
 
 Array = NDArray[Any]
-Calibration = Literal["min-max", "percentile", "entropy"]
 METHODS: dict[Calibration, CalibrationMethod] = {
     "min-max": CalibrationMethod.MinMax,
+    "mse": CalibrationMethod.MinMax,  # where its ranges are not known
     "percentile": CalibrationMethod.Percentile,
     "entropy": CalibrationMethod.Entropy,
 }
+KINDS = tuple(sorted({*QLinearOpsRegistry, *QDQRegistry}))
 TYPES: dict[Activation, tuple[QuantType, bool]] = {  # and whether they are symmetric
     "uint8-affine": (QuantType.QUInt8, False),
     "int8-affine": (QuantType.QInt8, False),
@@ -51,33 +65,110 @@ def quantise(
     with tempfile.TemporaryDirectory() as folder, _quiet():
         prepared = Path(folder) / "prepared.onnx"
         prepare(model, prepared)
+        kinds = [kind for kind in KINDS if kind not in dialect.float_operators]
+        options: dict[str, Any] = {
+            "ActivationSymmetric": symmetric,
+            "WeightSymmetric": True,
+            "QuantizeBias": not symmetric,  # TensorRT wants biases in float
+        }
+        if method == "mse":
+            levels = 255 if symmetric else 256
+            found = least_squares(histograms(prepared, _Reader(feeds, batch), kinds, Path(folder)), levels, symmetric)
+            options["TensorQuantOverrides"] = {n: [{"rmin": low, "rmax": high}] for n, (low, high) in found.items()}
         quantize_static(
             str(prepared),
             str(out),
             _Reader(feeds, batch),
             quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=kinds,
             activation_type=kind,
             weight_type=QuantType.QInt8,
             per_channel=True,
             reduce_range=dialect.reduced_range,
             calibrate_method=METHODS[method],
-            extra_options={
-                "ActivationSymmetric": symmetric,
-                "WeightSymmetric": True,
-                "QuantizeBias": not symmetric,  # TensorRT wants biases in float
-            },
+            extra_options=options,
         )
+    if dialect.logits == "float":
+        graph = onnx.load(out)
+        release_outputs(graph)
+        onnx.save(graph, out)
+
+
+def quantise_dynamic(model: Path, dialect: Dialect, out: Path) -> None:
+    """
+    Write `out`: matrix products with int8 weights, whose inputs are quantised as they come. No convolutions: their
+    dynamic kernels are several times slower than float ones.
+    """
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        prepared = Path(folder) / "prepared.onnx"
+        prepare(model, prepared)
+        graph = onnx.load(prepared)
+        del graph.graph.value_info[:]  # the quantiser refuses shapes that it infers otherwise
+        onnx.save(graph, prepared)
+        quantize_dynamic(
+            str(prepared), str(out), op_types_to_quantize=["MatMul", "Gemm"], per_channel=True,
+            reduce_range=dialect.reduced_range, weight_type=QuantType.QInt8,
+        )  # fmt: skip
+
+
+def release_outputs(graph: onnx.ModelProto) -> None:
+    """In place: an output that ends in Q and DQ is what they were made of, in float."""
+    makers = {name: node for node in graph.graph.node for name in node.output}
+    for output in graph.graph.output:
+        last = makers.get(output.name)
+        before = makers.get(last.input[0]) if last is not None and last.op_type == "DequantizeLinear" else None
+        source = makers.get(before.input[0]) if before is not None and before.op_type == "QuantizeLinear" else None
+        if last is None or before is None or source is None:
+            continue
+        old = before.input[0]
+        for node in graph.graph.node:
+            node.input[:] = [output.name if name == old else name for name in node.input]
+        source.output[:] = [output.name if name == old else name for name in source.output]
+        graph.graph.node.remove(last)
+        if not any(before.output[0] in node.input for node in graph.graph.node):
+            graph.graph.node.remove(before)
 
 
 def prepare(model: Path, out: Path) -> None:
-    """Fold batch norms and infer shapes; symbolic inference is left out where it gives up, as on most transformers."""
+    """
+    Fold batch norms, infer shapes, and say a mean over height and width as the pooling that runtimes have in int8.
+
+    Symbolic inference is left out where it gives up, as on most transformers.
+    """
     for skip in (False, True):
         try:
             quant_pre_process(str(model), str(out), skip_symbolic_shape=skip)
+            graph = onnx.load(out)
+            pool_means(graph)
+            onnx.save(graph, out)
             return
         except Exception as error:
             if skip:
                 raise ConfigError(f"{model}: cannot be prepared for quantisation: {error}") from error
+
+
+def pool_means(graph: onnx.ModelProto) -> None:
+    """In place: ReduceMean over the last two of four axes becomes GlobalAveragePool, and Flatten where axes go."""
+    constants = {tensor.name: tensor for tensor in graph.graph.initializer}
+    ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in (*graph.graph.value_info, *graph.graph.input)}
+    for node in list(graph.graph.node):
+        if node.op_type != "ReduceMean" or ranks.get(node.input[0]) != 4:
+            continue
+        told = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        axes = told.get("axes")
+        if axes is None and len(node.input) > 1 and node.input[1] in constants:
+            axes = numpy_helper.to_array(constants[node.input[1]]).tolist()
+        if axes is None or sorted(axis % 4 for axis in axes) != [2, 3]:
+            continue
+        keeps = bool(told.get("keepdims", 1))
+        pooled = node.output[0] if keeps else f"{node.output[0]}.pooled"
+        place = list(graph.graph.node).index(node)
+        graph.graph.node.remove(node)
+        made = [helper.make_node("GlobalAveragePool", [node.input[0]], [pooled], name=node.name)]
+        if not keeps:
+            made.append(helper.make_node("Flatten", [pooled], [node.output[0]], name=f"{node.name}.flatten"))
+        for offset, new in enumerate(made):
+            graph.graph.node.insert(place + offset, new)
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -102,8 +193,10 @@ def _quiet() -> Iterator[None]:
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
+    ort.set_default_logger_severity(3)
     try:
         with redirect_stdout(io.StringIO()):
             yield
     finally:
         root.setLevel(level)
+        ort.set_default_logger_severity(2)

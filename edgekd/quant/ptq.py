@@ -27,7 +27,7 @@ def run(settings: Ptq, inputs: Mapping[str, Artifact], work: Work) -> None:
     data = Dataset(inputs["data"])
     net = checkpoint.net_of(inputs["checkpoint"].path)
     quantised = quantise(net, data, settings.dialect, settings.preprocess, settings.calibration_images)
-    hub.write(quantised, data, settings.preprocess, work.out)
+    hub.write(quantised, data, settings.preprocess, work.out, floats=net.eval())
 
 
 def run_random(settings: RandomInt8, inputs: Mapping[str, Artifact], work: Work) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 from pydantic import Field
 
 from edgekd.data.stages import Preprocess, Views
@@ -13,6 +16,7 @@ from edgekd.settings import Settings
 from edgekd.train.losses.settings import LossSettings
 from edgekd.train.settings import Training
 
+Calibration = Literal["min-max", "percentile", "entropy", "mse"]
 USES = ("torch", "torchao", "onnx", "onnxscript", "transformers")
 
 
@@ -23,6 +27,26 @@ class Ptq(Settings):
     preprocess: Preprocess
     calibration_images: int = Field(default=512, ge=1)
     threads: int = Field(default_factory=cores, ge=1)
+
+
+class PtqGiven(Settings):
+    """Post-training quantisation of an ONNX graph that comes without torch."""
+
+    dialect: Dialect
+    calibration: Calibration = "min-max"
+    samples: int = Field(default=512, ge=1)
+
+
+class DynamicGiven(Settings):
+    """int8 weights of matrix products; their inputs are quantised while the model runs."""
+
+    dialect: Dialect
+
+
+class ChooseCalibration(Settings):
+    """Of several ways to calibrate, the one that answers most val samples right; the earlier one where they tie."""
+
+    methods: tuple[Calibration, ...]
 
 
 class RandomInt8(Settings):
@@ -78,6 +102,30 @@ QAT = Stage[Qat](
     memory="quantize.qat.batch",
     typical_s=8.0,
 )
+PTQ_GIVEN = Stage[PtqGiven](
+    "quant.ptq",
+    "edgekd.quant.given:run",
+    takes={"hub": "onnx", "data": "dataset"},
+    gives="onnx",
+    uses=("onnx", "onnxruntime"),
+    memory="samples",
+    typical_s=4.0,
+)
+DYNAMIC_GIVEN = Stage[DynamicGiven](
+    "quant.dynamic",
+    "edgekd.quant.given:run_dynamic",
+    takes={"hub": "onnx"},
+    gives="onnx",
+    uses=("onnx", "onnxruntime"),
+    typical_s=4.0,
+)
+CHOOSE_CALIBRATION = Stage[ChooseCalibration](
+    "quant.calibration",
+    "edgekd.quant.decide:run_calibration",
+    takes={"val.*": "predictions"},
+    gives="decision",
+    nature="decision",
+)
 NEEDS_QAT = Stage[NeedsQat](
     "quant.decide",
     "edgekd.quant.decide:run",
@@ -86,3 +134,4 @@ NEEDS_QAT = Stage[NeedsQat](
     nature="decision",
     uses=("scipy",),
 )
+NEEDS_MORE = replace(NEEDS_QAT, name="quant.more", run="edgekd.quant.decide:run_more")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgekd.budget import Budget
+from edgekd.deploy.stages import Select
 from edgekd.engine.stage import Stage
 from edgekd.search.stages import ScoreName
 from edgekd.settings import Settings
@@ -18,6 +19,32 @@ class Tell(Settings):
     replayed: tuple[str, ...] | None = None  # with --locked: where today would have decided otherwise
 
 
+class TellExport(Settings):
+    name: str
+    target: str
+    select: Select
+    labelled: bool
+    not_written: dict[str, str]  # variant@runtime -> why its exporter could not
+    replayed: tuple[str, ...] | None = None
+
+
+EXPORTED = Stage[TellExport](
+    "report.export",
+    "edgekd.report.exported:run",
+    takes={
+        "hub": "onnx",
+        "model.*": "exported",
+        "val.*": "predictions",
+        "test.*": "predictions",
+        "comparison": "comparison",
+        "selection": "selection",
+        "calibration.*": "decision",
+    },
+    may_lack=("calibration.*",),
+    gives="report",
+    nature="observation",  # it restates measurements
+    uses=("scipy",),
+)
 REPORT = Stage[Tell](
     "report",
     "edgekd.report.tell:run",

@@ -11,6 +11,7 @@ from scipy.stats import kendalltau
 from edgekd.budget import TEACHER, Verdict, worst
 from edgekd.deploy.evaluate import correct
 from edgekd.deploy.select import rank, why_not
+from edgekd.deploy.stages import Select
 from edgekd.deploy.verdicts import accuracy, latency_and_size
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
@@ -27,7 +28,7 @@ def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
     comparison = result.read(inputs["comparison"])
     shipped = inputs["selection"].json("decision.json")["variant"]
     judged = _judge(settings, inputs, comparison, shipped)
-    ranked = rank(settings.budget, settings.variants, inputs)
+    ranked = rank(Select(budget=settings.budget, variants=settings.variants), inputs)
     own = next(r for r in ranked if r.name == shipped)
     rejected = {r.name: why_not(r, own) for r in ranked if r.name != shipped}
     report = {
@@ -39,11 +40,7 @@ def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
         "verdicts": [verdict.model_dump(mode="json") for verdict in judged],
         "dialect": settings.dialect,
         "precision": inputs["precision"].json("decision.json")["why"],
-        "measurement": {
-            key: value
-            for key, value in comparison.model_dump(mode="json").items()
-            if key in {"kind", "when", "device", "processes", "rounds", "batch", "clock", "noise"}
-        },
+        "measurement": how_measured(comparison),
         "variants": {name: _variant(name, inputs, comparison) for name in comparison.models},
         "rejected": rejected,
         "replayed": list(settings.replayed) if settings.replayed is not None else None,
@@ -51,6 +48,11 @@ def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
     }
     (work.out / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
     (work.out / "report.md").write_text(markdown(report), "utf-8")
+
+
+def how_measured(comparison: Comparison) -> dict[str, Any]:
+    wanted = {"kind", "when", "device", "processes", "rounds", "batch", "clock", "noise"}
+    return {key: value for key, value in comparison.model_dump(mode="json").items() if key in wanted}
 
 
 def _judge(settings: Tell, inputs: Mapping[str, Artifact], comparison: Comparison, shipped: str) -> list[Verdict]:

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from edgekd.errors import UnavailableError
+from edgekd.errors import UnsupportedError
 
 Array = NDArray[Any]
 PASSING = ("Identity", "Dropout")
@@ -35,7 +35,7 @@ class Weight:
 
 
 class QdqGraph:
-    """Read-only; raises UnavailableError naming the layer for what is not quantised as int8 TFLite needs it."""
+    """Read-only; raises UnsupportedError naming the layer for what is not quantised as int8 TFLite needs it."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.graph = model.graph
@@ -146,8 +146,8 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     }
 
 
-def lacks(node: onnx.NodeProto, why: str) -> UnavailableError:
-    return UnavailableError(
+def lacks(node: onnx.NodeProto, why: str) -> UnsupportedError:
+    return UnsupportedError(
         f"exporter litert: layer {node.name or node.output[0]!r} ({node.op_type}): {why}; "
         "choose another runtime for this model"
     )

@@ -9,12 +9,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from safetensors.numpy import load_file, save_file
 
 from edgekd.data import signature
 from edgekd.data.dataset import Dataset
 from edgekd.data.stages import Preprocess
-from edgekd.deploy import exporter, hub
+from edgekd.deploy import exporter, hub, reference
 from edgekd.deploy.exporter import Deployable
 from edgekd.engine.events import Progress, Silent
 from edgekd.engine.stage import Work
@@ -54,7 +53,7 @@ def test_a_float_graph_matches_torch_keeps_its_batch_free_and_says_what_it_is(
     assert done.parity.top1_agreement == 1
     assert done.coverage.integer == 0
     assert done.coverage.total == 4  # stem, two convolutions, classifier
-    graph = onnx.load(tmp_path / "out" / done.entry)
+    graph = onnx.load(tmp_path / "out" / str(done.entry))
     assert graph.graph.input[0].type.tensor_type.shape.dim[0].dim_param
     assert {entry.key: entry.value for entry in graph.metadata_props} == {"edgekd.model": "test"}
 
@@ -65,10 +64,9 @@ def test_nothing_of_torchs_stack_traces_is_shipped(deployable: Deployable) -> No
 
 @pytest.mark.parametrize("bad", [1.0, float("nan")])
 def test_other_answers_than_torchs_are_refused(tmp_path: Path, deployable: Deployable, bad: float) -> None:
-    tensors = load_file(deployable.reference)
-    tensors["logits"] = tensors["logits"] + np.float32(bad)
-    save_file(tensors, tmp_path / "reference.safetensors")
-    with pytest.raises(EdgekdError, match=r"logits differ from torch's by .*; the file is not shipped"):
+    true = reference.read(deployable.reference)
+    reference.write(replace(true, answers=true.answers + np.float32(bad)), tmp_path)
+    with pytest.raises(EdgekdError, match=r"answers differ from the reference's by .*; the file is not shipped"):
         exporter.find("onnxruntime").export(
             replace(deployable, reference=tmp_path / "reference.safetensors"), RUNTIME, work(tmp_path)
         )
@@ -81,14 +79,13 @@ def test_a_quantised_graph_that_its_runtime_answers_otherwise_is_refused_and_the
     net = checkpoint.build(shape, [str(d) for d in range(10)], 1, seed=0).net.eval()
     dialect = Dialect(activation="uint8-affine", reduced_range=True)
     hub.write(quantise(net, Dataset(digits), dialect, Preprocess(), 64), Dataset(digits), Preprocess(), tmp_path)
-    tensors = load_file(tmp_path / "reference.safetensors")
-    tensors["logits"] = np.roll(tensors["logits"], 1, axis=1)
-    save_file(tensors, tmp_path / "reference.safetensors")
+    true = reference.read(tmp_path / reference.FILE)
+    reference.write(replace(true, answers=np.roll(true.answers, 1, axis=1)), tmp_path)
     described = signature.read(tmp_path)
     quantised = Deployable(tmp_path / "model.onnx", tmp_path / "reference.safetensors", described, {}, True)
     done = exporter.find("onnxruntime").export(quantised, RUNTIME, work(tmp_path))
     assert done.refused is not None
-    assert "of 256 images, at least 98% are needed" in done.refused
+    assert "of 256 samples, at least 98% are needed" in done.refused
 
 
 def test_an_unknown_exporter_names_the_installed_ones() -> None:

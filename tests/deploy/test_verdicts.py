@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from edgekd.budget import Budget, at_least, at_most, worst
 from edgekd.deploy.select import rank, why_not
+from edgekd.deploy.stages import Select
 from edgekd.deploy.verdicts import accuracy, latency_and_size
 from edgekd.engine.store import Artifact
 from edgekd.stats import Interval
@@ -52,7 +53,7 @@ def predictions(folder: Path, name: str, wrong: int) -> Artifact:
     folder = folder / name
     folder.mkdir()
     logits = np.eye(2, dtype=np.float32)[[1] * wrong + [0] * (1000 - wrong)]
-    save_file({"logits": logits, "labels": np.zeros(1000, np.int64)}, folder / "predictions.safetensors")
+    save_file({"answers": logits, "right": logits.argmax(1) == 0}, folder / "predictions.safetensors")
     return Artifact("predictions", name, folder)
 
 
@@ -68,7 +69,10 @@ def inputs(folder: Path, *, int8_wrong: int, int8_speed: float, refused: str | N
     sizes = {"teacher-fp32": 1000, "fp32": 200, "int8": 50}
     measured = comparison(
         {name: figures(size_bytes=size) for name, size in sizes.items()},
-        {"teacher-fp32": {n: Interval(s, s - 0.1, s + 0.1) for n, s in speeds.items()}},
+        {
+            "teacher-fp32": {n: Interval(s, s - 0.1, s + 0.1) for n, s in speeds.items()},
+            "fp32": {"int8": Interval(int8_speed / 3, int8_speed / 3 - 0.1, int8_speed / 3 + 0.1)},
+        },
     )
     return {
         "comparison": stored(folder, measured),
@@ -80,35 +84,54 @@ def inputs(folder: Path, *, int8_wrong: int, int8_speed: float, refused: str | N
     }
 
 
+TWO_POINTS = Select(budget=Budget(accuracy_drop_points=2), variants=("fp32", "int8"))
+HUNDREDTH = Select(budget=Budget(shrink_over_teacher=100), variants=("fp32", "int8"))
+
+
 def test_the_fastest_within_the_budget_ships(tmp_path: Path) -> None:
-    ranked = rank(Budget(accuracy_drop_points=2), ("fp32", "int8"), inputs(tmp_path, int8_wrong=12, int8_speed=6))
+    ranked = rank(
+        Select(budget=Budget(accuracy_drop_points=2), variants=("fp32", "int8")),
+        inputs(tmp_path, int8_wrong=12, int8_speed=6),
+    )
     assert [r.name for r in ranked] == ["int8", "fp32"]
     assert why_not(ranked[1], ranked[0]).startswith("int8 is 2.00 times as fast")
 
 
 def test_an_int8_that_is_slower_does_not_ship(tmp_path: Path) -> None:
-    ranked = rank(Budget(accuracy_drop_points=2), ("fp32", "int8"), inputs(tmp_path, int8_wrong=12, int8_speed=2))
+    ranked = rank(
+        Select(budget=Budget(accuracy_drop_points=2), variants=("fp32", "int8")),
+        inputs(tmp_path, int8_wrong=12, int8_speed=2),
+    )
     assert ranked[0].name == "fp32"
 
 
 def test_an_int8_that_is_worse_does_not_ship_however_fast(tmp_path: Path) -> None:
-    ranked = rank(Budget(accuracy_drop_points=2), ("fp32", "int8"), inputs(tmp_path, int8_wrong=90, int8_speed=9))
+    ranked = rank(
+        Select(budget=Budget(accuracy_drop_points=2), variants=("fp32", "int8")),
+        inputs(tmp_path, int8_wrong=90, int8_speed=9),
+    )
     assert ranked[0].name == "fp32"
     assert "accuracy_drop_points 8" in why_not(ranked[1], ranked[0])
 
 
 def test_an_int8_that_its_runtime_answers_otherwise_does_not_ship_however_good(tmp_path: Path) -> None:
     given = inputs(tmp_path, int8_wrong=10, int8_speed=9, refused="agrees on 80 %")
-    ranked = rank(Budget(accuracy_drop_points=2), ("fp32", "int8"), given)
+    ranked = rank(TWO_POINTS, given)
     assert ranked[0].name == "fp32"
     assert why_not(ranked[1], ranked[0]) == "agrees on 80 %"
 
 
 def test_what_a_lock_overruled_says_so(tmp_path: Path) -> None:
-    ranked = rank(Budget(accuracy_drop_points=2), ("fp32", "int8"), inputs(tmp_path, int8_wrong=12, int8_speed=6))
+    ranked = rank(
+        Select(budget=Budget(accuracy_drop_points=2), variants=("fp32", "int8")),
+        inputs(tmp_path, int8_wrong=12, int8_speed=6),
+    )
     assert why_not(ranked[0], ranked[1]) == "today it would: the lock says fp32"
 
 
 def test_where_all_fail_the_worst_verdict_stays(tmp_path: Path) -> None:
-    ranked = rank(Budget(shrink_over_teacher=100), ("fp32", "int8"), inputs(tmp_path, int8_wrong=12, int8_speed=6))
+    ranked = rank(
+        Select(budget=Budget(shrink_over_teacher=100), variants=("fp32", "int8")),
+        inputs(tmp_path, int8_wrong=12, int8_speed=6),
+    )
     assert {worst(r.verdicts) for r in ranked} == {"fail"}

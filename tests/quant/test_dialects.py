@@ -15,7 +15,7 @@ from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
 
 from edgekd.data.dataset import Dataset
 from edgekd.data.stages import Preprocess, Views
-from edgekd.deploy import hub
+from edgekd.deploy import hub, reference
 from edgekd.deploy.fusion import coverage
 from edgekd.engine.events import Progress, Silent
 from edgekd.engine.stage import Work
@@ -95,7 +95,8 @@ def test_the_runtime_answers_as_torch_does_for_any_batch(dialect_and_file: tuple
     dialect, path = dialect_and_file
     if dialect == U8 and not cpu().has_int8_dot:
         pytest.skip("this CPU overflows 16 bits with 8-bit weights: why its profile has 7-bit ones")
-    inputs, logits = hub.reference(path.parent)
+    known = reference.read(path.parent / reference.FILE)
+    inputs, logits = known.feeds["pixel_values"], known.answers
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     for batch in (1, 7, 64):
         (answer,) = session.run(None, {"pixel_values": inputs[:batch]})
@@ -137,7 +138,8 @@ def test_qat_trains_under_quantisation_and_exports_what_it_trained(tmp_path: Pat
         train=Training(epochs=1, learning_rate=0.02, threads=1),
     )
     qat.run(settings, inputs, Work(folders["out"], folders["scratch"], Progress(Silent())))
-    x, logits = hub.reference(folders["out"])
+    known = reference.read(folders["out"] / reference.FILE)
+    x, logits = known.feeds["pixel_values"], known.answers
     (answer,) = ort.InferenceSession(folders["out"] / "model.onnx").run(None, {"pixel_values": x})
     assert (answer.argmax(1) == logits.argmax(1)).mean() >= 0.95
     with torch.no_grad():

@@ -16,7 +16,8 @@ from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.profile import load_profile
 from edgekd.hardware.runtime import open_session
 from edgekd.hardware.specs import OnnxRuntimeSpec
-from edgekd.quant.onnx_ptq import Calibration, prepare, quantise
+from edgekd.quant.onnx_ptq import prepare, quantise
+from edgekd.quant.stages import Calibration
 
 X = np.random.default_rng(0).standard_normal((32, 3, 12, 12)).astype(np.float32)
 U8 = Dialect(activation="uint8-affine", reduced_range=True)

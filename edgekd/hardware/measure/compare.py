@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from edgekd.hardware.measure.process import Launch, launch
 from edgekd.hardware.measure.result import Comparison, Figures
 from edgekd.hardware.profile import Measuring
 from edgekd.hardware.runtime import Tensor
-from edgekd.hardware.specs import Runnable
+from edgekd.hardware.specs import Runnable, read_runnable
 from edgekd.hardware.stages import Compare
 from edgekd.stats import mean_interval, percentile, ratio_interval
 
@@ -55,8 +56,8 @@ class Model:
 def run(settings: Compare, inputs: Mapping[str, Artifact], work: Work) -> None:
     models = {
         name.removeprefix("model."): Model(
-            artifact.file(artifact.json("export.json")["entry"]),
-            settings.runtime,
+            artifact.file((told := artifact.json("export.json"))["entry"]),
+            read_runnable(json.dumps(told["runtime"])),
             _inputs(artifact, settings.measuring.batch),
             batch=settings.measuring.batch,
         )
@@ -202,6 +203,5 @@ def _threads(models: Mapping[str, Model]) -> int:
 
 
 def _inputs(artifact: Artifact, batch: int) -> dict[str, Tensor]:
-    described = signature.read(artifact.path)
-    (only,) = described.inputs
-    return {only.name: Tensor(only.name, only.dtype, described.fixed_shape(batch))}
+    inputs = signature.read(artifact.path).inputs
+    return {spec.name: Tensor(spec.name, spec.dtype, signature.fixed_shape(spec, batch)) for spec in inputs}

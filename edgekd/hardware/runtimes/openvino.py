@@ -16,6 +16,8 @@ from edgekd.errors import ConfigError, EdgekdError, UnavailableError
 from edgekd.hardware.runtime import Array, Described, Tensor, cannot_run
 from edgekd.hardware.specs import OpenVinoSpec
 
+__all__ = ["OpenVinoSession", "ov"]  # exporters take openvino from here, so that its telemetry is off
+
 
 class OpenVinoSession:
     def __init__(self, model: Path, spec: OpenVinoSpec) -> None:
@@ -50,6 +52,15 @@ class OpenVinoSession:
             tuple(_tensor(port) for port in self._compiled.outputs),
             {"version": ov.__version__, "precision": str(self._compiled.get_property("INFERENCE_PRECISION_HINT"))},
         )
+
+    def executed(self) -> list[tuple[str, str, str]]:
+        """Name, type and precision of what runs, in its order."""
+        found = []
+        for node in self._compiled.get_runtime_model().get_ordered_ops():
+            told = node.get_rt_info()
+            kind, precision = (str(told[key].value) for key in ("layerType", "runtimePrecision"))
+            found.append((node.get_friendly_name(), kind, precision))
+        return found
 
     def close(self) -> None:
         del self._request, self._compiled

@@ -1,0 +1,44 @@
+"""int8 of a model that came as an ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from edgekd.data import signature
+from edgekd.data.dataset import Dataset
+from edgekd.data.feeds import feeds
+from edgekd.deploy import reference
+from edgekd.deploy.given import float_answers
+from edgekd.deploy.reference import Reference
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact
+from edgekd.quant.onnx_ptq import quantise, quantise_dynamic
+from edgekd.quant.stages import DynamicGiven, PtqGiven
+
+
+def run(settings: PtqGiven, inputs: Mapping[str, Artifact], work: Work) -> None:
+    hub = inputs["hub"]
+    samples = Dataset(inputs["data"]).arrays("train")
+    some = {name: array[: settings.samples] for name, array in samples.items()}
+    shown = feeds(some, signature.read(hub.path).inputs)
+    _write(
+        hub,
+        work,
+        lambda out: quantise(hub.file("model.onnx"), shown, settings.dialect, out, method=settings.calibration),
+    )
+
+
+def run_dynamic(settings: DynamicGiven, inputs: Mapping[str, Artifact], work: Work) -> None:
+    hub = inputs["hub"]
+    _write(hub, work, lambda out: quantise_dynamic(hub.file("model.onnx"), settings.dialect, out))
+
+
+def _write(hub: Artifact, work: Work, make: Callable[[Path], None]) -> None:
+    """A hub of its own: the graph, its signature, what its own arithmetic answers and what the float graph did."""
+    path = work.out / "model.onnx"
+    make(path)
+    known = reference.read(hub.file(reference.FILE))
+    answers = float_answers(path, known.feeds)
+    reference.write(Reference(known.feeds, answers, known.answers), work.out)
+    signature.write(signature.read(hub.path), work.out)

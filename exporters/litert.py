@@ -1,0 +1,48 @@
+"""LiteRT (TensorFlow Lite): an int8 file written from the QDQ graph, with its scales."""
+
+from __future__ import annotations
+
+import onnx
+
+from edgekd.data.feeds import TO_NHWC
+from edgekd.data.signature import Signature, TensorIn
+from edgekd.deploy.exporter import Coverage, Deployable, Exported
+from edgekd.deploy.proof import is_quantised, prove
+from edgekd.engine.stage import Work
+from edgekd.errors import ConfigError, UnsupportedError
+from edgekd.exporters.tflite.operators import MOVERS, OPERATORS
+from edgekd.exporters.tflite.translate import Translator, fix_batch
+from edgekd.hardware.runtimes.litert import LiteRtSession
+from edgekd.hardware.specs import LiteRtSpec, Runnable
+
+FILE = "model.tflite"
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+
+
+class LiteRtExporter:
+    def export(self, deployable: Deployable, runtime: Runnable, work: Work) -> Exported:
+        if not isinstance(runtime, LiteRtSpec):
+            raise ConfigError(f"exporter litert: writes files for litert, not for {runtime.name}")
+        graph = onnx.load(deployable.onnx)
+        if not is_quantised(graph):
+            raise UnsupportedError("exporter litert: writes int8 files only; this graph is not quantised")
+        fix_batch(graph)
+        (work.out / FILE).write_bytes(Translator(graph, OPERATORS, MOVERS).file())
+        described = as_tflite(deployable.signature)
+        session = LiteRtSession(work.out / FILE, runtime)
+        parity, refused = prove(session, described, deployable)
+        session.close()
+        layers = sum(node.op_type in WEIGHTED for node in graph.graph.node)
+        return Exported((FILE,), FILE, described, Coverage(layers, layers), parity, refused=refused)
+
+
+def as_tflite(described: Signature) -> Signature:
+    """Images in NHWC, one sample at a time."""
+    return described.model_copy(update={"inputs": tuple(_as_tflite(spec) for spec in described.inputs)})
+
+
+def _as_tflite(spec: TensorIn) -> TensorIn:
+    shape = (1, *spec.shape[1:]) if spec.shape and isinstance(spec.shape[0], str) else spec.shape
+    if spec.layout != "NCHW" or len(shape) != 4:
+        return spec.model_copy(update={"shape": shape})
+    return spec.model_copy(update={"shape": tuple(shape[axis] for axis in TO_NHWC), "layout": "NHWC"})

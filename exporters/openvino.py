@@ -1,0 +1,75 @@
+"""OpenVINO's own format: converted once here, so that a device reads it without the ONNX front end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edgekd.data.signature import Signature
+from edgekd.deploy.exporter import Coverage, Deployable, Exported
+from edgekd.deploy.proof import is_quantised, prove
+from edgekd.engine.stage import Work
+from edgekd.errors import ConfigError, UnsupportedError
+from edgekd.hardware.runtimes.openvino import OpenVinoSession, ov
+from edgekd.hardware.specs import OpenVinoSpec, Runnable
+
+FILES = ("model.xml", "model.bin")
+WEIGHTED = ("Convolution", "GroupConvolution", "FullyConnected", "MatMul", "Gemm")
+INTEGER = ("i8", "u8")
+
+
+class OpenVinoExporter:
+    def export(self, deployable: Deployable, runtime: Runnable, work: Work) -> Exported:
+        if not isinstance(runtime, OpenVinoSpec):
+            raise ConfigError(f"exporter openvino: writes files for openvino, not for {runtime.name}")
+        described = with_batch(deployable.signature, runtime.batch)
+        path = work.out / FILES[0]
+        convert(deployable, described, path)
+        session = OpenVinoSession(path, runtime)
+        parity, refused = prove(session, described, deployable)
+        covered = coverage(session.executed(), quantised=is_quantised(onnx.load(deployable.onnx)))
+        session.close()
+        return Exported(FILES, FILES[0], described, covered, parity, refused=refused)
+
+
+def convert(deployable: Deployable, described: Signature, path: Path) -> None:
+    """Weights as they are: OpenVINO's default would round floats to 16 bits."""
+    try:
+        model = ov.convert_model(str(deployable.onnx))
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        told = next((line for line in lines if "No conversion rule" in line or "not supported" in line), lines[-1])
+        raise UnsupportedError(f"exporter openvino: {told.removeprefix('-- ')}; choose another runtime") from error
+    named = {spec.name: spec for spec in described.inputs}
+    shapes = {port: shape_of(named[port.get_any_name()].shape) for port in model.inputs}
+    model.reshape(shapes)
+    for key, value in deployable.metadata.items():
+        model.set_rt_info(value, key.split("."))
+    ov.save_model(model, str(path), compress_to_fp16=False)
+
+
+def shape_of(shape: tuple[int | str, ...]) -> Any:
+    return ov.PartialShape([-1 if isinstance(axis, str) else axis for axis in shape])
+
+
+def with_batch(described: Signature, batch: int | None) -> Signature:
+    """The signature with its free first axes at `batch`; as it is for None."""
+    if batch is None:
+        return described
+    inputs = [
+        spec.model_copy(update={"shape": (batch, *spec.shape[1:])})
+        if spec.shape and isinstance(spec.shape[0], str)
+        else spec
+        for spec in described.inputs
+    ]
+    return described.model_copy(update={"inputs": tuple(inputs)})
+
+
+def coverage(executed: list[tuple[str, str, str]], *, quantised: bool) -> Coverage:
+    """Of (name, type, precision) of what OpenVINO runs: which layers with weights and products run as integers."""
+    layers = [(name, precision) for name, kind, precision in executed if kind in WEIGHTED]
+    left = [name for name, precision in layers if precision not in INTEGER]
+    why = "OpenVINO left it in float" if quantised else "the graph is not quantised"
+    return Coverage(len(layers) - len(left), len(layers), tuple(left), dict.fromkeys(left, why))
