@@ -20,6 +20,7 @@ def make(name: str, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(0)
         module, inputs, names = MAKERS[name]()
+        module.apply(_alive)
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
@@ -29,6 +30,12 @@ def make(name: str, folder: Path) -> Path:
         assert program is not None
         program.save(str(path))
     return path
+
+
+def _alive(module: torch.nn.Module) -> None:
+    """Weights that keep the size of what passes: from transformers' own, deep nets answer denormal numbers."""
+    if isinstance(module, torch.nn.Conv2d):
+        torch.nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
 
 
 def slower_graph(model: Path, share: float, folder: Path) -> Path:
@@ -82,6 +89,44 @@ def _mobilenet() -> tuple[torch.nn.Module, tuple[Any, ...], list[str]]:
     return _Logits(net), (torch.zeros(1, 3, 224, 224),), ["pixel_values"]
 
 
+def _resnet18() -> tuple[torch.nn.Module, tuple[Any, ...], list[str]]:
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    config = ResNetConfig(
+        embedding_size=64, hidden_sizes=[64, 128, 256, 512], depths=[2, 2, 2, 2], layer_type="basic", num_labels=1000
+    )
+    return _Logits(ResNetForImageClassification(config)), (torch.zeros(1, 3, 224, 224),), ["pixel_values"]
+
+
+def _mobilenet_v1() -> tuple[torch.nn.Module, tuple[Any, ...], list[str]]:
+    from transformers import MobileNetV1Config, MobileNetV1ForImageClassification
+
+    config = MobileNetV1Config(depth_multiplier=0.25, image_size=96, num_labels=2, tf_padding=False, min_depth=8)
+    return _Logits(MobileNetV1ForImageClassification(config)), (torch.zeros(1, 3, 96, 96),), ["pixel_values"]
+
+
+def _vit() -> tuple[torch.nn.Module, tuple[Any, ...], list[str]]:
+    """DeiT-tiny's shape."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = ViTConfig(
+        hidden_size=192, num_hidden_layers=12, num_attention_heads=3, intermediate_size=768, num_labels=1000,
+        attn_implementation="eager",
+    )  # fmt: skip
+    return _Logits(ViTForImageClassification(config)), (torch.zeros(1, 3, 224, 224),), ["pixel_values"]
+
+
+def _odd() -> tuple[torch.nn.Module, tuple[Any, ...], list[str]]:
+    """Channels that no kernel's blocks divide."""
+    layers: list[torch.nn.Module] = []
+    channels = 3
+    for width, stride in ((13, 1), (13, 1), (29, 2), (29, 1), (57, 2), (57, 1)):
+        layers += [torch.nn.Conv2d(channels, width, 3, stride, 1), torch.nn.ReLU()]
+        channels = width
+    layers += [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(channels, 7)]
+    return torch.nn.Sequential(*layers), (torch.zeros(1, 3, 48, 48),), ["pixel_values"]
+
+
 def _transformer() -> tuple[torch.nn.Module, tuple[Any, ...], list[str]]:
     from transformers import BertConfig, BertForSequenceClassification
 
@@ -100,4 +145,12 @@ class _Logits(torch.nn.Module):
         return self.net(*inputs, return_dict=False)[0]  # type: ignore[no-any-return]
 
 
-MAKERS = {"small-conv": _small_conv, "mobilenet-v2-224": _mobilenet, "transformer-6": _transformer}
+MAKERS = {
+    "small-conv": _small_conv,
+    "mobilenet-v2-224": _mobilenet,
+    "transformer-6": _transformer,
+    "resnet18": _resnet18,
+    "mobilenet-v1-025-96": _mobilenet_v1,
+    "vit-tiny-224": _vit,
+    "odd-channels": _odd,
+}

@@ -41,6 +41,7 @@ class AsIs(Settings):
     calibration: quant.Calibration | None = None  # None: min-max, and the others where it loses more than the margin
     samples: int = Field(default=512, ge=1)  # that ranges are taken from
     labelled: bool = True  # else a sample is right where the given model's answer is kept
+    trained: bool = True  # random weights have near ties everywhere: whether answers agree says nothing of them
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,7 @@ class _Run:
 
     def export(self, hub: Result, spec: Runnable, variant: str) -> Result:
         at = self._here(_at(variant, spec))
-        settings = deploy.Export(runtime=spec, cpu=self.cpu, model=f"{self.asked.name}/{at}")
+        settings = deploy.Export(runtime=spec, cpu=self.cpu, model=f"{self.asked.name}/{at}", trained=self.asked.trained)
         stage = replace(
             deploy.EXPORT, uses=(*deploy.EXPORT.uses, *spec.packages, *exporter.distribution(spec.exporter))
         )

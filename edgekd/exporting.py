@@ -61,6 +61,7 @@ def export(
     labels: Sequence[str] = (),
     budget: Budget | None = None,
     calibration: Calibration | None = None,
+    trained: bool = True,
     out: str | Path = "dist",
     workspace: Path | None = None,
     listener: Listener | None = None,
@@ -70,13 +71,14 @@ def export(
     the budget in `out`/<model>/<target>.
 
     `data` is .npz: `images` of 0 to 255 (with `mean` and `std` of pixels / 255) or an array an input, and `labels`;
-    without labels what counts is that the model's own answers are kept. Half of it decides, half is judged.
+    without labels what counts is that the model's own answers are kept. Half of it decides, half is judged. A net
+    that is not `trained` is measured for its speed: no accuracy is asked of it.
     Raises EdgekdError; a missed budget is no exception: it stands in the verdicts.
     """
     asked = requested(
         Path(model), Path(data), Path(calibration_data) if calibration_data else None, tuple(mean), tuple(std),
-        tuple(labels), budget or Budget(accuracy_drop_points=MARGIN_POINTS), calibration,
-    )  # fmt: skip
+        tuple(labels), budget or Budget(accuracy_drop_points=MARGIN_POINTS if trained else None), calibration,
+    ).model_copy(update={"trained": trained})  # fmt: skip
     return _export(asked, load_profile(target), Path(out), workspace, listener or Silent())
 
 

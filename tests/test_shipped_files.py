@@ -75,7 +75,7 @@ def test_the_readmes_exporter_keeps_the_contract(tmp_path: Path) -> None:
     names: dict[str, Any] = {"convert": lambda path: path.read_bytes()}
     exec(next(block for block in python_blocks() if "MyRuntimeExporter" in block), names)  # noqa: S102
     (tmp_path / "model.onnx").write_bytes(b"graph")
-    given = types.SimpleNamespace(onnx=tmp_path / "model.onnx")
+    given = types.SimpleNamespace(onnx=tmp_path / "model.onnx", signature=None)
     work = types.SimpleNamespace(out=tmp_path)
     done = names["MyRuntimeExporter"]().export(given, None, work)
     assert isinstance(done, Exported)

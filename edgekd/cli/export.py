@@ -34,6 +34,9 @@ def export(
     max_accuracy_drop: Annotated[float, typer.Option(min=0.0, help="In points, against the model as it is.")] = 0.5,
     max_latency_ms: Annotated[float | None, typer.Option(min=0.0, help="A limit for p50.")] = None,
     max_size_mib: Annotated[float | None, typer.Option(min=0.0, help="A limit for the file.")] = None,
+    untrained: Annotated[
+        bool, typer.Option("--untrained", help="The weights are random: measure speed, ask no accuracy.")
+    ] = False,
     labels: Annotated[str | None, typer.Option(help="The classes' names: cat,dog,frog")] = None,
     out: Annotated[Path, typer.Option(help="Where the bundle goes, as OUT/<model>/<target>.")] = Path("dist"),
     workspace: WorkspaceOption = None,
@@ -76,12 +79,14 @@ def export(
             assert model is not None
             assert data is not None
             limits = Budget(
-                accuracy_drop_points=max_accuracy_drop, latency_p50_ms=max_latency_ms, size_mib=max_size_mib
+                accuracy_drop_points=None if untrained else max_accuracy_drop,
+                latency_p50_ms=max_latency_ms,
+                size_mib=max_size_mib,
             )
             done = exporting.export(
                 model, data, target=target, calibration_data=calibrate, calibration=calibration,  # type: ignore[arg-type]
                 mean=parse_numbers(mean, "--mean"), std=parse_numbers(std, "--std"), budget=limits,
-                labels=labels.split(",") if labels else (), **where,
+                labels=labels.split(",") if labels else (), trained=not untrained, **where,
             )  # fmt: skip
         watcher.said(f"{watcher.ran} stages ran, {watcher.cached} cached, {duration(time.perf_counter() - start)}")
     if as_json:

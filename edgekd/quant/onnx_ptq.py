@@ -38,6 +38,7 @@ METHODS: dict[Calibration, CalibrationMethod] = {
     "percentile": CalibrationMethod.Percentile,
     "entropy": CalibrationMethod.Entropy,
 }
+BATCH = 32  # of calibration, where it is free
 KINDS = tuple(sorted({*QLinearOpsRegistry, *QDQRegistry}))
 TYPES: dict[Activation, tuple[QuantType, bool]] = {  # and whether they are symmetric
     "uint8-affine": (QuantType.QUInt8, False),
@@ -53,7 +54,6 @@ def quantise(
     out: Path,
     *,
     method: Calibration = "min-max",
-    batch: int = 32,
 ) -> None:
     """
     Write `out`: the graph of `model` with QDQ nodes, its ranges those that `feeds` [N, ...] by input make.
@@ -65,6 +65,7 @@ def quantise(
     with tempfile.TemporaryDirectory() as folder, _quiet():
         prepared = Path(folder) / "prepared.onnx"
         prepare(model, prepared)
+        batch = fixed_batch(onnx.load(prepared))
         kinds = [kind for kind in KINDS if kind not in dialect.float_operators]
         options: dict[str, Any] = {
             "ActivationSymmetric": symmetric,
@@ -127,6 +128,15 @@ def release_outputs(graph: onnx.ModelProto) -> None:
         graph.graph.node.remove(last)
         if not any(before.output[0] in node.input for node in graph.graph.node):
             graph.graph.node.remove(before)
+    read = {name for node in graph.graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.graph.initializer if tensor.name not in read]:
+        graph.graph.initializer.remove(tensor)
+
+
+def fixed_batch(graph: onnx.ModelProto) -> int | None:
+    """The first axis of the first input, where it is fixed."""
+    shape = graph.graph.input[0].type.tensor_type.shape.dim
+    return int(shape[0].dim_value) if shape and shape[0].HasField("dim_value") else None
 
 
 def prepare(model: Path, out: Path) -> None:
@@ -174,16 +184,16 @@ def pool_means(graph: onnx.ModelProto) -> None:
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
     """Hands out the samples in batches, once."""
 
-    def __init__(self, feeds: Mapping[str, Array], batch: int) -> None:
-        self._batches = self._cut(feeds, batch)
+    def __init__(self, feeds: Mapping[str, Array], batch: int | None) -> None:
+        self._batches = self._cut(feeds, batch or BATCH, whole=batch is not None)
 
     def get_next(self) -> dict[str, Array] | None:
         return next(self._batches, None)
 
     @staticmethod
-    def _cut(feeds: Mapping[str, Array], batch: int) -> Iterator[dict[str, Array]]:
+    def _cut(feeds: Mapping[str, Array], batch: int, *, whole: bool) -> Iterator[dict[str, Array]]:
         size = len(next(iter(feeds.values())))
-        for start in range(0, size, batch):
+        for start in range(0, size - size % batch if whole else size, batch):
             yield {name: np.ascontiguousarray(array[start : start + batch]) for name, array in feeds.items()}
 
 
