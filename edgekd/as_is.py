@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pydantic import Field
@@ -21,6 +20,7 @@ from edgekd.errors import UnavailableError
 from edgekd.hardware import stages as hardware
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import Cpu
+from edgekd.hardware.here import by_dialect, installed, takes_floats
 from edgekd.hardware.profile import DeviceProfile, this_cpu
 from edgekd.hardware.specs import OpenVinoSpec, Runnable
 from edgekd.quant import stages as quant
@@ -68,7 +68,7 @@ def as_is(engine: Engine, asked: AsIs, profile: DeviceProfile, differences: Sequ
         models |= made
         calibrations |= {f"{members[0].name}": how} if how else {}
     models |= run.dynamic(runtimes)
-    models = {name: model for name, model in models.items() if _written(model)}
+    models = {name: model for name, model in models.items() if exporter.is_written(model)}
     val |= {name: run.evaluate(model, "val", name, val[base]) for name, model in models.items() if name not in val}
     compared = run.compare(models, base)
     judged = {"comparison": compared} | _prefixed("model", models) | _prefixed("val", val)
@@ -91,23 +91,6 @@ def as_is(engine: Engine, asked: AsIs, profile: DeviceProfile, differences: Sequ
     return Exported(models, dataset, told)
 
 
-def installed(profile: DeviceProfile) -> list[Runnable]:
-    """The profile's runtimes that are here. Raises UnavailableError where none is."""
-    found = [spec for spec in profile.runnable if _has(spec)]
-    if not found:
-        names = ", ".join(spec.name for spec in profile.runnable) or "none that runs here"
-        raise UnavailableError(f"device {profile.name}: none of its runtimes is installed ({names})")
-    return found
-
-
-def by_dialect(runtimes: Sequence[Runnable], device: Cpu) -> dict[Dialect, list[Runnable]]:
-    """Runtimes that one quantised graph serves."""
-    found: dict[Dialect, list[Runnable]] = {}
-    for spec in runtimes:
-        found.setdefault(spec.dialect.on(device), []).append(spec)
-    return found
-
-
 @dataclass
 class _Run:
     engine: Engine
@@ -122,7 +105,7 @@ class _Run:
 
     def floats(self, runtimes: Sequence[Runnable]) -> dict[str, Result]:
         """The given model in every runtime that takes floats, and at 16 bits where the CPU gains from them."""
-        found = {f"fp32@{spec.name}": self.export(self.hub, spec, "fp32") for spec in runtimes if spec.name != "litert"}
+        found = {f"fp32@{spec.name}": self.export(self.hub, spec, "fp32") for spec in runtimes if takes_floats(spec)}
         for spec in runtimes:
             if isinstance(spec, OpenVinoSpec) and spec.precision == "f32" and set(BF16) & set(self.cpu.isa):
                 half = spec.model_copy(update={"precision": "bf16"})
@@ -138,7 +121,7 @@ class _Run:
         first = self.asked.calibration or "min-max"
         hub = self._quantised(dialect, first)
         models = self._in(members, hub)
-        if self.asked.calibration is not None or not _written(models[_at("int8", members[0])]):
+        if self.asked.calibration is not None or not exporter.is_written(models[_at("int8", members[0])]):
             return models, None
         at = self._here(_at("int8", members[0]))
         seen: dict[str, Result] = {
@@ -175,12 +158,14 @@ class _Run:
 
     def export(self, hub: Result, spec: Runnable, variant: str) -> Result:
         at = self._here(_at(variant, spec))
-        settings = deploy.Export(runtime=spec, cpu=self.cpu, model=f"{self.asked.name}/{at}", trained=self.asked.trained)
+        settings = deploy.Export(
+            runtime=spec, cpu=self.cpu, model=f"{self.asked.name}/{at}", trained=self.asked.trained
+        )
         stage = replace(
             deploy.EXPORT, uses=(*deploy.EXPORT.uses, *spec.packages, *exporter.distribution(spec.exporter))
         )
         made = self.engine.call(stage, settings, {"hub": hub}, at)
-        if isinstance(made, Artifact) and not _written(made):
+        if isinstance(made, Artifact) and not exporter.is_written(made):
             self._refused[_at(variant, spec)] = made.json("export.json")["refused"]
         return made
 
@@ -219,18 +204,6 @@ class _Run:
 
 def _at(variant: str, spec: Runnable) -> str:
     return f"{variant}@{spec.name}"
-
-
-def _has(spec: Runnable) -> bool:
-    try:
-        return bool(version(spec.packages[0]))
-    except PackageNotFoundError:
-        return False
-
-
-def _written(model: Result) -> bool:
-    """Whether its exporter could write it; taken to be so while planning."""
-    return not isinstance(model, Artifact) or model.json("export.json")["entry"] is not None
 
 
 def _prefixed(prefix: str, results: Mapping[str, Result]) -> dict[str, Result]:

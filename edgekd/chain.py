@@ -18,7 +18,9 @@ from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
 from edgekd.hardware import stages as hardware
+from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import Cpu
+from edgekd.hardware.here import by_dialect, installed, takes_floats
 from edgekd.hardware.profile import DeviceProfile, this_cpu
 from edgekd.hardware.specs import Runnable
 from edgekd.models.shape import NetShape
@@ -49,7 +51,8 @@ def chain(
     `differences` are those that a replay of a lock has found by the time the report is written.
     """
     device = this_cpu(profile)  # first: a device elsewhere is a clearer answer than a runtime that is not here
-    target = _Target(engine, pipeline, profile, profile.runtime(), device)
+    runtimes = installed(profile)
+    target = _Target(engine, pipeline, profile, runtimes[0], device, runtimes)
     call, here = engine.call, Coordinates(target=profile.name)
     dataset = call(data.load_stage(pipeline.data), pipeline.data, {})
     if isinstance(dataset, Artifact):
@@ -69,16 +72,25 @@ def chain(
         {"data": dataset, "teacher": master, "student": found["choice"]},
         here,
     )  # fmt: skip
-    variants = {"fp32": target.export_float(student, dataset, "fp32"),
-                "int8": target.export_ptq(student, dataset, "int8")}  # fmt: skip
+    variants = target.floats(student, dataset)
     val = {name: target.evaluate(model, dataset, "val", name) for name, model in (models | variants).items()}
-    precision = call(
-        quant.NEEDS_QAT, quant.NeedsQat(margin_points=pipeline.quantize.margin_points),
-        {"fp32": val["fp32"], "ptq": val["int8"]}, here,
-    )  # fmt: skip
-    if pipeline.quantize.then == "qat" and _known(precision, "qat", default=True):
-        variants["int8-qat"] = target.export_qat(student, master, dataset)
-        val["int8-qat"] = target.evaluate(variants["int8-qat"], dataset, "val", "int8-qat")
+    decisions = {}
+    for dialect, members in by_dialect(runtimes, device).items():
+        made = target.quantised("int8", target.ptq(student, dataset, dialect, members[0]), members)
+        val |= {name: target.evaluate(model, dataset, "val", name) for name, model in made.items()}
+        variants |= made
+        if not made:
+            continue  # its exporter knows no such net
+        first = next(iter(made))
+        decisions[first] = call(
+            quant.NEEDS_QAT, quant.NeedsQat(margin_points=pipeline.quantize.margin_points),
+            {"fp32": val["fp32"], "ptq": val[first]}, target.at(None if first == "int8" else first),
+        )  # fmt: skip
+        if pipeline.quantize.then == "qat" and _known(decisions[first], "qat", default=True):
+            trained = target.quantised("int8-qat", target.qat(student, master, dataset, dialect, members[0]), members)
+            val |= {name: target.evaluate(model, dataset, "val", name) for name, model in trained.items()}
+            variants |= trained
+    precision = next(iter(decisions.values()))
     models |= variants
     compared = target.compare(models, (TEACHER, TEACHER_INT8, "fp32"), "variants")
     judged = {"comparison": compared} | _prefixed("model", models) | _prefixed("val", val)
@@ -89,7 +101,7 @@ def chain(
         report.Tell(
             pipeline=pipeline.name, target=profile.name, budget=pipeline.budget, variants=tuple(variants),
             rank=pipeline.search.rank,
-            dialect=str(target.dialect),
+            dialect="; ".join(map(str, by_dialect(runtimes, device))),
             replayed=tuple(differences) if differences is not None else None,
         ),
         judged | found | {"selection": selection, "precision": precision} | _prefixed("test", test),
@@ -105,8 +117,9 @@ class _Target:
     engine: Engine
     pipeline: Pipeline
     profile: DeviceProfile
-    runtime: Runnable
+    runtime: Runnable  # the first: baselines and candidates are measured in it
     cpu: Cpu
+    runtimes: Sequence[Runnable]
 
     @property
     def dialect(self) -> Any:
@@ -115,36 +128,59 @@ class _Target:
     def at(self, variant: str | None = None, student: str | None = None) -> Coordinates:
         return Coordinates(self.profile.name, student, variant)
 
-    def export_float(self, checkpoint: Result, dataset: Result, variant: str) -> Result:
-        hub = self.engine.call(
+    def named(self, variant: str, spec: Runnable) -> str:
+        """A variant in the first runtime has its plain name."""
+        return variant if spec is self.runtime else f"{variant}@{spec.name}"
+
+    def hub(self, checkpoint: Result, dataset: Result, variant: str) -> Result:
+        return self.engine.call(
             deploy.ONNX_FLOAT, deploy.ExportFloat(preprocess=self.pipeline.preprocess),
             {"checkpoint": checkpoint, "data": dataset}, Coordinates(variant=variant),
         )  # fmt: skip
-        return self.export(hub, self.at(variant))
+
+    def export_float(self, checkpoint: Result, dataset: Result, variant: str) -> Result:
+        return self.export(self.hub(checkpoint, dataset, variant), self.at(variant))
+
+    def floats(self, student: Result, dataset: Result) -> dict[str, Result]:
+        """The float student in every runtime that takes floats."""
+        hub = self.hub(student, dataset, "fp32")
+        specs = {self.named("fp32", spec): spec for spec in self.runtimes if takes_floats(spec)}
+        return {name: self.export(hub, self.at(name), spec) for name, spec in specs.items()}
+
+    def ptq(self, checkpoint: Result, dataset: Result, dialect: Dialect, spec: Runnable) -> Result:
+        return self._ptq(checkpoint, dataset, dialect, self.at(self.named("int8", spec)))
 
     def export_ptq(self, checkpoint: Result, dataset: Result, variant: str) -> Result:
+        at = self.at(variant)
+        return self.export(self._ptq(checkpoint, dataset, self.dialect, at), at)
+
+    def _ptq(self, checkpoint: Result, dataset: Result, dialect: Dialect, at: Coordinates) -> Result:
         settings = quant.Ptq(
-            dialect=self.dialect, preprocess=self.pipeline.preprocess,
+            dialect=dialect, preprocess=self.pipeline.preprocess,
             calibration_images=self.pipeline.quantize.calibration_images,
         )  # fmt: skip
-        hub = self.engine.call(quant.PTQ, settings, {"checkpoint": checkpoint, "data": dataset}, self.at(variant))
-        return self.export(hub, self.at(variant))
+        return self.engine.call(quant.PTQ, settings, {"checkpoint": checkpoint, "data": dataset}, at)
 
-    def export_qat(self, student: Result, master: Result, dataset: Result) -> Result:
+    def qat(self, student: Result, master: Result, dataset: Result, dialect: Dialect, spec: Runnable) -> Result:
         settings = quant.Qat(
-            dialect=self.dialect, preprocess=self.pipeline.preprocess, views=self.pipeline.views,
+            dialect=dialect, preprocess=self.pipeline.preprocess, views=self.pipeline.views,
             train=self.pipeline.quantize.qat, losses=self.pipeline.distill.losses,
         )  # fmt: skip
-        at = self.at("int8-qat")
-        hub = self.engine.call(quant.QAT, settings, {"student": student, "teacher": master, "data": dataset}, at)
-        return self.export(hub, at)
+        at = self.at(self.named("int8-qat", spec))
+        return self.engine.call(quant.QAT, settings, {"student": student, "teacher": master, "data": dataset}, at)
 
-    def export(self, hub: Result, at: Coordinates, *, trained: bool = True) -> Result:
-        settings = deploy.Export(
-            runtime=self.runtime, cpu=self.cpu, model=f"{self.pipeline.name}/{at}", trained=trained
+    def quantised(self, variant: str, hub: Result, members: Sequence[Runnable]) -> dict[str, Result]:
+        """One quantised graph in the runtimes of its dialect, without those whose exporter cannot write it."""
+        specs = {self.named(variant, spec): spec for spec in members}
+        models = {name: self.export(hub, self.at(name), spec) for name, spec in specs.items()}
+        return {name: model for name, model in models.items() if exporter.is_written(model)}
+
+    def export(self, hub: Result, at: Coordinates, spec: Runnable | None = None, *, trained: bool = True) -> Result:
+        spec = spec or self.runtime
+        settings = deploy.Export(runtime=spec, cpu=self.cpu, model=f"{self.pipeline.name}/{at}", trained=trained)
+        stage = replace(
+            deploy.EXPORT, uses=(*deploy.EXPORT.uses, *spec.packages, *exporter.distribution(spec.exporter))
         )
-        stage = self._with_runtime(deploy.EXPORT)
-        stage = replace(stage, uses=(*stage.uses, *exporter.distribution(self.runtime.exporter)))
         return self.engine.call(stage, settings, {"hub": hub}, at)
 
     def evaluate(self, model: Result, dataset: Result, split: data.Split, variant: str) -> Result:
@@ -205,8 +241,8 @@ class _Target:
         return rows[number]["id"], settings
 
     def _with_runtime(self, stage: Any) -> Any:
-        """The stage with the versions of the runtime's packages in its key."""
-        return replace(stage, uses=(*stage.uses, *self.runtime.packages))
+        """The stage with the versions of the runtimes' packages in its key."""
+        return replace(stage, uses=(*stage.uses, *(package for spec in self.runtimes for package in spec.packages)))
 
 
 def _teacher(engine: Engine, pipeline: Pipeline, dataset: Result) -> tuple[Result, NetShape]:

@@ -27,7 +27,7 @@ MICRO = [
     "quantize.qat.epochs=1",
     "quantize.calibration_images=64",
     "budget={size_mib: 0.2}",
-    f"targets=[{Path(__file__).parent / 'micro-cpu.yaml'}]",
+    f"targets=[{Path(__file__).parent / 'one-runtime.yaml'}]",
 ]
 
 

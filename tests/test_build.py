@@ -21,7 +21,7 @@ from edgekd.hardware.profile import load_profile
 from edgekd.pipeline import Pipeline, load_pipeline
 
 HEAVY = ("torch", "transformers", "onnxruntime", "scipy", "onnx", "torchao")
-HERE = load_profile(str(Path(__file__).parent / "micro-cpu.yaml"))
+HERE = load_profile(str(Path(__file__).parent / "one-runtime.yaml"))
 
 
 class Count(Silent):

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from edgekd.data import signature
 from edgekd.data.signature import Signature
 from edgekd.deploy.stages import Export
+from edgekd.engine.plan import Pending
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
@@ -122,6 +123,11 @@ def distribution(name: str) -> tuple[str, ...]:
 
 def read(artifact: Artifact) -> dict[str, Any]:
     return artifact.json("export.json")  # type: ignore[no-any-return]
+
+
+def is_written(model: Artifact | Pending) -> bool:
+    """Whether its exporter could write it; taken to be so while planning."""
+    return not isinstance(model, Artifact) or read(model)["entry"] is not None
 
 
 def entry(artifact: Artifact) -> Path:

@@ -1,6 +1,7 @@
 """Predict with this bundle: needs numpy and the runtime, nothing of edgekd.
 
 python run.py image.npy        # uint8, height x width x channels; png and jpeg where Pillow is installed
+python run.py inputs.npz       # what the model reads, an array an input, for models that take no images
 python run.py                  # the samples, where the bundle has some
 """
 
@@ -20,36 +21,41 @@ HERE = Path(__file__).resolve().parent
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("images", nargs="*", type=Path, help=".npy (uint8, HWC), or .png/.jpg with Pillow")
+    parser.add_argument("files", nargs="*", type=Path, help=".npy (uint8, HWC), .png/.jpg with Pillow, or .npz")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args()
-    images = arguments.images or sorted((HERE / "samples").glob("*.npy"))
-    if not images:
-        parser.error("no image given, and this bundle has no samples")
+    files = arguments.files or sorted((HERE / "samples").glob("*.npy"))
+    if not files:
+        parser.error("no file given, and this bundle has no samples")
     manifest = json.loads((HERE / "manifest.json").read_text("utf-8"))
-    session = open_model(manifest)
-    for path in images:
+    run = open_model(manifest)
+    for path in files:
         try:
-            label, probability = predict(session, manifest["signature"], read_image(path, manifest["signature"]))
-        except (OSError, ValueError, ImportError) as error:
+            row = {"file": path.name, **answer(run, manifest["signature"], path)}
+        except (OSError, ValueError, ImportError, KeyError) as error:
             print(f"{path}: {error}", file=sys.stderr)
             return 2
-        row = {"image": path.name, "label": label, "probability": round(probability, 4)}
-        print(json.dumps(row) if arguments.json else f"{path.name}: {label} ({probability:.3f})")
+        told = f"{row['label']} ({row['probability']:.3f})" if "label" in row else row["output"]
+        print(json.dumps(row) if arguments.json else f"{path.name}: {told}")
     return 0
 
 
 def open_model(manifest):
-    """The model in the settings that were measured, after a look at its checksum."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
-    import onnxruntime as ort
-
-    path = HERE / manifest["model"]
-    if hashlib.sha256(path.read_bytes()).hexdigest() != manifest["files"][manifest["model"]]:
-        sys.exit(f"{path.name}: not the file that manifest.json describes; build or copy the bundle again")
+    """A function from arrays by input to the first output, in the settings that were measured; checksums first."""
+    for name, expected in manifest["files"].items():
+        if name.startswith("model.") and hashlib.sha256((HERE / name).read_bytes()).hexdigest() != expected:
+            sys.exit(f"{name}: not the file that manifest.json describes; build or copy the bundle again")
     runtime = manifest["runtime"]
     if runtime.get("affinity") and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, runtime["affinity"])
+    opener = {"onnxruntime": in_onnxruntime, "openvino": in_openvino, "litert": in_litert}[runtime["name"]]
+    return opener(str(HERE / manifest["model"]), runtime)
+
+
+def in_onnxruntime(path, runtime):
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.intra_op_num_threads = runtime["threads"]
     options.log_severity_level = 3
@@ -61,12 +67,62 @@ def open_model(manifest):
         "disabled": "ORT_DISABLE_ALL",
     }
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, levels[runtime["graph_optimization"]])
-    return ort.InferenceSession(str(path), options, providers=[runtime["provider"]])
+    session = ort.InferenceSession(path, options, providers=[runtime["provider"]])
+    return lambda feeds: session.run(None, feeds)[0]
 
 
-def read_image(path, signature):
+def in_openvino(path, runtime):
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it would look a host up
+    import openvino as ov
+
+    core = ov.Core()
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": runtime["threads"],
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": runtime["precision"],
+    }
+    compiled = core.compile_model(core.read_model(path), runtime["device"], settings)
+    return lambda feeds: compiled(feeds)[compiled.outputs[0]]
+
+
+def in_litert(path, runtime):
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolver = OpResolverType.AUTO if runtime["xnnpack"] else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(path, num_threads=runtime["threads"], experimental_op_resolver_type=resolver)
+    interpreter.allocate_tensors()
+    indices = {detail["name"]: detail["index"] for detail in interpreter.get_input_details()}
+
+    def run(feeds):
+        for name, array in feeds.items():
+            interpreter.set_tensor(indices[name], array)
+        interpreter.invoke()
+        return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+    return run
+
+
+def answer(run, signature, path):
+    """The label and its probability for one image; the first output for other inputs."""
+    spec, output = signature["inputs"][0], signature["outputs"][0]
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as archive:
+            return {"output": np.asarray(run({s["name"]: archive[s["name"]] for s in signature["inputs"]})).tolist()}
+    if spec.get("preprocess") is None:
+        raise ValueError("this model takes no images; give an .npz with an array an input")
+    logits = np.asarray(run({spec["name"]: prepared(read_image(path, spec), spec)}))[0]
+    shares = np.exp(logits - logits.max())
+    shares /= shares.sum()
+    best = int(shares.argmax())
+    labels = output.get("labels") or [str(number) for number in range(len(shares))]
+    return {"label": labels[best], "probability": round(float(shares.max()), 4)}
+
+
+def read_image(path, spec):
     """uint8 [H, W, C], of the size that the model takes."""
-    _, channels, height, width = signature["inputs"][0]["shape"]
+    _, *shape = spec["shape"]
+    height, width, channels = shape if spec["layout"] == "NHWC" else (*shape[1:], shape[0])
     if path.suffix == ".npy":
         image = np.load(path, allow_pickle=False)
     else:
@@ -81,15 +137,11 @@ def read_image(path, signature):
     return image
 
 
-def predict(session, signature, image):
-    """The label and its probability for one image."""
-    spec = signature["inputs"][0]
+def prepared(image, spec):
+    """What the model reads: float32 of one image, in its layout."""
     how = spec["preprocess"]
     x = (image.astype(np.float32) / 255 - np.float32(how["mean"])) / np.float32(how["std"])
-    (logits,) = session.run([signature["outputs"][0]["name"]], {spec["name"]: x.transpose(2, 0, 1)[None]})
-    shares = np.exp(logits[0] - logits[0].max())
-    shares /= shares.sum()
-    return signature["outputs"][0]["labels"][int(shares.argmax())], float(shares.max())
+    return np.ascontiguousarray(x if spec["layout"] == "NHWC" else x.transpose(2, 0, 1))[None]
 
 
 if __name__ == "__main__":

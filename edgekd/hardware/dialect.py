@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.settings import Settings
 
@@ -34,13 +36,29 @@ class Dialect(Settings):
     reduced_range: bool
     logits: Literal["float", "quantised"] = "float"  # a float output keeps classes apart that one step would join
     float_operators: tuple[str, ...] = FLOAT_OPERATORS
+    # in nets with attention, what lies between matrix products: CPUs lose more to Q and DQ there than integers gain
+    between_products: Literal["float", "quantised"] = "float"
+
+    # below 8: as many levels, kept in int8; the runtimes here have no faster kernels for them
+    weight_bits: int = Field(default=8, ge=2, le=8)
+    activation_bits: int = Field(default=8, ge=2, le=8)
 
     @property
     def weight_max(self) -> int:
-        return 63 if self.reduced_range else 127
+        bits = min(self.weight_bits, 7 if self.reduced_range else 8)
+        return int(2 ** (bits - 1) - 1)
+
+    @property
+    def activation_limits(self) -> tuple[int, int]:
+        """The least and the largest integer of an activation."""
+        levels = 2**self.activation_bits
+        return (0, levels - 1) if self.activation == "uint8-affine" else (-levels // 2, levels // 2 - 1)
 
     def __str__(self) -> str:
-        return f"{self.activation}{', 7-bit weights' if self.reduced_range else ''}"
+        bits = min(self.weight_bits, 7 if self.reduced_range else 8)
+        weights = f", {bits}-bit weights" if bits < 8 else ""
+        activations = f", {self.activation_bits}-bit activations" if self.activation_bits < 8 else ""
+        return f"{self.activation}{weights}{activations}"
 
 
 class DialectSpec(Settings):
@@ -50,6 +68,7 @@ class DialectSpec(Settings):
     reduced_range: bool | Literal["auto"] = "auto"
     logits: Literal["float", "quantised"] = "float"
     float_operators: tuple[str, ...] = FLOAT_OPERATORS
+    between_products: Literal["float", "quantised"] = "float"
 
     def on(self, device: Cpu) -> Dialect:
         reduced = not device.has_int8_dot if self.reduced_range == "auto" else self.reduced_range
@@ -58,4 +77,5 @@ class DialectSpec(Settings):
             reduced_range=reduced,
             logits=self.logits,
             float_operators=self.float_operators,
+            between_products=self.between_products,
         )

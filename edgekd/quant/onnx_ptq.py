@@ -26,6 +26,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from edgekd.deploy.proof import family
 from edgekd.errors import ConfigError
 from edgekd.hardware.dialect import Activation, Dialect
 from edgekd.quant.ranges import histograms, least_squares
@@ -38,6 +39,7 @@ METHODS: dict[Calibration, CalibrationMethod] = {
     "percentile": CalibrationMethod.Percentile,
     "entropy": CalibrationMethod.Entropy,
 }
+PRODUCTS = ("MatMul", "Gemm", "Conv")
 BATCH = 32  # of calibration, where it is free
 KINDS = tuple(sorted({*QLinearOpsRegistry, *QDQRegistry}))
 TYPES: dict[Activation, tuple[QuantType, bool]] = {  # and whether they are symmetric
@@ -65,12 +67,15 @@ def quantise(
     with tempfile.TemporaryDirectory() as folder, _quiet():
         prepared = Path(folder) / "prepared.onnx"
         prepare(model, prepared)
-        batch = fixed_batch(onnx.load(prepared))
-        kinds = [kind for kind in KINDS if kind not in dialect.float_operators]
+        graph = onnx.load(prepared)
+        batch = fixed_batch(graph)
+        products = dialect.between_products == "float" and family(graph) == "transformer"
+        kinds = list(PRODUCTS) if products else [kind for kind in KINDS if kind not in dialect.float_operators]
         options: dict[str, Any] = {
             "ActivationSymmetric": symmetric,
             "WeightSymmetric": True,
             "QuantizeBias": not symmetric,  # TensorRT wants biases in float
+            "OpTypesToExcludeOutputQuantization": kinds if products else [],
         }
         if method == "mse":
             levels = 255 if symmetric else 256
