@@ -12,12 +12,16 @@ PACKAGES = ("edgekd", "onnxruntime", "openvino", "ai-edge-litert", "onnx", "torc
 def machine(measured: dict[str, Any]) -> str:
     """`measured` is a report's "measurement"."""
     device, noise = measured["device"], measured["noise"]
-    packages = ", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name)))
     return (
         f"{device['model']}, {', '.join(device['isa'])}; one thread, batch {measured['batch']}; "
         f"{measured['processes']} processes x {measured['rounds']} rounds, {measured['kind']}; "
-        f"contention {noise['contention']}. CPython {sys.version.split()[0]}, {packages}."
+        f"contention {noise['contention']}. {versions()}"
     )
+
+
+def versions() -> str:
+    packages = ", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name)))
+    return f"CPython {sys.version.split()[0]}, {packages}."
 
 
 def _version(name: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torchao.quantization.pt2e import move_exported_model_to_eval
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
@@ -42,7 +42,13 @@ def quantise(net: nn.Module, data: Dataset, dialect: Dialect, settings: Preproce
     """The net as integers with their scales, its ranges those of the first `images` training images."""
     checkpoint.contiguous(net)
     x = torch.from_numpy(preprocess(data.split("train").images[:images], settings))
-    prepared = prepare_pt2e(trace(net, data.image), DialectQuantizer(dialect, training=False))
+    return calibrated(net, dialect, x)
+
+
+def calibrated(net: nn.Module, dialect: Dialect, x: Tensor) -> fx.GraphModule:
+    """The net, in evaluation mode, with the ranges that x [N, C, H, W] makes."""
+    channels, height, width = x.shape[1:]
+    prepared = prepare_pt2e(trace(net, (channels, height, width)), DialectQuantizer(dialect, training=False))
     with torch.no_grad():
         for batch in x.split(CALIBRATION_BATCH):
             prepared(batch)

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 import torchao.quantization.pt2e as pt2e
-from torch import Tensor
+from torch import Tensor, fx, nn
 from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
 
 from edgekd.data.dataset import Dataset
 from edgekd.deploy import hub
+from edgekd.engine.events import Progress
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
+from edgekd.hardware.dialect import Dialect
 from edgekd.models import checkpoint
 from edgekd.quant.ptq import finished, trace
 from edgekd.quant.quantizer import DialectQuantizer
-from edgekd.quant.stages import Qat
+from edgekd.quant.stages import Freezing, Qat
 from edgekd.train.batches import views_of
-from edgekd.train.loop import fit
+from edgekd.train.loop import Batches, fit
 from edgekd.train.losses.logits import weighted
+from edgekd.train.settings import Training
+
+Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]  # of the net under quantisation, x and labels: the loss
+aten = torch.ops.aten
+TRAINS = 5  # the argument of aten.batch_norm that says whether it takes the batch's statistics
 
 
 def run(settings: Qat, inputs: Mapping[str, Artifact], work: Work) -> None:
@@ -27,22 +36,59 @@ def run(settings: Qat, inputs: Mapping[str, Artifact], work: Work) -> None:
     teacher = checkpoint.net_of(inputs["teacher"].path)
     student = checkpoint.net_of(inputs["student"].path).train()
     checkpoint.contiguous(student)
-    prepared = prepare_qat_pt2e(trace(student, data.image), DialectQuantizer(settings.dialect, training=True))
-    pt2e.move_exported_model_to_train(prepared)
 
-    def objective(x: Tensor, labels: Tensor) -> Tensor:
+    def objective(net: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
             targets = teacher(x)
-        return weighted(settings.losses, prepared(x), targets, labels)
-
-    def before_epoch(epoch: int) -> None:
-        if epoch >= settings.freeze_from * settings.train.epochs:
-            prepared.apply(pt2e.disable_observer)
+        return weighted(settings.losses, net(x), targets, labels)
 
     train = data.split("train")
     batches = views_of(train, settings.preprocess, settings.views, settings.train.batch)
-    fit(prepared, batches, len(train), objective, settings.train, work.scratch, work.progress,
+    quantised = trained(
+        student, data.image, settings.dialect, batches, len(train), objective, settings.train, settings.freezing,
+        work.scratch, work.progress,
+    )  # fmt: skip
+    hub.write(quantised, data, settings.preprocess, work.out)
+
+
+def trained(
+    net: nn.Module,
+    image: tuple[int, int, int],
+    dialect: Dialect,
+    batches: Batches,
+    samples: int,
+    objective: Objective,
+    training: Training,
+    freezing: Freezing,
+    scratch: Path,
+    progress: Progress,
+) -> fx.GraphModule:
+    """
+    `net`, in training mode and with its float weights, trained under fake quantisation; integers with their scales.
+
+    First ranges and batch norms follow the data, then the ranges stand, then the norms: what is exported has both
+    fixed, and the last epochs are trained as it will run (Krishnamoorthi, "Quantizing deep convolutional networks
+    for efficient inference: a whitepaper", 2018, section 3.2).
+    """
+    prepared = prepare_qat_pt2e(trace(net, image), DialectQuantizer(dialect, training=True))
+    pt2e.move_exported_model_to_train(prepared)
+
+    def before_epoch(epoch: int) -> None:
+        if epoch >= math.ceil(freezing.ranges_from * training.epochs):
+            prepared.apply(pt2e.disable_observer)
+        if epoch >= math.ceil(freezing.norms_from * training.epochs):
+            freeze_norms(prepared)
+
+    fit(prepared, batches, samples, lambda x, labels: objective(prepared, x, labels), training, scratch, progress,
         before_epoch=before_epoch)  # fmt: skip
     prepared.apply(pt2e.disable_observer)
     pt2e.move_exported_model_to_eval(prepared)
-    hub.write(finished(prepared), data, settings.preprocess, work.out)
+    return finished(prepared)
+
+
+def freeze_norms(prepared: fx.GraphModule) -> None:
+    """In place: batch norms use their running statistics and leave them as they are; their weights train on."""
+    for node in prepared.graph.nodes:
+        if node.target is aten.batch_norm.default and node.args[TRAINS]:
+            node.update_arg(TRAINS, False)
+    prepared.recompile()

@@ -60,6 +60,13 @@ class RandomInt8(Settings):
     threads: int = Field(default_factory=cores, ge=1)
 
 
+class Freezing(Settings):
+    """Shares of the epochs after which ranges of activations stand, and statistics of batch norms do."""
+
+    ranges_from: float = Field(default=0.67, ge=0, le=1)
+    norms_from: float = Field(default=0.8, ge=0, le=1)
+
+
 class Qat(Settings):
     """Distillation goes on under fake quantisation, from the float checkpoint."""
 
@@ -68,7 +75,7 @@ class Qat(Settings):
     views: Views
     train: Training
     losses: tuple[LossSettings, ...] = Field(min_length=1)
-    freeze_from: float = Field(default=0.67, ge=0, le=1)  # share of the epochs after which ranges stay
+    freezing: Freezing = Freezing()
 
 
 class NeedsQat(Settings):
@@ -97,6 +104,7 @@ QAT = Stage[Qat](
     "edgekd.quant.qat:run",
     takes={"student": "checkpoint", "teacher": "checkpoint", "data": "dataset"},
     gives="onnx",
+    version=2,
     uses=USES,
     cost=lambda settings: settings.train.epochs,
     memory="quantize.qat.batch",

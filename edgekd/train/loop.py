@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from edgekd.engine.events import Progress
 from edgekd.errors import ConfigError
 from edgekd.train import snapshots
+from edgekd.train.average import Average
 from edgekd.train.settings import Training
 
 Batch = tuple[Tensor, Tensor]  # what the net reads [B, ...], labels [B]
@@ -39,7 +40,8 @@ def fit(
     torch.set_num_threads(settings.threads)
     optimizer = torch.optim.SGD(_groups(net, settings), lr=0.0, momentum=settings.momentum, nesterov=True)
     steps = math.ceil(samples / settings.batch)
-    first = snapshots.restore(scratch, net, optimizer)
+    average = Average(net, settings.average) if settings.average else None
+    first = snapshots.restore(scratch, net, optimizer, average)
     if first:
         progress.say(f"resumed after epoch {first} of {settings.epochs}")
     for epoch in range(first, settings.epochs):
@@ -64,11 +66,15 @@ def fit(
                     f"lower learning_rate (it peaks at {settings.learning_rate}); {kept}"
                 )
             optimizer.step()
+            if average is not None:
+                average.update()
             seen += len(labels)
             speed = seen / (time.perf_counter() - start)
             progress.step(epoch * steps + step + 1, settings.epochs * steps, "step",
                           epoch=epoch + 1, loss=value, images_per_s=speed)  # fmt: skip
-        snapshots.save(scratch, epoch + 1, net, optimizer)
+        snapshots.save(scratch, epoch + 1, net, optimizer, average)
+    if average is not None:
+        average.take()
 
 
 def learning_rate(step: int, steps: int, settings: Training) -> float:

@@ -18,5 +18,6 @@ class Training(Settings):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)  # of weights with more than one dimension
     clip_norm: float = Field(default=5.0, gt=0)
+    average: float = Field(default=0.0, ge=0, lt=1)  # decay of the moving average of weights that is kept; 0: the last
     threads: int = Field(default_factory=cores, ge=1)  # part of the key: another count rounds differently
     seed: int = Field(default=0, ge=0)

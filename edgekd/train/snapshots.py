@@ -11,15 +11,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from edgekd.engine.digest import digest_file
+from edgekd.train.average import Average
 
 
-def save(folder: Path, epoch: int, net: nn.Module, optimizer: Optimizer) -> None:
+def save(folder: Path, epoch: int, net: nn.Module, optimizer: Optimizer, average: Average | None = None) -> None:
     """Keep the net's state and the optimiser's momentum after `epoch` whole epochs; older snapshots go."""
     tensors = {f"net.{name}": value.detach().clone().contiguous() for name, value in net.state_dict().items()}
     for number, parameter in enumerate(_parameters(optimizer)):
         momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum.{number}"] = momentum.contiguous()
+    if average is not None:
+        tensors |= {f"average.{name}": value.contiguous() for name, value in average.state().items()}
     half = folder / ".half"
     save_file(tensors, half)
     older = list(folder.glob("snapshot-*"))
@@ -28,7 +31,7 @@ def save(folder: Path, epoch: int, net: nn.Module, optimizer: Optimizer) -> None
         path.unlink(missing_ok=True)
 
 
-def restore(folder: Path, net: nn.Module, optimizer: Optimizer) -> int:
+def restore(folder: Path, net: nn.Module, optimizer: Optimizer, average: Average | None = None) -> int:
     """How many epochs the newest sound snapshot in `folder` has behind it, now loaded; 0 where there is none."""
     for epoch, tensors in _sound(folder):
         own = {name.removeprefix("net."): t for name, t in tensors.items() if name.startswith("net.")}
@@ -41,6 +44,9 @@ def restore(folder: Path, net: nn.Module, optimizer: Optimizer) -> int:
             if (momentum := tensors.get(f"momentum.{number}")) is not None:
                 # in the parameter's own memory layout, or a resumed run would round differently
                 optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum)
+        if average is not None:
+            kept = {name.removeprefix("average."): t for name, t in tensors.items() if name.startswith("average.")}
+            average.load(kept)
         return epoch
     return 0
 

@@ -1,0 +1,104 @@
+"""
+The pretrained CIFAR-10 ResNets as torch nets and as ONNX files, and the images that they have not seen.
+
+    python benchmarks/cifar.py DATA FOLDER      # resnet20.onnx, resnet56.onnx and eval.npz in FOLDER
+
+DATA holds cifar10_resnet20.safetensors, cifar10_resnet56.safetensors (akamaster/pytorch_resnet_cifar10), and
+cifar10_clean.npz: 2,000 images of the test split. The nets have memorised the training split.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+BLOCKS = {"resnet20": 3, "resnet56": 9}
+
+
+class Block(nn.Module):
+    """Two convolutions and a shortcut without weights: every other pixel, channels padded with zeros (option A)."""
+
+    def __init__(self, before: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.padded = (width - before) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        if self.padded:
+            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.padded, self.padded))
+        return torch.relu(y + x)
+
+
+class ResNet(nn.Module):
+    """He, Zhang, Ren, Sun, "Deep residual learning for image recognition", 2015, section 4.2: 6 n + 2 layers."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        widths = (16, 16, 32, 64)
+        for stage in (1, 2, 3):
+            before, width, stride = widths[stage - 1], widths[stage], 1 if stage == 1 else 2
+            blocks = [Block(before, width, stride), *(Block(width, width, 1) for _ in range(n - 1))]
+            setattr(self, f"layer{stage}", nn.Sequential(*blocks))
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def net_of(name: str, data: Path) -> ResNet:
+    net = ResNet(BLOCKS[name])
+    net.load_state_dict(load_file(data / f"cifar10_{name}.safetensors"), strict=False)
+    return net.eval()
+
+
+def as_onnx(name: str, data: Path, folder: Path) -> Path:
+    """Made once."""
+    path = folder / f"{name}.onnx"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                net_of(name, data), (torch.zeros(2, 3, 32, 32),), dynamo=True, opset_version=20,
+                input_names=["pixel_values"], output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,
+            )  # fmt: skip
+        assert program is not None
+        program.save(str(path))
+    return path
+
+
+def eval_npz(data: Path, folder: Path) -> Path:
+    path = folder / "eval.npz"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        clean = np.load(data / "cifar10_clean.npz")
+        np.savez(path, images=clean["x"], labels=clean["y"])
+    return path
+
+
+def read(images: np.ndarray) -> np.ndarray:
+    """What the nets read, float32 [N, 3, 32, 32], of uint8 [N, 32, 32, 3]."""
+    scaled = (images.astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+if __name__ == "__main__":
+    where, into = map(Path, sys.argv[1:3])
+    print(*(as_onnx(name, where, into) for name in BLOCKS), eval_npz(where, into))

@@ -1,0 +1,41 @@
+"""A moving average of weights (Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Average:
+    """
+    Of parameters alone: scales, zero points and batch statistics stay those that training ended with.
+
+    The decay is lower at first, (1 + n) / (10 + n) after n updates, so that the start is forgotten.
+    """
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        self._parameters = list(net.parameters())
+        self.decay, self.updates = decay, 0
+        self.shadow = [parameter.detach().clone() for parameter in self._parameters]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for mean, parameter in zip(self.shadow, self._parameters, strict=True):
+            mean.lerp_(parameter, 1 - decay)
+
+    @torch.no_grad()
+    def take(self) -> None:
+        """Put the averages in the net's place."""
+        for mean, parameter in zip(self.shadow, self._parameters, strict=True):
+            parameter.copy_(mean)
+
+    def state(self) -> dict[str, Tensor]:
+        kept = {f"{number}": mean for number, mean in enumerate(self.shadow)}
+        return {**kept, "updates": torch.tensor(self.updates)}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        self.updates = int(state["updates"])
+        for number, mean in enumerate(self.shadow):
+            mean.copy_(state[f"{number}"])
