@@ -28,7 +28,14 @@ from edgekd.report import stages as report
 from edgekd.settings import Settings
 
 BF16 = ("avx512_bf16", "amx_int8")  # CPUs that multiply 16-bit floats faster than 32-bit ones
-FURTHER: tuple[quant.Calibration, ...] = ("percentile", "entropy", "mse")  # tried where min-max loses too much
+FURTHER: tuple[quant.Recipe, ...] = (
+    "percentile",
+    "entropy",
+    "mse",
+    "bias-correction",
+    "equalisation",
+    "smooth",
+)  # tried where min-max loses too much
 
 
 class AsIs(Settings):
@@ -38,7 +45,7 @@ class AsIs(Settings):
     model: deploy.TakeOnnx
     data: Archive
     budget: Budget
-    calibration: quant.Calibration | None = None  # None: min-max, and the others where it loses more than the margin
+    recipe: quant.Recipe | None = None  # None: min-max, and the others where it loses more than the margin
     samples: int = Field(default=512, ge=1)  # that ranges are taken from
     labelled: bool = True  # else a sample is right where the given model's answer is kept
     trained: bool = True  # random weights have near ties everywhere: whether answers agree says nothing of them
@@ -62,11 +69,11 @@ def as_is(engine: Engine, asked: AsIs, profile: DeviceProfile, differences: Sequ
     models = run.floats(runtimes)
     base = next(iter(models))
     val = {base: run.evaluate(models[base], "val", base)}
-    calibrations: dict[str, Result] = {}
+    recipes: dict[str, Result] = {}
     for dialect, members in by_dialect(runtimes, device).items():
         made, how = run.int8(dialect, members, val, base)
         models |= made
-        calibrations |= {f"{members[0].name}": how} if how else {}
+        recipes |= {f"{members[0].name}": how} if how else {}
     models |= run.dynamic(runtimes)
     models = {name: model for name, model in models.items() if exporter.is_written(model)}
     val |= {name: run.evaluate(model, "val", name, val[base]) for name, model in models.items() if name not in val}
@@ -85,7 +92,7 @@ def as_is(engine: Engine, asked: AsIs, profile: DeviceProfile, differences: Sequ
             replayed=tuple(differences) if differences is not None else None,
         ),
         judged | {"selection": selection, "hub": hub} | _prefixed("test", test)
-        | _prefixed("calibration", calibrations),
+        | _prefixed("recipe", recipes),
         here,
     )  # fmt: skip
     return Exported(models, dataset, told)
@@ -118,10 +125,10 @@ class _Run:
         self, dialect: Dialect, members: Sequence[Runnable], val: Mapping[str, Result], base: str
     ) -> tuple[dict[str, Result], Result | None]:
         """int8 by min-max; by what keeps most on val, where that loses more than the margin. And how it was chosen."""
-        first = self.asked.calibration or "min-max"
+        first = self.asked.recipe or "min-max"
         hub = self._quantised(dialect, first)
         models = self._in(members, hub)
-        if self.asked.calibration is not None or not exporter.is_written(models[_at("int8", members[0])]):
+        if self.asked.recipe is not None or not exporter.is_written(models[_at("int8", members[0])]):
             return models, None
         at = self._here(_at("int8", members[0]))
         seen: dict[str, Result] = {
@@ -140,9 +147,9 @@ class _Run:
             model = self.export(hubs[name], members[0], f"int8 {name}")
             seen[name] = self.evaluate(model, "val", f"int8 {name}@{members[0].name}", val[base])
         how = self.engine.call(
-            quant.CHOOSE_CALIBRATION, quant.ChooseCalibration(methods=(first, *FURTHER)), _prefixed("val", seen), at
+            quant.CHOOSE_RECIPE, quant.ChooseRecipe(recipes=(first, *FURTHER)), _prefixed("val", seen), at
         )
-        chosen = how.json("decision.json")["calibration"] if isinstance(how, Artifact) else first
+        chosen = how.json("decision.json")["recipe"] if isinstance(how, Artifact) else first
         return self._in(members, hubs[chosen]), how
 
     def dynamic(self, runtimes: Sequence[Runnable]) -> dict[str, Result]:
@@ -185,10 +192,10 @@ class _Run:
     def not_written(self) -> dict[str, str]:
         return dict(self._refused)
 
-    def _quantised(self, dialect: Dialect, calibration: quant.Calibration) -> Result:
-        settings = quant.PtqGiven(dialect=dialect, calibration=calibration, samples=self.asked.samples)
+    def _quantised(self, dialect: Dialect, recipe: quant.Recipe) -> Result:
+        settings = quant.PtqGiven(dialect=dialect, recipe=recipe, samples=self.asked.samples)
         inputs = {"hub": self.hub, "data": self.data}
-        return self.engine.call(quant.PTQ_GIVEN, settings, inputs, self._here(f"{dialect}, {calibration}"))
+        return self.engine.call(quant.PTQ_GIVEN, settings, inputs, self._here(f"{dialect}, {recipe}"))
 
     def _in(self, members: Sequence[Runnable], hub: Result) -> dict[str, Result]:
         return {_at("int8", spec): self.export(hub, spec, "int8") for spec in members}

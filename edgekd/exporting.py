@@ -30,7 +30,7 @@ from edgekd.engine.workspace import default_workspace, size_cap_bytes, temporary
 from edgekd.errors import ConfigError, DataError
 from edgekd.hardware.measure.compare import parts_of
 from edgekd.hardware.profile import DeviceProfile, load_profile, profile_of, this_cpu
-from edgekd.quant.stages import Calibration
+from edgekd.quant.stages import Recipe
 from edgekd.settings import validate
 
 MARGIN_POINTS = 0.5
@@ -60,7 +60,7 @@ def export(
     std: Sequence[float] = (),
     labels: Sequence[str] = (),
     budget: Budget | None = None,
-    calibration: Calibration | None = None,
+    recipe: Recipe | None = None,
     trained: bool = True,
     out: str | Path = "dist",
     workspace: Path | None = None,
@@ -77,7 +77,7 @@ def export(
     """
     asked = requested(
         Path(model), Path(data), Path(calibration_data) if calibration_data else None, tuple(mean), tuple(std),
-        tuple(labels), budget or Budget(accuracy_drop_points=MARGIN_POINTS if trained else None), calibration,
+        tuple(labels), budget or Budget(accuracy_drop_points=MARGIN_POINTS if trained else None), recipe,
     ).model_copy(update={"trained": trained})  # fmt: skip
     return _export(asked, load_profile(target), Path(out), workspace, listener or Silent())
 
@@ -106,7 +106,7 @@ def requested(
     std: tuple[float, ...],
     labels: tuple[str, ...],
     budget: Budget,
-    calibration: Calibration | None,
+    recipe: Recipe | None,
 ) -> AsIs:
     """The request with the digests of its files. Raises ConfigError and DataError for what can be seen at once."""
     if model.suffix != ".onnx":
@@ -145,7 +145,7 @@ def requested(
             calibration_sha256=digest_file(calibration_data) if calibration_data else None,
         ),
         budget=budget,
-        calibration=calibration,
+        recipe=recipe,
         labelled=any(name in held and name not in read for name in LABELS),
     )
 

@@ -15,6 +15,8 @@ from edgekd.cli.options import Inconclusive, Target, Verbose, WorkspaceOption, p
 if TYPE_CHECKING:
     from edgekd.exporting import Shipped
 
+RECIPES = ("min-max", "percentile", "entropy", "mse", "bias-correction", "equalisation", "smooth")
+
 
 def export(
     model: Annotated[Path | None, typer.Argument(help="An ONNX file, in float.")] = None,
@@ -28,8 +30,8 @@ def export(
     calibrate: Annotated[
         Path | None, typer.Option(help="Samples that ranges are taken from; else from --data.")
     ] = None,
-    calibration: Annotated[
-        str | None, typer.Option(help="min-max, percentile, entropy or mse; else what keeps most, if min-max loses.")
+    recipe: Annotated[
+        str | None, typer.Option(help=f"{', '.join(RECIPES)}; else min-max, and what keeps most if that loses.")
     ] = None,
     max_accuracy_drop: Annotated[float, typer.Option(min=0.0, help="In points, against the model as it is.")] = 0.5,
     max_latency_ms: Annotated[float | None, typer.Option(min=0.0, help="A limit for p50.")] = None,
@@ -64,8 +66,8 @@ def export(
         raise typer.BadParameter("give either a MODEL or --locked", param_hint="MODEL")
     if model is not None and data is None:
         raise typer.BadParameter("needed: accuracy is measured on it, ranges are taken of it", param_hint="--data")
-    if calibration not in (None, "min-max", "percentile", "entropy", "mse"):
-        raise typer.BadParameter(f"{calibration!r}: min-max, percentile, entropy or mse", param_hint="--calibration")
+    if recipe not in (None, *RECIPES):
+        raise typer.BadParameter(f"{recipe!r}: one of {', '.join(RECIPES)}", param_hint="--recipe")
     from edgekd import exporting
     from edgekd.budget import Budget
     from edgekd.cli.progress import Watcher
@@ -84,7 +86,7 @@ def export(
                 size_mib=max_size_mib,
             )
             done = exporting.export(
-                model, data, target=target, calibration_data=calibrate, calibration=calibration,  # type: ignore[arg-type]
+                model, data, target=target, calibration_data=calibrate, recipe=recipe,  # type: ignore[arg-type]
                 mean=parse_numbers(mean, "--mean"), std=parse_numbers(std, "--std"), budget=limits,
                 labels=labels.split(",") if labels else (), trained=not untrained, **where,
             )  # fmt: skip

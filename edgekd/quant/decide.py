@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from edgekd.deploy.evaluate import correct
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
-from edgekd.quant.stages import ChooseCalibration, NeedsQat
+from edgekd.quant.stages import ChooseRecipe, NeedsQat
 from edgekd.stats import paired_difference
 
 
@@ -17,8 +17,8 @@ def run(settings: NeedsQat, inputs: Mapping[str, Artifact], work: Work) -> None:
 
 
 def run_more(settings: NeedsQat, inputs: Mapping[str, Artifact], work: Work) -> None:
-    """The same of min-max and the other ways to calibrate."""
-    _decide(settings, inputs, work, "min-max", ("other calibrations are tried", "no other calibration needed"))
+    """The same of min-max and the other recipes."""
+    _decide(settings, inputs, work, "min-max", ("other recipes are tried", "no other recipe needed"))
 
 
 def _decide(settings: NeedsQat, inputs: Mapping[str, Artifact], work: Work, what: str, then: tuple[str, str]) -> None:
@@ -31,10 +31,10 @@ def _decide(settings: NeedsQat, inputs: Mapping[str, Artifact], work: Work, what
     (work.out / "decision.json").write_text(json.dumps({"schema": 1, "qat": needed, "why": sentence}), "utf-8")
 
 
-def run_calibration(settings: ChooseCalibration, inputs: Mapping[str, Artifact], work: Work) -> None:
-    right = {name: int(correct(inputs[f"val.{name}"]).sum()) for name in settings.methods}
-    chosen = max(settings.methods, key=lambda name: right[name])
-    n = len(correct(inputs[f"val.{settings.methods[0]}"]))
+def run_recipe(settings: ChooseRecipe, inputs: Mapping[str, Artifact], work: Work) -> None:
+    right = {name: int(correct(inputs[f"val.{name}"]).sum()) for name in settings.recipes}
+    chosen = max(settings.recipes, key=lambda name: right[name])
+    n = len(correct(inputs[f"val.{settings.recipes[0]}"]))
     told = ", ".join(f"{name} {100 * count / n:.2f} %" for name, count in right.items())
-    decision = {"schema": 1, "calibration": chosen, "why": f"right on val (n {n}): {told}"}
+    decision = {"schema": 1, "recipe": chosen, "why": f"right on val (n {n}): {told}"}
     (work.out / "decision.json").write_text(json.dumps(decision), "utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, get_args
 
 from edgekd.data import signature
 from edgekd.data.dataset import Dataset
@@ -14,7 +15,7 @@ from edgekd.deploy.reference import Reference
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.quant.onnx_ptq import quantise, quantise_dynamic
-from edgekd.quant.stages import DynamicGiven, PtqGiven
+from edgekd.quant.stages import Adjustment, DynamicGiven, PtqGiven, Recipe
 
 
 def run(settings: PtqGiven, inputs: Mapping[str, Artifact], work: Work) -> None:
@@ -25,8 +26,13 @@ def run(settings: PtqGiven, inputs: Mapping[str, Artifact], work: Work) -> None:
     _write(
         hub,
         work,
-        lambda out: quantise(hub.file("model.onnx"), shown, settings.dialect, out, method=settings.calibration),
+        lambda out: quantise(hub.file("model.onnx"), shown, settings.dialect, out, **parts(settings.recipe)),
     )
+
+
+def parts(recipe: Recipe) -> Any:
+    """`method` and `adjust` of a recipe."""
+    return {"method": "min-max", "adjust": recipe} if recipe in get_args(Adjustment) else {"method": recipe}
 
 
 def run_dynamic(settings: DynamicGiven, inputs: Mapping[str, Artifact], work: Work) -> None:

@@ -29,8 +29,11 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from edgekd.deploy.proof import family
 from edgekd.errors import ConfigError
 from edgekd.hardware.dialect import Activation, Dialect
+from edgekd.quant.adjust.bias import correct_biases
+from edgekd.quant.adjust.equalise import equalise
+from edgekd.quant.adjust.smooth import smooth
 from edgekd.quant.ranges import histograms, least_squares
-from edgekd.quant.stages import Calibration
+from edgekd.quant.stages import Adjustment, Calibration
 
 Array = NDArray[Any]
 METHODS: dict[Calibration, CalibrationMethod] = {
@@ -56,6 +59,7 @@ def quantise(
     out: Path,
     *,
     method: Calibration = "min-max",
+    adjust: Adjustment | None = None,
 ) -> None:
     """
     Write `out`: the graph of `model` with QDQ nodes, its ranges those that `feeds` [N, ...] by input make.
@@ -69,6 +73,9 @@ def quantise(
         prepare(model, prepared)
         graph = onnx.load(prepared)
         batch = fixed_batch(graph)
+        if adjust is not None:
+            adjusted(graph, adjust, feeds, dialect)
+            onnx.save(graph, prepared)
         products = dialect.between_products == "float" and family(graph) == "transformer"
         kinds = list(PRODUCTS) if products else [kind for kind in KINDS if kind not in dialect.float_operators]
         options: dict[str, Any] = {
@@ -98,6 +105,16 @@ def quantise(
         graph = onnx.load(out)
         release_outputs(graph)
         onnx.save(graph, out)
+
+
+def adjusted(graph: onnx.ModelProto, adjust: Adjustment, feeds: Mapping[str, Array], dialect: Dialect) -> int:
+    """In place; how many layers were changed."""
+    batch = fixed_batch(graph) or BATCH
+    if adjust == "equalisation":
+        return equalise(graph)
+    if adjust == "smooth":
+        return smooth(graph, feeds, batch)
+    return correct_biases(graph, feeds, batch, dialect.weight_max)
 
 
 def quantise_dynamic(model: Path, dialect: Dialect, out: Path) -> None:

@@ -17,6 +17,8 @@ from edgekd.train.losses.settings import LossSettings
 from edgekd.train.settings import Training
 
 Calibration = Literal["min-max", "percentile", "entropy", "mse"]
+Adjustment = Literal["bias-correction", "equalisation", "smooth"]
+Recipe = Literal[Calibration, Adjustment]  # an adjustment comes with min-max
 USES = ("torch", "torchao", "onnx", "onnxscript", "transformers")
 
 
@@ -33,7 +35,7 @@ class PtqGiven(Settings):
     """Post-training quantisation of an ONNX graph that comes without torch."""
 
     dialect: Dialect
-    calibration: Calibration = "min-max"
+    recipe: Recipe = "min-max"
     samples: int = Field(default=512, ge=1)
 
 
@@ -43,10 +45,10 @@ class DynamicGiven(Settings):
     dialect: Dialect
 
 
-class ChooseCalibration(Settings):
-    """Of several ways to calibrate, the one that answers most val samples right; the earlier one where they tie."""
+class ChooseRecipe(Settings):
+    """Of several recipes, the one that answers most val samples right; the earlier one where they tie."""
 
-    methods: tuple[Calibration, ...]
+    recipes: tuple[Recipe, ...]
 
 
 class RandomInt8(Settings):
@@ -127,9 +129,9 @@ DYNAMIC_GIVEN = Stage[DynamicGiven](
     uses=("onnx", "onnxruntime"),
     typical_s=4.0,
 )
-CHOOSE_CALIBRATION = Stage[ChooseCalibration](
-    "quant.calibration",
-    "edgekd.quant.decide:run_calibration",
+CHOOSE_RECIPE = Stage[ChooseRecipe](
+    "quant.recipe",
+    "edgekd.quant.decide:run_recipe",
     takes={"val.*": "predictions"},
     gives="decision",
     nature="decision",

@@ -44,10 +44,10 @@ def run(settings: TellExport, inputs: Mapping[str, Artifact], work: Work) -> Non
         "variants": {name: _variant(name, inputs, comparison, base) for name in comparison.models},
         "rejected": {r.name: why_not(r, own, base) for r in ranked if r.name != shipped},
         "not_written": settings.not_written,
-        "calibration": {
-            name.removeprefix("calibration."): artifact.json("decision.json")["why"]
+        "recipes": {
+            name.removeprefix("recipe."): artifact.json("decision.json")["why"]
             for name, artifact in inputs.items()
-            if name.startswith("calibration.")
+            if name.startswith("recipe.")
         },
         "replayed": list(settings.replayed) if settings.replayed is not None else None,
     }
@@ -116,7 +116,7 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         *(f"- `{name}` does not ship: {why}" for name, why in report["rejected"].items()),
         *(f"- `{name}` could not be written: {why}" for name, why in report["not_written"].items()),
-        *(f"- calibration for {name}: {why}" for name, why in report["calibration"].items()),
+        *(f"- how {name} was quantised: {why}" for name, why in report["recipes"].items()),
         "",
         *_float_layers(report),
         *_replayed(report["replayed"]),

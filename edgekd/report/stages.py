@@ -38,9 +38,9 @@ EXPORTED = Stage[TellExport](
         "test.*": "predictions",
         "comparison": "comparison",
         "selection": "selection",
-        "calibration.*": "decision",
+        "recipe.*": "decision",
     },
-    may_lack=("calibration.*",),
+    may_lack=("recipe.*",),
     gives="report",
     nature="observation",  # it restates measurements
     uses=("scipy",),
