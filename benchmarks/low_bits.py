@@ -1,7 +1,7 @@
 """
 Fewer than 8 bits: what PTQ loses on the pretrained ResNet-20, and how much of it QAT with distillation wins back.
 
-    python benchmarks/low_bits.py DATA [--folder low-bits] [--epochs 6] [--images 10000]
+    python benchmarks/low_bits.py DATA [--folder low-bits] [--epochs 5] [--images 10000]
 
 The float net is its own teacher (KL of logits at temperature 4, no labels); it trains on images of the training split
 and is judged on cifar10_clean.npz, which it has not seen: the exported file in ONNX Runtime. Interrupted runs go on.
@@ -36,6 +36,7 @@ from edgekd.train.losses.logits import weighted
 from edgekd.train.losses.settings import KdLoss
 from edgekd.train.settings import Training
 
+BATCH = 64
 CASES = {"W3A8": (3, 8), "W4A4": (4, 4)}
 
 
@@ -43,9 +44,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--folder", type=Path, default=Path("low-bits"))
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--images", type=int, default=10_000)
-    parser.add_argument("--rate", type=float, default=0.01)
+    parser.add_argument("--rate", type=float, default=0.02)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", choices=CASES, action="append")
     asked = parser.parse_args()
@@ -100,12 +101,12 @@ def qat(name: str, seed: int, dialect: Dialect, images: Tensor, asked: argparse.
         return weighted(losses, net(x), targets, labels)
 
     def batches(generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in torch.randperm(len(images), generator=generator).split(128):
+        for rows in torch.randperm(len(images), generator=generator).split(BATCH):
             yield crop_and_flip(images[rows], generator), torch.zeros(len(rows), dtype=torch.int64)
 
     scratch = asked.folder / f"{name}-{asked.epochs}-{asked.images}-{asked.rate}-{seed}"
     scratch.mkdir(exist_ok=True)
-    settings = Training(epochs=asked.epochs, batch=128, learning_rate=asked.rate, warmup=0.1, weight_decay=1e-4,
+    settings = Training(epochs=asked.epochs, batch=BATCH, learning_rate=asked.rate, warmup=0.1, weight_decay=1e-4,
                         average=0.99, seed=seed)  # fmt: skip
     return trained(
         student, (3, 32, 32), dialect, batches, len(images), objective, settings, Freezing(), scratch,

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import onnx
 
-from edgekd.deploy.exporter import Deployable, Exported
+from edgekd.deploy.exporter import Deployable, Exported, lacking
 from edgekd.deploy.fusion import in_onnxruntime, layers_snr_db
 from edgekd.deploy.proof import is_quantised, prove
 from edgekd.deploy.reference import read
 from edgekd.engine.stage import Work
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.hardware.specs import OnnxRuntimeSpec, Runnable
 
 
@@ -23,7 +23,10 @@ class OnnxRuntimeExporter:
         graph = onnx.load(deployable.onnx)
         _label(graph, deployable.metadata)
         onnx.save(graph, path)
-        session, covered = in_onnxruntime(path, runtime, work.scratch)
+        try:
+            session, covered = in_onnxruntime(path, runtime, work.scratch)
+        except UnavailableError as error:
+            raise UnsupportedError(f"exporter onnxruntime: {lacking(graph, str(error))}") from error
         parity, refused = prove(session, deployable.signature, deployable)
         session.close()
         layers = {}

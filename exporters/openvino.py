@@ -8,11 +8,11 @@ from typing import Any
 import onnx
 
 from edgekd.data.signature import Signature
-from edgekd.deploy.exporter import Coverage, Deployable, Exported
+from edgekd.deploy.exporter import Coverage, Deployable, Exported, lacking
 from edgekd.deploy.proof import is_quantised, prove
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnsupportedError
-from edgekd.hardware.runtimes.openvino import OpenVinoSession, ov
+from edgekd.hardware.runtimes.openvino import OpenVinoSession, explained, ov
 from edgekd.hardware.specs import OpenVinoSpec, Runnable
 
 FILES = ("model.xml", "model.bin")
@@ -37,11 +37,11 @@ class OpenVinoExporter:
 def convert(deployable: Deployable, described: Signature, path: Path) -> None:
     """Weights as they are: OpenVINO's default would round floats to 16 bits."""
     try:
-        model = ov.convert_model(str(deployable.onnx))
+        model = ov.Core().read_model(str(deployable.onnx))  # convert_model splits a path at its commas
     except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        told = next((line for line in lines if "No conversion rule" in line or "not supported" in line), lines[-1])
-        raise UnsupportedError(f"exporter openvino: {told.removeprefix('-- ')}; choose another runtime") from error
+        told = explained(deployable.onnx, error)
+        layer = lacking(onnx.load(deployable.onnx), str(told))
+        raise UnsupportedError(f"exporter openvino: {layer}") from error
     named = {spec.name: spec for spec in described.inputs}
     shapes = {port: shape_of(named[port.get_any_name()].shape) for port in model.inputs}
     model.reshape(shapes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
@@ -94,7 +95,7 @@ def run(settings: Export, inputs: Mapping[str, Artifact], work: Work) -> None:
     exporter = find(settings.runtime.exporter)
     try:
         exported = exporter.export(deployable, settings.runtime, work)
-    except UnsupportedError as error:
+    except UnsupportedError as error:  # of this model: the others go on
         exported = Exported((), None, described, Coverage(0, 0), None, refused=str(error))
     signature.write(exported.signature, work.out)
     told = _plain(exported) | {"runtime": settings.runtime.model_dump(mode="json")}
@@ -114,6 +115,13 @@ def find(name: str) -> Exporter:
         raise UnavailableError(
             f"exporter {name!r} needs {error.name!r}, which is not installed; pip install 'edgekd[{name}]'"
         ) from error
+
+
+def lacking(graph: Any, told: str) -> str:
+    """What a runtime said it lacks, with the first layer of that operator, which runtimes rarely name."""
+    kinds = {node.op_type: node.name or node.output[0] for node in reversed(graph.graph.node)}
+    found = sorted((kind for kind in kinds if re.search(rf"\b{re.escape(kind)}\b", told)), key=len, reverse=True)
+    return f"layer {kinds[found[0]]!r} ({found[0]}): {told}" if found else told
 
 
 def distribution(name: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from edgekd.errors import ConfigError, EdgekdError, UnavailableError
 from edgekd.hardware.runtime import Array, Described, Tensor, cannot_run
 from edgekd.hardware.specs import OpenVinoSpec
 
-__all__ = ["OpenVinoSession", "ov"]  # exporters take openvino from here, so that its telemetry is off
+__all__ = ["OpenVinoSession", "explained", "ov"]  # exporters take openvino from here, so that its telemetry is off
 
 
 class OpenVinoSession:
