@@ -31,7 +31,7 @@ class OnnxRuntimeExporter:
         session.close()
         layers = {}
         if is_quantised(graph):
-            layers = layers_snr_db(graph, runtime, read(deployable.reference).feeds, work.scratch)
+            layers = layers_snr_db(graph, runtime, read(deployable.reference), work.scratch)
         return Exported(("model.onnx",), "model.onnx", deployable.signature, covered, parity, refused=refused,
                         layers_snr_db=layers)  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from edgekd.deploy.exporter import Coverage, Deployable, Exported, lacking
 from edgekd.deploy.proof import is_quantised, prove
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnsupportedError
-from edgekd.hardware.runtimes.openvino import OpenVinoSession, explained, ov
+from edgekd.hardware.runtimes.openvino import GeneralFailure, OpConversionFailure, OpenVinoSession, explained, ov
 from edgekd.hardware.specs import OpenVinoSpec, Runnable
 
 FILES = ("model.xml", "model.bin")
@@ -37,8 +38,8 @@ class OpenVinoExporter:
 def convert(deployable: Deployable, described: Signature, path: Path) -> None:
     """Weights as they are: OpenVINO's default would round floats to 16 bits."""
     try:
-        model = ov.Core().read_model(str(deployable.onnx))  # convert_model splits a path at its commas
-    except RuntimeError as error:
+        model = ov.convert_model(BytesIO(deployable.onnx.read_bytes()))  # a path would be split at its commas
+    except (RuntimeError, OpConversionFailure, GeneralFailure) as error:
         told = explained(deployable.onnx, error)
         layer = lacking(onnx.load(deployable.onnx), str(told))
         raise UnsupportedError(f"exporter openvino: {layer}") from error

@@ -14,6 +14,7 @@ from onnx import helper
 
 from edgekd.deploy.exporter import Coverage
 from edgekd.deploy.proof import signal_to_noise_db
+from edgekd.deploy.reference import PROBED, Reference, dequantised
 from edgekd.hardware.runtimes.onnxruntime import OnnxRuntimeSession
 from edgekd.hardware.specs import OnnxRuntimeSpec
 
@@ -27,7 +28,6 @@ INTEGER = (
     "ConvInteger",
     "MatMulInteger",
 )
-PROBED = 16  # samples that layers are compared on
 
 
 def coverage(graph: onnx.ModelProto) -> Coverage:
@@ -79,30 +79,23 @@ def in_onnxruntime(
         return session, coverage(onnx.load(optimized))
 
 
-def layers_snr_db(
-    graph: onnx.ModelProto, spec: OnnxRuntimeSpec, feeds: Mapping[str, NDArray[Any]], scratch: Path
-) -> dict[str, float]:
+def layers_snr_db(graph: onnx.ModelProto, spec: OnnxRuntimeSpec, known: Reference, scratch: Path) -> dict[str, float]:
     """
-    Signal over noise of every activation that is quantised: the runtime's fused integer kernels against the graph's
-    own arithmetic, unfused and in float between Q and DQ. The noisiest first.
+    Signal over noise of every activation that is quantised: the runtime's fused integer kernels against torch's
+    fake-quantised net, or without torch against the graph's own arithmetic, unfused and in float. The noisiest first.
     """
     probed = onnx.ModelProto()
     probed.CopyFrom(graph)
-    constants = {tensor.name for tensor in probed.graph.initializer}
-    outputs = {output.name for output in probed.graph.output}
-    seen = [
-        node.output[0]
-        for node in probed.graph.node
-        if node.op_type == "DequantizeLinear" and node.input[0] not in constants and node.output[0] not in outputs
-    ]
+    seen = dequantised(graph)
     probed.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in seen)
-    few = {name: array[:PROBED] for name, array in feeds.items()}
+    few = {name: array[:PROBED] for name, array in known.feeds.items()}
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         path = Path(folder) / "probed.onnx"
         onnx.save(probed, path)
         plain = spec.model_copy(update={"graph_optimization": "disabled"})
-        answers = [dict(zip(_names(probed), _run(path, one, few), strict=True)) for one in (plain, spec)]
-    found = {_layer(name): signal_to_noise_db(answers[0][name], answers[1][name]) for name in seen}
+        fused, own = (dict(zip(_names(probed), _run(path, one, few), strict=True)) for one in (spec, plain))
+    expected = own | dict(known.layers)
+    found = {_layer(name): signal_to_noise_db(expected[name], fused[name]) for name in seen}
     return dict(sorted(((name, round(db, 1)) for name, db in found.items()), key=lambda pair: pair[1]))
 
 

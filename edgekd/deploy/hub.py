@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
 
 from edgekd.data import signature
 from edgekd.data.dataset import Dataset, preprocess
 from edgekd.data.stages import Preprocess
 from edgekd.deploy import reference
-from edgekd.deploy.reference import Reference
+from edgekd.deploy.reference import PROBED, Reference, dequantised
 from edgekd.deploy.stages import ExportFloat
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
@@ -43,17 +45,23 @@ def write(net: nn.Module, data: Dataset, settings: Preprocess, out: Path, floats
     """
     x = torch.from_numpy(preprocess(data.split("val").images[:REFERENCE_IMAGES], settings))
     described = signature.of_images(data.image, data.labels, settings)
-    graph = to_onnx(net, x[:2], described.inputs[0].name, described.outputs[0].name)
+    program = exported(net, x[:2], described.inputs[0].name, described.outputs[0].name)
+    graph = checked(program)
     onnx.save(graph, out / "model.onnx")
     signature.write(described, out)
     with torch.no_grad():
         logits = net(x).numpy()
         known = floats(x).numpy() if floats is not None else None
-    reference.write(Reference({described.inputs[0].name: x.numpy()}, logits, known), out)
+    layers = layer_values(program, dequantised(graph), x[:PROBED])
+    reference.write(Reference({described.inputs[0].name: x.numpy()}, logits, known, layers), out)
 
 
 def to_onnx(net: nn.Module, example: Tensor, input_name: str, output_name: str) -> onnx.ModelProto:
     """A checked graph whose first axis stays free; `example` [B, ...] with B >= 2, so that B is not baked in."""
+    return checked(exported(net, example, input_name, output_name))
+
+
+def exported(net: nn.Module, example: Tensor, input_name: str, output_name: str) -> torch.onnx.ONNXProgram:
     with _quiet():
         program = torch.onnx.export(
             net,
@@ -67,6 +75,11 @@ def to_onnx(net: nn.Module, example: Tensor, input_name: str, output_name: str) 
         )
     if program is None:
         raise EdgekdError("onnx export: torch returned no program")
+    return program
+
+
+def checked(program: torch.onnx.ONNXProgram) -> onnx.ModelProto:
+    """The graph without what torch writes for itself. Raises EdgekdError where it is not what was asked for."""
     graph = program.model_proto
     _strip(graph)
     onnx.checker.check_model(graph, full_check=True)
@@ -74,6 +87,28 @@ def to_onnx(net: nn.Module, example: Tensor, input_name: str, output_name: str) 
     if opset != OPSET:
         raise EdgekdError(f"onnx export: asked for opset {OPSET}, torch wrote {opset}")
     return graph
+
+
+def layer_values(program: torch.onnx.ONNXProgram, names: Collection[str], x: Tensor) -> dict[str, NDArray[Any]]:
+    """What torch computes for the tensors `names` of the ONNX graph, which keeps the names of the exported program."""
+    if not names:
+        return {}
+    recorder = _Recorder(program.exported_program.module(), names)  # type: ignore[union-attr]
+    with torch.no_grad():
+        recorder.run(x)
+    return recorder.seen
+
+
+class _Recorder(fx.Interpreter):
+    def __init__(self, module: fx.GraphModule, names: Collection[str]) -> None:
+        super().__init__(module)
+        self.names, self.seen = names, dict[str, NDArray[Any]]()
+
+    def run_node(self, node: fx.Node) -> Any:
+        value = super().run_node(node)
+        if node.name in self.names:
+            self.seen[node.name] = value.numpy().copy()
+        return value
 
 
 def _strip(graph: onnx.ModelProto) -> None:

@@ -11,12 +11,19 @@ import numpy as np
 # importing openvino sends facts of the machine through this package, and does without where it is not installed
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov
+from openvino.frontend import GeneralFailure, OpConversionFailure
 
 from edgekd.errors import ConfigError, EdgekdError, UnavailableError
 from edgekd.hardware.runtime import Array, Described, Tensor, cannot_run
 from edgekd.hardware.specs import OpenVinoSpec
 
-__all__ = ["OpenVinoSession", "explained", "ov"]  # exporters take openvino from here, so that its telemetry is off
+__all__ = [
+    "GeneralFailure",
+    "OpConversionFailure",
+    "OpenVinoSession",
+    "explained",
+    "ov",
+]  # exporters take openvino from here, so that its telemetry is off
 
 
 class OpenVinoSession:
@@ -66,7 +73,7 @@ class OpenVinoSession:
         del self._request, self._compiled
 
 
-def explained(model: Path, error: RuntimeError) -> EdgekdError:
+def explained(model: Path, error: Exception) -> EdgekdError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     lacks = [line for line in lines if line.startswith("-- No conversion rule")]
     if lacks:
