@@ -32,16 +32,17 @@ from edgekd.hardware.dialect import Activation, Dialect
 from edgekd.quant.adjust.bias import correct_biases
 from edgekd.quant.adjust.equalise import equalise
 from edgekd.quant.adjust.smooth import smooth
-from edgekd.quant.ranges import histograms, least_squares
+from edgekd.quant.ranges import Cost, best_ranges, divergence, histograms, square_error
 from edgekd.quant.stages import Adjustment, Calibration
 
 Array = NDArray[Any]
 METHODS: dict[Calibration, CalibrationMethod] = {
     "min-max": CalibrationMethod.MinMax,
-    "mse": CalibrationMethod.MinMax,  # where its ranges are not known
     "percentile": CalibrationMethod.Percentile,
-    "entropy": CalibrationMethod.Entropy,
+    "entropy": CalibrationMethod.MinMax,  # and edgekd's own ranges on top
+    "mse": CalibrationMethod.MinMax,
 }
+COSTS: dict[Calibration, Cost] = {"entropy": divergence, "mse": square_error}
 PRODUCTS = ("MatMul", "Gemm", "Conv")
 BATCH = 32  # of calibration, where it is free
 KINDS = tuple(sorted({*QLinearOpsRegistry, *QDQRegistry}))
@@ -84,10 +85,14 @@ def quantise(
             "QuantizeBias": not symmetric,  # TensorRT wants biases in float
             "OpTypesToExcludeOutputQuantization": kinds if products else [],
         }
-        if method == "mse":
+        if method in COSTS:
             levels = 255 if symmetric else 256
-            found = least_squares(histograms(prepared, _Reader(feeds, batch), kinds, Path(folder)), levels, symmetric)
-            options["TensorQuantOverrides"] = {n: [{"rmin": low, "rmax": high}] for n, (low, high) in found.items()}
+            seen = histograms(prepared, _Reader(feeds, batch), kinds, Path(folder))
+            found = best_ranges(seen, COSTS[method], levels, symmetric)
+            options["TensorQuantOverrides"] = {
+                name: [{"rmin": np.array(low, np.float32), "rmax": np.array(high, np.float32)}]
+                for name, (low, high) in found.items()
+            }
         quantize_static(
             str(prepared),
             str(out),

@@ -17,7 +17,7 @@ from edgekd.quant.adjust.bias import correct_biases, rounded
 from edgekd.quant.adjust.equalise import equalise
 from edgekd.quant.adjust.smooth import smooth
 from edgekd.quant.onnx_ptq import pool_means, release_outputs
-from edgekd.quant.ranges import least_square
+from edgekd.quant.ranges import best_range, divergence, square_error
 
 DRAW = np.random.default_rng(0)
 IMAGES = DRAW.standard_normal((16, 3, 8, 8)).astype(np.float32) + 0.5
@@ -136,7 +136,7 @@ def test_the_range_of_least_squares_holds_zero_lies_within_what_was_seen_and_bea
     counts: list[int], low: float, span: float, levels: int, symmetric: bool
 ) -> None:
     numbers, edges = np.array(counts), np.linspace(low, low + span, len(counts) + 1)
-    a, b = least_square(numbers, edges, levels, symmetric)
+    a, b = best_range(numbers, edges, square_error, levels, symmetric)
     seen = np.flatnonzero(numbers)
     whole = (min(0.0, edges[seen[0]]), max(0.0, edges[seen[-1] + 1]))
     if symmetric:
@@ -158,8 +158,20 @@ def test_an_outlier_is_clipped_where_four_bits_are_all_there_is_and_kept_where_t
     counts[:100] = 1000
     counts[-1] = 1
     edges = np.linspace(0, 10, 1001)
-    assert least_square(counts, edges, 16, symmetric=False)[1] < 6
-    assert least_square(counts, edges, 4096, symmetric=False)[1] == pytest.approx(10)
+    assert best_range(counts, edges, square_error, 16, symmetric=False)[1] < 6
+    assert best_range(counts, edges, square_error, 4096, symmetric=False)[1] == pytest.approx(10)
+
+
+def test_entropy_clips_a_long_thin_tail_and_keeps_a_distribution_that_fills_its_range() -> None:
+    edges = np.linspace(0, 10, 2049)
+    tail = np.random.default_rng(0).exponential(0.4, 200_000)
+    counts = np.histogram(tail, edges)[0]
+    low, high = best_range(counts, edges, divergence, 128, symmetric=False)
+    assert low == 0
+    assert 2 < high < 0.9 * edges[np.flatnonzero(counts)[-1] + 1]
+    even = np.full(2048, 100)
+    assert best_range(even, edges, divergence, 128, symmetric=False)[1] == pytest.approx(10)
+    assert divergence(counts, edges, 0, high, 128) <= divergence(counts, edges, 0, 10, 128)
 
 
 def test_a_mean_over_the_image_becomes_pooling_and_over_other_axes_stays(tmp_path: Path) -> None:

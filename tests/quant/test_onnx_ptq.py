@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -17,7 +18,7 @@ from edgekd.hardware.profile import load_profile
 from edgekd.hardware.runtime import open_session
 from edgekd.hardware.specs import OnnxRuntimeSpec
 from edgekd.quant.onnx_ptq import prepare, quantise
-from edgekd.quant.stages import Calibration
+from edgekd.quant.stages import Adjustment, Calibration
 
 X = np.random.default_rng(0).standard_normal((32, 3, 12, 12)).astype(np.float32)
 U8 = Dialect(activation="uint8-affine", reduced_range=True)
@@ -89,7 +90,7 @@ def test_without_folding_it_would_not(residual: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dialect", [U8, S8, SYMMETRIC], ids=str)
 @pytest.mark.parametrize(
-    "method", ["min-max", *(pytest.param(name, marks=pytest.mark.slow) for name in ("percentile", "entropy"))]
+    "method", ["min-max", "mse", *(pytest.param(name, marks=pytest.mark.slow) for name in ("percentile", "entropy"))]
 )
 def test_answers_stay_close_and_types_are_the_dialects(
     residual: Path, tmp_path: Path, dialect: Dialect, method: Calibration
@@ -97,7 +98,9 @@ def test_answers_stay_close_and_types_are_the_dialects(
     quantise(residual, {"x": X}, dialect, tmp_path / "q.onnx", method=method)
     expected, actual = answers(residual), answers(tmp_path / "q.onnx")
     noise = 10 * np.log10(np.square(expected).mean() / np.square(actual - expected).mean())
-    least = {"min-max": 12, "percentile": 8, "entropy": 8}[method]  # clipping pays on data, not on noise like this
+    least = {"min-max": 12, "mse": 12, "percentile": 8, "entropy": 8}[
+        method
+    ]  # clipping pays on data, not on noise like this
     assert noise > least  # decibels
     graph = onnx.load(tmp_path / "q.onnx").graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -108,6 +111,13 @@ def test_answers_stay_close_and_types_are_the_dialects(
         assert not any(array.dtype == np.int32 and array.ndim == 1 and array.size > 2 for array in constants.values())
     weights = [array for array in constants.values() if array.dtype == np.int8 and array.ndim == 4]
     assert max(np.abs(array.astype(int)).max() for array in weights) <= (64 if dialect.reduced_range else 127)
+
+
+@pytest.mark.parametrize("adjust", get_args(Adjustment))
+def test_every_adjustment_can_be_quantised(residual: Path, tmp_path: Path, adjust: Adjustment) -> None:
+    quantise(residual, {"x": X}, U8, tmp_path / "q.onnx", adjust=adjust)
+    expected, actual = answers(residual), answers(tmp_path / "q.onnx")
+    assert 10 * np.log10(np.square(expected).mean() / np.square(actual - expected).mean()) > 12
 
 
 def test_what_cannot_be_prepared_is_named(tmp_path: Path) -> None:
