@@ -199,7 +199,7 @@ def test_a_time_budget_buys_the_largest_share_that_fits() -> None:
     assert (least.distill.epochs, least.search.measure) == (2, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_workspaces_make_the_same_bytes(built: Built, micro: Pipeline, workspace: Path, tmp_path: Path) -> None:
     """Pure stages are pure: made again from nothing, everything before the first measurement has the same digests."""
     build(micro, workspace=tmp_path / "other", out=tmp_path)
@@ -208,7 +208,7 @@ def test_two_workspaces_make_the_same_bytes(built: Built, micro: Pipeline, works
         assert two <= one, stage
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_two_real_builds_at_once_share_a_workspace_and_an_output_folder(
     micro_settings: list[str], tmp_path: Path
 ) -> None:

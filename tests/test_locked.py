@@ -73,6 +73,7 @@ def test_in_an_empty_workspace_every_pure_digest_comes_out_again(locked: Path, t
     assert "cached" not in ear.outcomes["teacher.train"]
 
 
+@pytest.mark.slow
 def test_what_is_not_as_it_was_is_named_before_anything_runs(locked: Path, own: Path, tmp_path: Path) -> None:
     tree = json.loads(locked.read_text())
     for row in tree["rows"]:
@@ -88,6 +89,7 @@ def test_what_is_not_as_it_was_is_named_before_anything_runs(locked: Path, own: 
     assert all(sentence.startswith("not as it was when edgekd.lock was written: ") for sentence in first)
 
 
+@pytest.mark.slow
 def test_a_decision_that_today_would_be_another_is_kept_and_told(
     built: Built, locked: Path, own: Path, tmp_path: Path
 ) -> None:

@@ -66,7 +66,7 @@ def trained(
     """
     `net`, in training mode and with its float weights, trained under fake quantisation; integers with their scales.
 
-    First ranges and batch norms follow the data, then the ranges stand, then the norms: what is exported has both
+    First ranges and batch norms follow the data, then the norms stand, then the ranges: what is exported has both
     fixed, and the last epochs are trained as it will run (Krishnamoorthi, "Quantizing deep convolutional networks
     for efficient inference: a whitepaper", 2018, section 3.2).
     """

@@ -93,6 +93,7 @@ def test_an_unknown_exporter_names_the_installed_ones() -> None:
         exporter.find("onxruntime")
 
 
+@pytest.mark.slow
 def test_the_example_does_not_bake_its_batch_in() -> None:
     shape = NetShape(stem_width=8, widths=((8, 8),), strides=(1,))
     net = checkpoint.build(shape, ["a", "b"], 1, seed=0).net.eval()

@@ -103,6 +103,7 @@ def test_the_runtime_answers_as_torch_does_for_any_batch(dialect_and_file: tuple
         assert np.abs(answer - logits[:batch]).max() < 0.05 * np.abs(logits).max()
 
 
+@pytest.mark.slow
 def test_uint8_activations_leave_no_convolution_in_float(tmp_path: Path, digits: Artifact) -> None:
     path = exported(tmp_path, digits, U8)
     options = ort.SessionOptions()

@@ -159,6 +159,7 @@ def test_in_a_transformer_only_what_enters_a_product_is_quantised_unless_the_dia
     assert everything > products + 4
 
 
+@pytest.mark.slow
 def test_frozen_norms_keep_their_statistics_and_go_on_learning() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).train()
     dialect = Dialect(activation="uint8-affine", reduced_range=False)
