@@ -29,7 +29,7 @@ class OpenVinoExporter:
         path = work.out / FILES[0]
         convert(deployable, described, path)
         session = OpenVinoSession(path, runtime)
-        parity, refused = prove(session, described, deployable)
+        parity, refused = prove(session, described, deployable, exact=runtime.precision == "f32")
         covered = coverage(session.executed(), quantised=is_quantised(onnx.load(deployable.onnx)))
         session.close()
         return Exported(FILES, FILES[0], described, covered, parity, refused=refused)

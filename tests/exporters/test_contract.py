@@ -204,6 +204,13 @@ def test_a_float_file_answers_as_the_graph_does_and_no_layer_counts_as_integer(
     assert set(done.coverage.why.values()) == {"the graph is not quantised"}
 
 
+def test_sixteen_bits_are_no_fault_of_the_export(hubs: Callable[[str], Deployable], tmp_path: Path) -> None:
+    done = export(hubs("float"), HERE.runtime("openvino").model_copy(update={"precision": "bf16"}), tmp_path)
+    assert done.parity is not None
+    assert done.parity.top1_agreement >= 0.98
+    assert done.refused is None
+
+
 def test_layers_that_a_runtime_leaves_in_float_are_named_with_the_reason(
     hubs: Callable[[str], Deployable], tmp_path: Path
 ) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from edgekd.errors import ConfigError, UnavailableError
 from edgekd.hardware.runtime import Array, Described, Tensor, cannot_run
 from edgekd.hardware.specs import LiteRtSpec
 
+_STDERR = Lock()
 VERSION = version("ai-edge-litert")
 
 
@@ -21,10 +25,11 @@ class LiteRtSession:
     def __init__(self, model: Path, spec: LiteRtSpec) -> None:
         resolver = OpResolverType.AUTO if spec.xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         try:
-            self._interpreter = Interpreter(
-                str(model), num_threads=spec.threads, experimental_op_resolver_type=resolver
-            )
-            self._interpreter.allocate_tensors()
+            with _quiet():
+                self._interpreter = Interpreter(
+                    str(model), num_threads=spec.threads, experimental_op_resolver_type=resolver
+                )
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             told = str(error).strip().splitlines()[0]
             if ("op" in told.lower() and "resolve" in told.lower()) or "custom op" in told.lower():
@@ -63,6 +68,20 @@ class LiteRtSession:
 
     def close(self) -> None:
         del self._interpreter
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """It tells the standard error stream that it has a delegate, from C++; what goes wrong is raised."""
+    with _STDERR:
+        kept = os.dup(2)
+        try:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def _tensor(detail: Mapping[str, Any]) -> Tensor:
