@@ -98,6 +98,20 @@ def test_the_same_again_runs_nothing(home: Path, shipped: Shipped) -> None:
     assert again.report == shipped.report
 
 
+def test_the_command_prints_the_report_and_reads_what_is_there(home: Path, shipped: Shipped, tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "edgekd", "export", str(home / "digits.onnx"), "--data", str(home / "eval.npz"),
+        "--target", QUICK, "--max-accuracy-drop", "2", "--workspace", str(home / "workspace"), "--out", str(tmp_path),
+    ]  # fmt: skip
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 3), done.stderr
+    assert json.loads(done.stdout)["report"] == shipped.report
+    assert "0 stages ran" in done.stderr
+    wrong = subprocess.run([*command, "--recipe", "luck"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert "one of min-max, percentile" in " ".join(wrong.stderr.split())
+
+
 def test_run_py_predicts_from_the_bundle_alone(shipped: Shipped, tmp_path: Path) -> None:
     images, labels = digits_net.digits()
     for number in range(6):
