@@ -145,9 +145,14 @@ class _Run:
         hubs = {first: hub} | {name: self._quantised(dialect, name) for name in FURTHER}
         for name in FURTHER:
             model = self.export(hubs[name], members[0], f"int8 {name}")
+            if not exporter.is_written(model):
+                continue
             seen[name] = self.evaluate(model, "val", f"int8 {name}@{members[0].name}", val[base])
         how = self.engine.call(
-            quant.CHOOSE_RECIPE, quant.ChooseRecipe(recipes=(first, *FURTHER)), _prefixed("val", seen), at
+            quant.CHOOSE_RECIPE,
+            quant.ChooseRecipe(recipes=tuple(name for name in (first, *FURTHER) if name in seen)),
+            _prefixed("val", seen),
+            at,
         )
         chosen = how.json("decision.json")["recipe"] if isinstance(how, Artifact) else first
         return self._in(members, hubs[chosen]), how
@@ -166,8 +171,9 @@ class _Run:
     def export(self, hub: Result, spec: Runnable, variant: str) -> Result:
         at = self._here(_at(variant, spec))
         settings = deploy.Export(
-            runtime=spec, cpu=self.cpu, model=f"{self.asked.name}/{at}", trained=self.asked.trained
-        )
+            runtime=spec, cpu=self.cpu, model=f"{self.asked.name}/{at}", trained=self.asked.trained,
+            needed=hub is self.hub and variant == "fp32" and not self._refused,
+        )  # fmt: skip
         stage = replace(
             deploy.EXPORT, uses=(*deploy.EXPORT.uses, *spec.packages, *exporter.distribution(spec.exporter))
         )

@@ -127,7 +127,8 @@ def requested(
             "name, or `images` of 0 to 255 to a model with one input"
         )
     channels = held[images].shape[-1] if images and len(held[images].shape) == 4 else 1
-    check_decidable(budget, max(1, (held[read[0]].shape[0] + 1) // 2))
+    samples = held[read[0]].shape[0] if held[read[0]].shape else 0
+    check_decidable(budget, max(1, min(samples // 2, Archive.model_fields["most"].default)))
     return AsIs(
         name=re.sub(r"[^a-z0-9._-]+", "-", model.stem.lower()).strip("-._") or "model",
         model=TakeOnnx(

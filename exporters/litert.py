@@ -8,6 +8,7 @@ from edgekd.data.feeds import TO_NHWC
 from edgekd.data.signature import Signature, TensorIn
 from edgekd.deploy.exporter import Coverage, Deployable, Exported
 from edgekd.deploy.proof import is_quantised, prove
+from edgekd.deploy.reference import read
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnsupportedError
 from edgekd.exporters.tflite.operators import MOVERS, OPERATORS
@@ -26,6 +27,7 @@ class LiteRtExporter:
         graph = onnx.load(deployable.onnx)
         if not is_quantised(graph):
             raise UnsupportedError("exporter litert: writes int8 files only; this graph is not quantised")
+        check_shapes(deployable.signature, read(deployable.reference).answers.ndim)
         fix_batch(graph)
         (work.out / FILE).write_bytes(Translator(graph, OPERATORS, MOVERS).file())
         described = as_tflite(deployable.signature)
@@ -34,6 +36,19 @@ class LiteRtExporter:
         session.close()
         layers = sum(node.op_type in WEIGHTED for node in graph.graph.node)
         return Exported((FILE,), FILE, described, Coverage(layers, layers), parity, refused=refused)
+
+
+def check_shapes(described: Signature, answers: int) -> None:
+    """Raises UnsupportedError for what the writer does not know: batches, free axes inside, images as answers."""
+    for spec in described.inputs:
+        if isinstance(spec.shape[0], int) and spec.shape[0] != 1:
+            raise UnsupportedError(
+                f"exporter litert: input {spec.name!r} has a batch of {spec.shape[0]}, only 1 is known"
+            )
+        if free := [axis for axis in spec.shape[1:] if isinstance(axis, str)]:
+            raise UnsupportedError(f"exporter litert: input {spec.name!r} leaves {free[0]!r} free; fix it in the model")
+    if answers == 4:
+        raise UnsupportedError("exporter litert: answers that are images are not known to the TFLite writer")
 
 
 def as_tflite(described: Signature) -> Signature:

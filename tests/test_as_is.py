@@ -195,7 +195,7 @@ BAD: dict[str, tuple[dict[str, Any], Callable[[Path], object], type[EdgekdError]
     "other arrays": ({}, lambda folder: np.savez(folder / "eval.npz", y=X4), DataError,
                      r"eval\.npz: has y, and the model reads 'x'; give an array of that name"),
     "too few": ({}, lambda folder: np.savez(folder / "eval.npz", x=X4[:3]), InconclusiveError,
-                r"accuracy_drop_points: 0\.5: 2 test samples cannot decide it"),
+                r"accuracy_drop_points: 0\.5: 1 test samples cannot decide it"),
     "NaN": ({}, lambda folder: np.savez(folder / "eval.npz", x=np.where(X4 > 3, np.nan, X4).astype(np.float32)),
             DataError, r"eval\.npz: x: \d+ values are NaN or infinite"),
     "mean of no images": ({"mean": [0.5], "std": [0.5]}, lambda _: None, ConfigError,
@@ -205,6 +205,25 @@ BAD: dict[str, tuple[dict[str, Any], Callable[[Path], object], type[EdgekdError]
     "lengths": ({}, lambda folder: np.savez(folder / "eval.npz", x=X4, labels=np.zeros(9, np.int64)), DataError,
                 r"1400 x, 9 labels; each sample needs one of each"),
 }  # fmt: skip
+
+
+def test_labels_of_a_model_that_answers_no_classes_are_refused(tmp_path: Path) -> None:
+    """Its argmax would always be 0, and nothing could ever be lost."""
+    onnx_models.linear(np.ones((4, 1)), tmp_path / "model.onnx")
+    np.savez(tmp_path / "eval.npz", x=X4, labels=np.zeros(len(X4), np.int64))
+    with pytest.raises(ConfigError, match=r"which are no logits of classes; leave `labels` out"):
+        export(tmp_path / "model.onnx", tmp_path / "eval.npz", target=QUICK, workspace=tmp_path / "w", out=tmp_path)
+
+
+def test_free_axes_are_measured_as_long_as_they_are_in_the_data(tmp_path: Path) -> None:
+    from edgekd.data.signature import Signature, TensorIn, TensorOut, fixed_shape
+    from edgekd.deploy.given import with_examples
+
+    described = Signature(
+        inputs=(TensorIn(name="x", shape=("batch", 3, "height", "width")),), outputs=(TensorOut(name="y"),)
+    )
+    (spec,) = with_examples(described, {"x": np.zeros((5, 3, 48, 64))}).inputs
+    assert fixed_shape(spec, 2) == (2, 3, 48, 64)
 
 
 @pytest.mark.parametrize("name", BAD)

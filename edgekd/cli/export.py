@@ -34,8 +34,8 @@ def export(
         str | None, typer.Option(help=f"{', '.join(RECIPES)}; else min-max, and what keeps most if that loses.")
     ] = None,
     max_accuracy_drop: Annotated[float, typer.Option(min=0.0, help="In points, against the model as it is.")] = 0.5,
-    max_latency_ms: Annotated[float | None, typer.Option(min=0.0, help="A limit for p50.")] = None,
-    max_size_mib: Annotated[float | None, typer.Option(min=0.0, help="A limit for the file.")] = None,
+    max_latency_ms: Annotated[float | None, typer.Option(min=1e-6, help="A limit for p50.")] = None,
+    max_size_mib: Annotated[float | None, typer.Option(min=1e-6, help="A limit for the file.")] = None,
     untrained: Annotated[
         bool, typer.Option("--untrained", help="The weights are random: measure speed, ask no accuracy.")
     ] = False,

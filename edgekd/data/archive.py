@@ -52,11 +52,15 @@ def pixels_among(found: Mapping[str, Header], inputs: Mapping[str, str]) -> str 
     if len(inputs) == 1:
         (name, dtype), *_ = inputs.items()
         for candidate in ("images", "x", name):
-            if candidate in found and (
-                candidate == "images" or (found[candidate].dtype == np.uint8 and dtype != "uint8")
-            ):
+            if candidate in found and _is_pixels(found[candidate], candidate, name, dtype):
                 return candidate
     return None
+
+
+def _is_pixels(array: Header, candidate: str, name: str, dtype: str) -> bool:
+    """Bytes for a model that reads floats; and `images`, unless they are floats for an input of that name."""
+    bytes_for_floats = array.dtype == np.uint8 and dtype != "uint8"
+    return bytes_for_floats or (candidate == "images" and not (candidate == name and array.dtype.kind == "f"))
 
 
 def read(settings: Archive, where: str, sha256: str | None) -> dict[str, Array]:

@@ -17,7 +17,7 @@ from edgekd.deploy.stages import Export
 from edgekd.engine.plan import Pending
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
-from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
+from edgekd.errors import ConfigError, EdgekdError, UnavailableError, UnsupportedError
 from edgekd.hardware.specs import Runnable, read_runnable
 
 GROUP = "edgekd.exporters"
@@ -95,7 +95,11 @@ def run(settings: Export, inputs: Mapping[str, Artifact], work: Work) -> None:
     exporter = find(settings.runtime.exporter)
     try:
         exported = exporter.export(deployable, settings.runtime, work)
-    except UnsupportedError as error:  # of this model: the others go on
+    except EdgekdError as error:
+        if settings.needed and not isinstance(error, UnsupportedError):
+            raise
+        for made in work.out.iterdir():
+            made.unlink()
         exported = Exported((), None, described, Coverage(0, 0), None, refused=str(error))
     signature.write(exported.signature, work.out)
     told = _plain(exported) | {"runtime": settings.runtime.model_dump(mode="json")}

@@ -88,7 +88,11 @@ def layers_snr_db(graph: onnx.ModelProto, spec: OnnxRuntimeSpec, known: Referenc
     probed.CopyFrom(graph)
     seen = dequantised(graph)
     probed.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in seen)
-    few = {name: array[:PROBED] for name, array in known.feeds.items()}
+    first = graph.graph.input[0].type.tensor_type.shape.dim[:1]
+    enough = max(PROBED, first[0].dim_value if first else 0)
+    few = {name: array[:enough] for name, array in known.feeds.items()}
+    if len(next(iter(few.values()))) < enough > PROBED:
+        return {}  # a batch larger than all samples
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         path = Path(folder) / "probed.onnx"
         onnx.save(probed, path)

@@ -22,9 +22,11 @@ from edgekd.deploy.predict import predict
 from edgekd.deploy.proof import is_quantised
 from edgekd.deploy.reference import Reference
 from edgekd.deploy.stages import TakeOnnx
+from edgekd.engine.digest import digest_file
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError
+from edgekd.hardware.measure.compare import parts_of
 from edgekd.hardware.runtime import Described, Tensor
 from edgekd.hardware.runtimes.onnxruntime import OnnxRuntimeSession
 from edgekd.hardware.specs import OnnxRuntimeSpec, plain_onnxruntime
@@ -35,13 +37,22 @@ CHANNELS = (1, 3, 4)
 
 
 def run(settings: TakeOnnx, inputs: Mapping[str, Artifact], work: Work) -> None:
-    graph = load(Path(settings.path))
+    where = Path(settings.path)
+    if {part.name: digest_file(part) for part in parts_of(where) if part.is_file()} != settings.sha256:
+        raise ConfigError(f"{where}: changed while the export began, or since its lock was written; export it anew")
+    graph = load(where)
     path = work.out / "model.onnx"
     onnx.save(graph, path)
     session = OnnxRuntimeSession(path, plain_onnxruntime())
     arrays = Dataset(inputs["data"]).arrays("val")
     described = described_as(session.describe(), settings, arrays)
-    some = {name: array[:REFERENCE_SAMPLES] for name, array in feeds(arrays, described.inputs).items()}
+    if "labels" in arrays and described.outputs[0].meaning != "logits":
+        raise ConfigError(
+            f"{where}: answers {session.describe().outputs[0]}, which are no logits of classes; leave `labels` out of "
+            "the data: what counts then is that the answers are kept"
+        )
+    some = feeds({name: array[:REFERENCE_SAMPLES] for name, array in arrays.items()}, described.inputs)
+    described = with_examples(described, some)
     answers = predict(Path(settings.path).name, session, some, batch=64)
     session.close()
     _check_finite(settings.path, answers)
@@ -92,10 +103,15 @@ def described_as(found: Described, settings: TakeOnnx, arrays: Mapping[str, NDAr
     return Signature(inputs=inputs, outputs=tuple(outputs))
 
 
+def with_examples(described: Signature, shown: Mapping[str, NDArray[Any]]) -> Signature:
+    """Each input with the shape of a sample, so that free axes are measured as long as they are in the data."""
+    inputs = [spec.model_copy(update={"example": shown[spec.name].shape[1:]}) for spec in described.inputs]
+    return described.model_copy(update={"inputs": tuple(inputs)})
+
+
 def _input(tensor: Tensor, settings: TakeOnnx, arrays: Mapping[str, NDArray[Any]]) -> TensorIn:
     images = "images" in arrays
     channels_last = len(tensor.shape) == 4 and tensor.shape[3] in CHANNELS and tensor.shape[1] not in CHANNELS
-    stored = arrays.get(tensor.name)
     return TensorIn(
         name=tensor.name,
         dtype=tensor.dtype,
@@ -103,7 +119,6 @@ def _input(tensor: Tensor, settings: TakeOnnx, arrays: Mapping[str, NDArray[Any]
         shape=tuple(
             "batch" if place == 0 and isinstance(axis, str) else axis for place, axis in enumerate(tensor.shape)
         ),
-        example=tuple(stored.shape[1:]) if stored is not None else None,
         preprocess=settings.preprocess if images else None,
     )
 

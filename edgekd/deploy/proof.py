@@ -76,7 +76,7 @@ def agrees(expected: Array, answers: Array) -> NDArray[np.bool_]:
     if a.shape[1] == 1:  # one number a sample: within a hundredth of what they range over
         return np.abs(a - b)[:, 0] <= (1 - COSINE) * max(float(np.ptp(a)), 1e-12)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return np.asarray((a * b).sum(1) >= COSINE * np.maximum(lengths, 1e-12))
+    return np.asarray(((a * b).sum(1) >= COSINE * np.maximum(lengths, 1e-12)) | (a == b).all(1))
 
 
 def signal_to_noise_db(signal: Array, noisy: Array) -> float:

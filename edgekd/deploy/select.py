@@ -35,9 +35,12 @@ class Ranked:
     refused: str | None = None  # by its exporter
 
     @property
-    def place(self) -> tuple[bool, int, int, float]:
+    def place(self) -> tuple[bool, int, int, int, float]:
+        """Accuracy comes before all other limits: what misses one of those is no reason to lose answers too."""
+        lost = [verdict for verdict in self.verdicts if verdict.limit == "accuracy_drop_points"]
         return (
             self.refused is not None,
+            PREFERENCE[worst(lost)],
             PREFERENCE[worst(self.verdicts)],
             PREFERENCE[self.never_slower.state],
             -self.speedup.value,

@@ -31,6 +31,7 @@ class Export(Settings):
     runtime: Runnable
     cpu: Cpu  # whether it fuses and what it answers depends on the machine that was asked
     model: str  # what the file is told to be in its metadata
+    needed: bool = True  # else what its exporter says against it is kept as the reason, and the others go on
     trained: bool = True  # random weights have near ties everywhere: whether top-1 agrees says nothing of them
 
 

@@ -114,7 +114,7 @@ def quantise(
 
 def adjusted(graph: onnx.ModelProto, adjust: Adjustment, feeds: Mapping[str, Array], dialect: Dialect) -> int:
     """In place; how many layers were changed."""
-    batch = fixed_batch(graph) or BATCH
+    batch = fixed_batch(graph) or min(BATCH, len(next(iter(feeds.values()))))
     if adjust == "equalisation":
         return equalise(graph)
     if adjust == "smooth":

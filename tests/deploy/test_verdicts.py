@@ -85,6 +85,13 @@ def inputs(folder: Path, *, int8_wrong: int, int8_speed: float, refused: str | N
 
 
 TWO_POINTS = Select(budget=Budget(accuracy_drop_points=2), variants=("fp32", "int8"))
+
+
+def test_a_limit_that_all_miss_is_no_reason_to_lose_answers(tmp_path: Path) -> None:
+    both = Select(budget=Budget(accuracy_drop_points=2, shrink_over_teacher=100), variants=("fp32", "int8"))
+    assert rank(both, inputs(tmp_path, int8_wrong=90, int8_speed=9))[0].name == "fp32"
+
+
 HUNDREDTH = Select(budget=Budget(shrink_over_teacher=100), variants=("fp32", "int8"))
 
 

@@ -204,6 +204,19 @@ def test_a_float_file_answers_as_the_graph_does_and_no_layer_counts_as_integer(
     assert set(done.coverage.why.values()) == {"the graph is not quantised"}
 
 
+@pytest.mark.parametrize(
+    ("shape", "sentence"),
+    [((4, 1, 28, 28), "has a batch of 4, only 1 is known"), (("b", 1, "h", 28), "leaves 'h' free")],
+)
+def test_litert_names_the_shapes_that_it_cannot_write(
+    hubs: Callable[[str], Deployable], tmp_path: Path, shape: tuple[int | str, ...], sentence: str
+) -> None:
+    spec = SIGNATURE.inputs[0].model_copy(update={"shape": shape})
+    other = replace(hubs("s8"), signature=SIGNATURE.model_copy(update={"inputs": (spec,)}))
+    with pytest.raises(UnsupportedError, match=sentence):
+        export(other, HERE.runtime("litert"), tmp_path)
+
+
 def test_sixteen_bits_are_no_fault_of_the_export(hubs: Callable[[str], Deployable], tmp_path: Path) -> None:
     done = export(hubs("float"), HERE.runtime("openvino").model_copy(update={"precision": "bf16"}), tmp_path)
     assert done.parity is not None

@@ -19,6 +19,7 @@ def correct_biases(model: onnx.ModelProto, feeds: Mapping[str, Array], batch: in
     """
     graph = Graph(model)
     layers = [n for n in graph.nodes if n.op_type == "Conv" and graph.own(n.input[1]) and _can_bias(graph, n)]
+    layers = [layer for layer in layers if graph.is_kernel(layer.input[1])]  # not of sequences or volumes
     means = _means(model, sorted({layer.input[0] for layer in layers}), feeds, batch)
     for layer in layers:
         weight = graph.constant(layer.input[1])

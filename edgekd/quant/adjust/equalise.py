@@ -32,6 +32,8 @@ def equalise(model: onnx.ModelProto) -> int:
 def _next(graph: Graph, node: onnx.NodeProto) -> onnx.NodeProto | None:
     if node.op_type != "Conv" or not all(graph.own(name) for name in node.input[1:]):
         return None
+    if not graph.is_kernel(node.input[1]):
+        return None  # a convolution of sequences or volumes
     after = graph.only_reader(node.output[0])
     if after is not None and after.op_type == "Relu":
         after = graph.only_reader(after.output[0])

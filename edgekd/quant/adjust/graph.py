@@ -30,6 +30,11 @@ class Graph:
         tensor = self._constants.get(name)
         return None if tensor is None else numpy_helper.to_array(tensor)
 
+    def is_kernel(self, name: str) -> bool:
+        """Whether this is the kernel [O, I, h, w] of a convolution of images."""
+        values = self.constant(name)
+        return values is not None and values.ndim == 4
+
     def own(self, name: str) -> bool:
         """Whether `name` is a constant that one node alone reads, so that it can be changed for that node."""
         return name in self._constants and len(self.readers.get(name, [])) == 1
