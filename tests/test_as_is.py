@@ -238,7 +238,7 @@ def test_what_cannot_be_exported_is_one_sentence(tmp_path: Path, name: str) -> N
     assert not (tmp_path / "dist").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_build_measures_its_student_in_every_runtime(micro: Any, tmp_path: Path) -> None:
     (done,) = build(micro, targets=[QUICK], workspace=tmp_path / "w", out=tmp_path / "dist")
     assert {"fp32@openvino", "int8@openvino", "int8@litert"} <= set(done.report["variants"])

@@ -111,8 +111,9 @@ def _run(path: Path, spec: OnnxRuntimeSpec, feeds: Mapping[str, NDArray[Any]]) -
     """Every output on all samples, in batches that the graph takes."""
     session = OnnxRuntimeSession(path, spec)
     first = session.describe().inputs[0].shape[0]
-    chunk = first if isinstance(first, int) else PROBED
-    count = len(next(iter(feeds.values()))) // chunk * chunk
+    samples = len(next(iter(feeds.values())))
+    chunk = first if isinstance(first, int) else samples
+    count = samples // chunk * chunk
     try:
         runs = [session.run({name: a[at : at + chunk] for name, a in feeds.items()}) for at in range(0, count, chunk)]
         return [np.concatenate(arrays) for arrays in zip(*runs, strict=True)]

@@ -204,6 +204,16 @@ def test_a_float_file_answers_as_the_graph_does_and_no_layer_counts_as_integer(
     assert set(done.coverage.why.values()) == {"the graph is not quantised"}
 
 
+def test_a_handful_of_samples_is_enough_to_prove_a_file(hubs: Callable[[str], Deployable], tmp_path: Path) -> None:
+    known = reference.read(hubs("u8").reference)
+    floats = None if known.floats is None else known.floats[:5]
+    reference.write(Reference({"pixels": X[:5]}, known.answers[:5], floats), tmp_path)
+    done = export(replace(hubs("u8"), reference=tmp_path / reference.FILE), HERE.runtime("onnxruntime"), tmp_path)
+    assert done.parity is not None
+    assert done.parity.samples == 5
+    assert done.layers_snr_db
+
+
 @pytest.mark.parametrize(
     ("shape", "sentence"),
     [((4, 1, 28, 28), "has a batch of 4, only 1 is known"), (("b", 1, "h", 28), "leaves 'h' free")],
