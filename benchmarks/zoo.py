@@ -16,7 +16,8 @@ import models
 import numpy as np
 from about import machine
 
-from edgekd.exporting import Shipped, export
+from edgekd.deploy.bundle import Built
+from edgekd.exporting import export
 
 NAMES = ("resnet18", "mobilenet-v2-224", "mobilenet-v1-025-96", "odd-channels", "vit-tiny-224", "transformer-6")
 SAMPLES = 64
@@ -57,7 +58,7 @@ def samples(name: str, folder: Path) -> Path:
     return path
 
 
-def table(done: dict[str, Shipped]) -> str:
+def table(done: dict[str, Built]) -> str:
     measured = next(iter(done.values())).report["measurement"]
     lines = [
         machine(measured),

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from edgekd.budget import State, Verdict, worst
+from edgekd.budget import Verdict
 from edgekd.chain import Chain, chain
 from edgekd.deploy import bundle
+from edgekd.deploy.bundle import Built
 from edgekd.engine.events import Listener, Silent
 from edgekd.engine.executor import Builder
 from edgekd.engine.faults import explained
@@ -27,20 +26,6 @@ from edgekd.hardware.profile import DeviceProfile, load_profile, profile_of, thi
 from edgekd.pipeline import Pipeline, load_pipeline, pipeline_of
 
 LADDER = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1)  # shares of a pipeline that a time budget may buy
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a build left for one target."""
-
-    target: str
-    folder: Path
-    report: dict[str, Any]
-    verdicts: tuple[Verdict, ...]
-
-    @property
-    def state(self) -> State:
-        return worst(self.verdicts)
 
 
 def build(

@@ -17,6 +17,7 @@ from edgekd.engine.executor import Engine
 from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
+from edgekd.errors import UnsupportedError
 from edgekd.hardware import stages as hardware
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import Cpu
@@ -90,6 +91,8 @@ def chain(
             trained = target.quantised("int8-qat", target.qat(student, master, dataset, dialect, members[0]), members)
             val |= {name: target.evaluate(model, dataset, "val", name) for name, model in trained.items()}
             variants |= trained
+    if not decisions:
+        raise UnsupportedError(f"device {profile.name}: none of its exporters can write this student as int8")
     precision = next(iter(decisions.values()))
     models |= variants
     compared = target.compare(models, (TEACHER, TEACHER_INT8, "fp32"), "variants")

@@ -6,16 +6,15 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edgekd.as_is import AsIs, as_is
-from edgekd.budget import Budget, State, Verdict, check_decidable, worst
+from edgekd.budget import Budget, Verdict, check_decidable
 from edgekd.data.archive import LABELS, pixels_among
 from edgekd.data.arrays import headers
 from edgekd.data.stages import Archive, Preprocess
 from edgekd.deploy import bundle
+from edgekd.deploy.bundle import Built
 from edgekd.deploy.stages import TakeOnnx
 from edgekd.engine.digest import digest_file
 from edgekd.engine.events import Listener, Silent
@@ -36,20 +35,6 @@ from edgekd.settings import validate
 MARGIN_POINTS = 0.5
 
 
-@dataclass(frozen=True)
-class Shipped:
-    """What an export left for one target."""
-
-    target: str
-    folder: Path
-    report: dict[str, Any]
-    verdicts: tuple[Verdict, ...]
-
-    @property
-    def state(self) -> State:
-        return worst(self.verdicts)
-
-
 def export(
     model: str | Path,
     data: str | Path,
@@ -65,7 +50,7 @@ def export(
     out: str | Path = "dist",
     workspace: Path | None = None,
     listener: Listener | None = None,
-) -> Shipped:
+) -> Built:
     """
     Quantise an ONNX model for each runtime of the target, measure all of it here, and leave the fastest that keeps
     the budget in `out`/<model>/<target>.
@@ -84,7 +69,7 @@ def export(
 
 def export_again(
     locked: Path, *, out: str | Path = "dist", workspace: Path | None = None, listener: Listener | None = None
-) -> Shipped:
+) -> Built:
     """Export again what an edgekd.lock says: its settings and decisions, with measurements taken anew."""
     listener = listener or Silent()
     lock = read_lock(locked)
@@ -175,7 +160,7 @@ def _export(
     workspace: Path | None,
     listener: Listener,
     replay: Lock | None = None,
-) -> Shipped:
+) -> Built:
     store = Store(workspace or default_workspace())
     cap = size_cap_bytes()
     with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
@@ -194,4 +179,4 @@ def _export(
     with suppress(OSError):
         prune(store, keep=[out], max_bytes=cap)
     verdicts = tuple(Verdict.model_validate_json(json.dumps(row)) for row in told["verdicts"])
-    return Shipped(profile.name, folder, told, verdicts)
+    return Built(profile.name, folder, told, verdicts)

@@ -7,8 +7,9 @@ import pytest
 from helpers import onnx_models
 from helpers.gate import LABELS, WEIGHT, X
 
-from edgekd.api import Built, build
+from edgekd.api import build
 from edgekd.data.stages import LOAD_DIGITS, DigitsSource
+from edgekd.deploy.bundle import Built
 from edgekd.engine.events import Silent
 from edgekd.engine.executor import Builder
 from edgekd.engine.store import Artifact, Store

@@ -17,9 +17,10 @@ from onnx import TensorProto, helper
 
 from edgekd import build, export
 from edgekd.budget import Budget
+from edgekd.deploy.bundle import Built
 from edgekd.engine.events import Silent
 from edgekd.errors import ConfigError, DataError, EdgekdError, InconclusiveError
-from edgekd.exporting import Shipped, export_again
+from edgekd.exporting import export_again
 
 pytest.importorskip("openvino")
 pytest.importorskip("ai_edge_litert")
@@ -42,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(home: Path, **changes: Any) -> Shipped:
+def run(home: Path, **changes: Any) -> Built:
     asked: dict[str, Any] = {
         "target": QUICK, "workspace": home / "workspace", "out": home / "dist", "budget": Budget(accuracy_drop_points=2)
     }  # fmt: skip
@@ -50,11 +51,11 @@ def run(home: Path, **changes: Any) -> Shipped:
 
 
 @pytest.fixture(scope="module")
-def shipped(home: Path) -> Shipped:
+def shipped(home: Path) -> Built:
     return run(home)
 
 
-def test_every_runtime_is_tried_in_its_own_dialect_and_all_layers_run_as_integers(shipped: Shipped) -> None:
+def test_every_runtime_is_tried_in_its_own_dialect_and_all_layers_run_as_integers(shipped: Built) -> None:
     rows = shipped.report["variants"]
     assert set(rows) == {
         "fp32@onnxruntime", "fp32@openvino", "int8@onnxruntime", "int8@openvino", "int8@litert"
@@ -68,7 +69,7 @@ def test_every_runtime_is_tried_in_its_own_dialect_and_all_layers_run_as_integer
     assert shipped.report["not_written"] == {}
 
 
-def test_what_ships_is_not_slower_and_the_others_are_told_why_they_do_not(shipped: Shipped) -> None:
+def test_what_ships_is_not_slower_and_the_others_are_told_why_they_do_not(shipped: Built) -> None:
     report = shipped.report
     assert set(report["rejected"]) == set(report["variants"]) - {report["shipped"]}
     assert all(report["rejected"].values())
@@ -79,7 +80,7 @@ def test_what_ships_is_not_slower_and_the_others_are_told_why_they_do_not(shippe
     }  # fmt: skip
 
 
-def test_the_reported_accuracy_is_of_samples_that_decided_nothing(home: Path, shipped: Shipped) -> None:
+def test_the_reported_accuracy_is_of_samples_that_decided_nothing(home: Path, shipped: Built) -> None:
     tested = shipped.report["test"][shipped.report["shipped"]]
     assert tested["n"] == 1500
     assert shipped.report["variants"][shipped.report["shipped"]]["accuracy_val_percent"]["n"] == 1500
@@ -91,14 +92,14 @@ def test_the_reported_accuracy_is_of_samples_that_decided_nothing(home: Path, sh
     assert not rows["test"] & (rows["val"] | rows["train"])
 
 
-def test_the_same_again_runs_nothing(home: Path, shipped: Shipped) -> None:
+def test_the_same_again_runs_nothing(home: Path, shipped: Built) -> None:
     watch = Count()
     again = run(home, listener=watch)
     assert watch.ran == []
     assert again.report == shipped.report
 
 
-def test_the_command_prints_the_report_and_reads_what_is_there(home: Path, shipped: Shipped, tmp_path: Path) -> None:
+def test_the_command_prints_the_report_and_reads_what_is_there(home: Path, shipped: Built, tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "edgekd", "export", str(home / "digits.onnx"), "--data", str(home / "eval.npz"),
         "--target", QUICK, "--max-accuracy-drop", "2", "--workspace", str(home / "workspace"), "--out", str(tmp_path),
@@ -112,7 +113,7 @@ def test_the_command_prints_the_report_and_reads_what_is_there(home: Path, shipp
     assert "one of min-max, percentile" in " ".join(wrong.stderr.split())
 
 
-def test_run_py_predicts_from_the_bundle_alone(shipped: Shipped, tmp_path: Path) -> None:
+def test_run_py_predicts_from_the_bundle_alone(shipped: Built, tmp_path: Path) -> None:
     images, labels = digits_net.digits()
     for number in range(6):
         np.save(tmp_path / f"{number}.npy", images[-1 - number])
@@ -124,7 +125,7 @@ def test_run_py_predicts_from_the_bundle_alone(shipped: Shipped, tmp_path: Path)
     assert sum(int(row["label"]) == label for row, label in zip(rows, labels[:-7:-1], strict=True)) >= 5
 
 
-def test_a_lock_exports_again_and_is_not_taken_for_a_builds(shipped: Shipped, home: Path, tmp_path: Path) -> None:
+def test_a_lock_exports_again_and_is_not_taken_for_a_builds(shipped: Built, home: Path, tmp_path: Path) -> None:
     again = export_again(shipped.folder / "edgekd.lock", workspace=home / "workspace", out=tmp_path)
     assert again.report["shipped"] == shipped.report["shipped"]
     assert again.report["replayed"] is not None

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.api import Built, build, plan, within
+from edgekd.api import build, plan, within
+from edgekd.deploy.bundle import Built
 from edgekd.engine import lock
 from edgekd.engine.digest import digest_folder
 from edgekd.engine.events import Silent

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.api import Built, rebuild
+from edgekd.api import rebuild
+from edgekd.deploy.bundle import Built
 from edgekd.engine import lock
 from edgekd.engine.events import Silent
 from edgekd.errors import ConfigError, UnavailableError

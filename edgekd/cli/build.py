@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -27,17 +27,11 @@ from edgekd.cli.options import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edgekd.api import Built
-    from edgekd.budget import Verdict
+    from edgekd.deploy.bundle import Built
     from edgekd.engine.plan import Step
     from edgekd.pipeline import Pipeline
 
 ACCURACY = ("accuracy_drop_points",)
-
-
-class Judged(Protocol):
-    @property
-    def verdicts(self) -> tuple[Verdict, ...]: ...
 
 
 def build(
@@ -106,7 +100,7 @@ def _warnings(done: list[Built]) -> list[str]:
     return [f"{words[v.state]}: {built.target}: {v}" for built in done for v in built.verdicts if v.state in words]
 
 
-def exit_code(done: Sequence[Judged], inconclusive: str) -> int:
+def exit_code(done: Sequence[Built], inconclusive: str) -> int:
     """0; else the first that applies of 3 (accuracy), 4 (latency, size), 5 (undecided and told to fail)."""
     failed = {v.limit for built in done for v in built.verdicts if v.state == "fail"}
     if failed & set(ACCURACY):

@@ -13,7 +13,7 @@ from edgekd.cli.console import duration, print_json
 from edgekd.cli.options import Inconclusive, Target, Verbose, WorkspaceOption, parse_numbers
 
 if TYPE_CHECKING:
-    from edgekd.exporting import Shipped
+    from edgekd.deploy.bundle import Built
 
 RECIPES = ("min-max", "percentile", "entropy", "mse", "bias-correction", "equalisation", "smooth")
 
@@ -98,7 +98,7 @@ def export(
     raise typer.Exit(exit_code([done], inconclusive))
 
 
-def _show(done: Shipped) -> None:
+def _show(done: Built) -> None:
     from rich.console import Console
     from rich.table import Table
 

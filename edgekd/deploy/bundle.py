@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from edgekd.budget import State, Verdict, worst
 from edgekd.data import signature
 from edgekd.engine.digest import digest_file, digest_folder, digest_of
 from edgekd.engine.lock import Lock
@@ -20,6 +21,20 @@ from edgekd.engine.swap import put_in_place
 from edgekd.errors import UnavailableError
 
 SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build or an export left for one target."""
+
+    target: str
+    folder: Path
+    report: dict[str, Any]
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def state(self) -> State:
+        return worst(self.verdicts)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from edgekd import checkup
-from edgekd.api import Built
 from edgekd.cli.cache import parse_age, parse_size
+from edgekd.deploy.bundle import Built
 
 
 def edgekd(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:

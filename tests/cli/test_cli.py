@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from edgekd.api import Built
 from edgekd.budget import State, Verdict
 from edgekd.cli.build import exit_code
 from edgekd.cli.console import duration, parse_duration
+from edgekd.deploy.bundle import Built
 
 
 def edgekd(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from helpers import onnx_models
 from helpers.gate import DRAW, LABELS, ONLY_ANSWERS, QUICK, WEIGHT, N, X, edgekd, edited, states, worse
 from onnx import helper, numpy_helper
 
-from edgekd.api import Built
+from edgekd.deploy.bundle import Built
 from edgekd.errors import ConfigError
 from edgekd.gate.baseline import save
 from edgekd.gate.contract import differences

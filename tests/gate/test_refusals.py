@@ -12,7 +12,7 @@ from helpers import onnx_models
 from helpers.gate import LABELS, ONLY_ANSWERS, QUICK, WEIGHT, WIDTH, X, edgekd, edited, states
 from onnx import TensorProto, helper
 
-from edgekd.api import Built
+from edgekd.deploy.bundle import Built
 from edgekd.errors import ConfigError, DataError, EdgekdError, UnavailableError
 from edgekd.gate import samples
 from edgekd.gate.baseline import save
