@@ -208,6 +208,23 @@ BAD: dict[str, tuple[dict[str, Any], Callable[[Path], object], type[EdgekdError]
 }  # fmt: skip
 
 
+def test_a_sorted_file_calibrates_on_all_of_its_classes(tmp_path: Path) -> None:
+    from edgekd.data import archive
+    from edgekd.data.stages import Archive
+    from edgekd.engine.digest import digest_file
+    from edgekd.engine.events import Progress
+    from edgekd.engine.stage import Work
+
+    np.savez(tmp_path / "sorted.npz", x=np.repeat(np.arange(4, dtype=np.float32), 100)[:, None] + X4[:400] / 100)
+    path, digest = str(tmp_path / "sorted.npz"), digest_file(tmp_path / "sorted.npz")
+    asked = Archive(path=path, sha256=digest, inputs=("x",), calibration=path, calibration_sha256=digest)
+    archive.run(asked, {}, Work(tmp_path, tmp_path, Progress(Silent())))
+    from safetensors.numpy import load_file
+
+    first = load_file(tmp_path / "data.safetensors")["train.x"][:40]
+    assert set(np.round(first[:, 0])) == {0, 1, 2, 3}
+
+
 def test_labels_of_a_model_that_answers_no_classes_are_refused(tmp_path: Path) -> None:
     """Its argmax would always be 0, and nothing could ever be lost."""
     onnx_models.linear(np.ones((4, 1)), tmp_path / "model.onnx")

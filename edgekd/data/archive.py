@@ -36,7 +36,9 @@ def run(settings: Archive, _inputs: Mapping[str, Artifact], work: Work) -> None:
     splits["train"] = splits["val"]
     if settings.calibration is not None:
         apart = read(settings, settings.calibration, settings.calibration_sha256)
-        splits["train"] = {name: array for name, array in apart.items() if name != "labels"}
+        inputs = {name: array for name, array in apart.items() if name != "labels"}
+        mixed = by_content(next(iter(inputs.values())))  # the first of a sorted file would all be of one class
+        splits["train"] = {name: array[mixed] for name, array in inputs.items()}
     tensors = {f"{s}.{name}": np.ascontiguousarray(a) for s, part in splits.items() for name, a in part.items()}
     save_file(tensors, work.out / "data.safetensors")
     about = {"schema": 1, "rule": RULE, "splits": {s: len(next(iter(part.values()))) for s, part in splits.items()}}
