@@ -27,7 +27,6 @@ from edgekd.quant import stages as quant
 from edgekd.report import stages as report
 from edgekd.settings import Settings
 
-BF16 = ("avx512_bf16", "amx_int8")  # CPUs that multiply 16-bit floats faster than 32-bit ones
 FURTHER: tuple[quant.Recipe, ...] = (
     "percentile",
     "entropy",
@@ -114,9 +113,10 @@ class _Run:
         """The given model in every runtime that takes floats, and at 16 bits where the CPU gains from them."""
         found = {f"fp32@{spec.name}": self.export(self.hub, spec, "fp32") for spec in runtimes if takes_floats(spec)}
         for spec in runtimes:
-            if isinstance(spec, OpenVinoSpec) and spec.precision == "f32" and set(BF16) & set(self.cpu.isa):
-                half = spec.model_copy(update={"precision": "bf16"})
-                found[f"bf16@{spec.name}"] = self.export(self.hub, half, "bf16")
+            if isinstance(spec, OpenVinoSpec) and spec.precision == "f32":
+                for half in self.cpu.halves:
+                    set_to = spec.model_copy(update={"precision": half})
+                    found[_at(half, spec)] = self.export(self.hub, set_to, half)
         if not found:
             raise UnavailableError(f"device {self.profile.name}: no runtime here runs the float model to compare with")
         return found

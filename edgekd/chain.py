@@ -75,25 +75,13 @@ def chain(
     )  # fmt: skip
     variants = target.floats(student, dataset)
     val = {name: target.evaluate(model, dataset, "val", name) for name, model in (models | variants).items()}
-    decisions = {}
-    for dialect, members in by_dialect(runtimes, device).items():
-        made = target.quantised("int8", target.ptq(student, dataset, dialect, members[0]), members)
-        val |= {name: target.evaluate(model, dataset, "val", name) for name, model in made.items()}
-        variants |= made
-        if not made:
-            continue  # its exporter knows no such net
-        first = next(iter(made))
-        decisions[first] = call(
-            quant.NEEDS_QAT, quant.NeedsQat(margin_points=pipeline.quantize.margin_points),
-            {"fp32": val["fp32"], "ptq": val[first]}, target.at(None if first == "int8" else first),
-        )  # fmt: skip
-        if pipeline.quantize.then == "qat" and _known(decisions[first], "qat", default=True):
-            trained = target.quantised("int8-qat", target.qat(student, master, dataset, dialect, members[0]), members)
-            val |= {name: target.evaluate(model, dataset, "val", name) for name, model in trained.items()}
-            variants |= trained
-    if not decisions:
+    precisions = [
+        target.int8(student, master, dataset, dialect, members, variants, val)
+        for dialect, members in by_dialect(runtimes, device).items()
+    ]
+    precision = next((decision for decision in precisions if decision), None)
+    if precision is None:
         raise UnsupportedError(f"device {profile.name}: none of its exporters can write this student as int8")
-    precision = next(iter(decisions.values()))
     models |= variants
     compared = target.compare(models, (TEACHER, TEACHER_INT8, "fp32"), "variants")
     judged = {"comparison": compared} | _prefixed("model", models) | _prefixed("val", val)
@@ -142,7 +130,7 @@ class _Target:
         )  # fmt: skip
 
     def export_float(self, checkpoint: Result, dataset: Result, variant: str) -> Result:
-        return self.export(self.hub(checkpoint, dataset, variant), self.at(variant))
+        return self.needed(self.hub(checkpoint, dataset, variant), self.at(variant))
 
     def floats(self, student: Result, dataset: Result) -> dict[str, Result]:
         """The float student in every runtime that takes floats."""
@@ -150,12 +138,45 @@ class _Target:
         specs = {self.named("fp32", spec): spec for spec in self.runtimes if takes_floats(spec)}
         return {name: self.export(hub, self.at(name), spec) for name, spec in specs.items()}
 
+    def int8(
+        self,
+        student: Result,
+        master: Result,
+        dataset: Result,
+        dialect: Dialect,
+        members: Sequence[Runnable],
+        variants: dict[str, Result],
+        val: dict[str, Result],
+    ) -> Result | None:
+        """
+        int8 for the runtimes of one dialect, added to `variants` and `val`: by PTQ, and by QAT where PTQ loses more
+        than the margin. That decision; None where no exporter of them knows such a net.
+        """
+
+        def add(variant: str, hub: Result) -> str | None:
+            made = self.quantised(variant, hub, members)
+            variants.update(made)
+            val.update({name: self.evaluate(model, dataset, "val", name) for name, model in made.items()})
+            return next(iter(made), None)
+
+        first = add("int8", self.ptq(student, dataset, dialect, members[0]))
+        if first is None:
+            return None
+        plan = self.pipeline.quantize
+        decision = self.engine.call(
+            quant.NEEDS_QAT, quant.NeedsQat(margin_points=plan.margin_points),
+            {"fp32": val["fp32"], "ptq": val[first]}, self.at(None if first == "int8" else first),
+        )  # fmt: skip
+        if plan.then == "qat" and _known(decision, "qat", default=True):
+            add("int8-qat", self.qat(student, master, dataset, dialect, members[0]))
+        return decision
+
     def ptq(self, checkpoint: Result, dataset: Result, dialect: Dialect, spec: Runnable) -> Result:
         return self._ptq(checkpoint, dataset, dialect, self.at(self.named("int8", spec)))
 
     def export_ptq(self, checkpoint: Result, dataset: Result, variant: str) -> Result:
         at = self.at(variant)
-        return self.export(self._ptq(checkpoint, dataset, self.dialect, at), at)
+        return self.needed(self._ptq(checkpoint, dataset, self.dialect, at), at)
 
     def _ptq(self, checkpoint: Result, dataset: Result, dialect: Dialect, at: Coordinates) -> Result:
         settings = quant.Ptq(
@@ -178,8 +199,14 @@ class _Target:
         models = {name: self.export(hub, self.at(name), spec) for name, spec in specs.items()}
         return {name: model for name, model in models.items() if exporter.is_written(model)}
 
-    def export(self, hub: Result, at: Coordinates, spec: Runnable | None = None, *, trained: bool = True) -> Result:
-        spec = spec or self.runtime
+    def needed(self, hub: Result, at: Coordinates, *, trained: bool = True) -> Result:
+        """In the first runtime, which all others are held against: what it cannot take ends the build."""
+        model = self.export(hub, at, self.runtime, trained=trained)
+        if isinstance(model, Artifact) and not exporter.is_written(model):
+            raise UnsupportedError(f"{at}: {exporter.read(model)['refused']}")
+        return model
+
+    def export(self, hub: Result, at: Coordinates, spec: Runnable, *, trained: bool = True) -> Result:
         settings = deploy.Export(runtime=spec, cpu=self.cpu, model=f"{self.pipeline.name}/{at}", trained=trained)
         stage = replace(
             deploy.EXPORT, uses=(*deploy.EXPORT.uses, *spec.packages, *exporter.distribution(spec.exporter))
@@ -222,7 +249,7 @@ class _Target:
                 name, settings = candidate
                 at = self.at(student=name)
                 hub = call(quant.RANDOM, settings, {"data": dataset}, at)
-                models[name] = self.export(hub, at, trained=False)
+                models[name] = self.needed(hub, at, trained=False)
         compared = self.compare(models, (TEACHER, TEACHER_INT8), "candidates")
         feasible = call(
             search.FEASIBLE, search.Feasible(budget=budget, headroom=room),

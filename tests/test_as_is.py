@@ -19,8 +19,10 @@ from edgekd import build, export
 from edgekd.budget import Budget
 from edgekd.deploy.bundle import Built
 from edgekd.engine.events import Silent
-from edgekd.errors import ConfigError, DataError, EdgekdError, InconclusiveError
+from edgekd.errors import ConfigError, DataError, EdgekdError, InconclusiveError, UnsupportedError
 from edgekd.exporting import export_again
+from edgekd.hardware.fingerprint import cpu
+from edgekd.pipeline import load_pipeline
 
 pytest.importorskip("openvino")
 pytest.importorskip("ai_edge_litert")
@@ -58,7 +60,8 @@ def shipped(home: Path) -> Built:
 def test_every_runtime_is_tried_in_its_own_dialect_and_all_layers_run_as_integers(shipped: Built) -> None:
     rows = shipped.report["variants"]
     assert set(rows) == {
-        "fp32@onnxruntime", "fp32@openvino", "int8@onnxruntime", "int8@openvino", "int8@litert"
+        "fp32@onnxruntime", "fp32@openvino", "int8@onnxruntime", "int8@openvino", "int8@litert",
+        *(f"{half}@openvino" for half in cpu().halves),
     }  # fmt: skip
     for name, row in rows.items():
         assert row["latency"]["kind"] == "measured"
@@ -97,6 +100,17 @@ def test_the_same_again_runs_nothing(home: Path, shipped: Built) -> None:
     again = run(home, listener=watch)
     assert watch.ran == []
     assert again.report == shipped.report
+
+
+def test_a_build_whose_first_runtime_takes_no_floats_says_so(
+    micro_settings: list[str], workspace: Path, tmp_path: Path
+) -> None:
+    text = Path(QUICK).read_text("utf-8")
+    only = text[: text.index("  - name: onnxruntime")] + text[text.index("  - name: litert") :]
+    (tmp_path / "only.yaml").write_text(only, "utf-8")
+    pipeline = load_pipeline("digits", [*micro_settings, f"targets=[{tmp_path / 'only.yaml'}]"])
+    with pytest.raises(UnsupportedError, match="local-cpu/teacher-fp32: exporter litert: writes int8 files only"):
+        build(pipeline, workspace=workspace, out=tmp_path / "dist")
 
 
 def test_the_command_prints_the_report_and_reads_what_is_there(home: Path, shipped: Built, tmp_path: Path) -> None:

@@ -112,6 +112,8 @@ def answer(run, signature, path):
     if spec.get("preprocess") is None:
         raise ValueError("this model takes no images; give an .npz with an array an input")
     logits = np.asarray(run({spec["name"]: prepared(read_image(path, spec), spec)}))[0]
+    if logits.ndim != 1 or len(logits) < 2:
+        return {"output": logits.tolist()}  # a number, boxes or a mask: not one logit a class
     shares = np.exp(logits - logits.max())
     shares /= shares.sum()
     best = int(shares.argmax())
@@ -138,10 +140,12 @@ def read_image(path, spec):
 
 
 def prepared(image, spec):
-    """What the model reads: float32 of one image, in its layout."""
+    """What the model reads: float32 of one image, in its layout; repeated where its batch is fixed at more."""
     how = spec["preprocess"]
     x = (image.astype(np.float32) / 255 - np.float32(how["mean"])) / np.float32(how["std"])
-    return np.ascontiguousarray(x if spec["layout"] == "NHWC" else x.transpose(2, 0, 1))[None]
+    x = np.ascontiguousarray(x if spec["layout"] == "NHWC" else x.transpose(2, 0, 1))[None]
+    batch = spec["shape"][0]
+    return np.repeat(x, batch, axis=0) if isinstance(batch, int) else x
 
 
 if __name__ == "__main__":

@@ -5,10 +5,16 @@ from __future__ import annotations
 import platform
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from edgekd.settings import Settings
 
-ISA = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm", "sve")
+ISA = (
+    "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp", "asimdhp", "i8mm",
+    "sve",
+)  # fmt: skip
+Half = Literal["bf16", "f16"]
+HALVES: dict[str, Half] = {"avx512_bf16": "bf16", "amx_bf16": "bf16", "asimdhp": "f16"}
 
 
 class Cpu(Settings):
@@ -20,6 +26,11 @@ class Cpu(Settings):
     def has_int8_dot(self) -> bool:
         """Products of 8 bits added in 32: no overflow, and int8 pays."""
         return any(flag in self.isa for flag in ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"))
+
+    @property
+    def halves(self) -> tuple[Half, ...]:
+        """The 16-bit floats that it multiplies faster than 32-bit ones."""
+        return tuple(sorted({HALVES[flag] for flag in self.isa if flag in HALVES}))
 
 
 @cache

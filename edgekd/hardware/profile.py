@@ -73,6 +73,13 @@ class DeviceProfile(Settings):
             raise ValueError(f"{strange[0]!r} is no setting of this profile; its source is of nothing")
         return self
 
+    @model_validator(mode="after")
+    def _results_are_told_apart_by_runtime(self) -> DeviceProfile:
+        names = [spec.name for spec in self.runtimes]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"runtimes: {twice[0]!r} is there twice; other settings of it need a profile of their own")
+        return self
+
     def unsourced(self) -> list[str]:
         """What is stated of the device or of its kernels without saying where it is from."""
         stated = self.model_dump(mode="json", exclude_defaults=True, include={"hardware", "runtimes"})

@@ -30,5 +30,13 @@ def test_a_cpu_without_8_bit_dot_products_gets_7_bit_weights(
     assert DialectSpec(activation="uint8-affine", reduced_range=False).on(cpu).reduced_range is False
 
 
+@pytest.mark.parametrize(
+    ("flags", "halves"),
+    [("avx2 avx512_bf16 amx_bf16", ("bf16",)), ("fp asimd asimdhp", ("f16",)), ("avx2 avx512f", ())],
+)
+def test_16_bit_floats_are_offered_where_the_cpu_multiplies_them(flags: str, halves: tuple[str, ...]) -> None:
+    assert parse_cpuinfo(f"flags\t\t: {flags}\n", "any").halves == halves
+
+
 def test_two_models_of_one_name_are_two_cpus() -> None:
     assert parse_cpuinfo(ZEN3, "x86_64") != parse_cpuinfo(ZEN3.replace(": 1\n", ": 17\n"), "x86_64")

@@ -51,6 +51,13 @@ def test_a_source_of_nothing_is_refused() -> None:
         profile_of(read_yaml(TEXT + "sources: {hardware.core: page}\n", "mine"), "mine")
 
 
+def test_a_runtime_stands_once_in_a_profile() -> None:
+    again = "{name: onnxruntime, threads: 2, dialect: {activation: uint8-affine}}"
+    twice = TEXT.replace("runtimes: [", f"runtimes: [{again}, ")
+    with pytest.raises(ConfigError, match="'onnxruntime' is there twice; other settings of it need a profile of"):
+        profile_of(read_yaml(twice, "mine"), "mine")
+
+
 @pytest.mark.parametrize(
     ("name", "device", "why"),
     [
