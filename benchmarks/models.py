@@ -133,7 +133,7 @@ def _transformer() -> tuple[torch.nn.Module, tuple[Any, ...], list[str]]:
     config = BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536)
     net = BertForSequenceClassification(config)
     ones = torch.ones(1, 32, dtype=torch.int64)
-    return _Logits(net), (ones, ones), ["input_ids", "attention_mask"]
+    return _Logits(net), (ones, ones.clone()), ["input_ids", "attention_mask"]  # one tensor twice is one input
 
 
 class _Logits(torch.nn.Module):

@@ -111,7 +111,8 @@ class _Run:
 
     def floats(self, runtimes: Sequence[Runnable]) -> dict[str, Result]:
         """The given model in every runtime that takes floats, and at 16 bits where the CPU gains from them."""
-        found = {f"fp32@{spec.name}": self.export(self.hub, spec, "fp32") for spec in runtimes if takes_floats(spec)}
+        able = [spec for spec in runtimes if takes_floats(spec)]
+        found = {_at("fp32", spec): self.export(self.hub, spec, "fp32", needed=spec is able[0]) for spec in able}
         for spec in runtimes:
             if isinstance(spec, OpenVinoSpec) and spec.precision == "f32":
                 for half in self.cpu.halves:
@@ -168,11 +169,11 @@ class _Run:
         hub = self.engine.call(quant.DYNAMIC_GIVEN, settings, {"hub": self.hub}, at)
         return {_at("int8-dynamic", spec): self.export(hub, spec, "int8-dynamic")}
 
-    def export(self, hub: Result, spec: Runnable, variant: str) -> Result:
+    def export(self, hub: Result, spec: Runnable, variant: str, *, needed: bool = False) -> Result:
         at = self._here(_at(variant, spec))
         settings = deploy.Export(
             runtime=spec, cpu=self.cpu, model=f"{self.asked.name}/{at}", trained=self.asked.trained,
-            needed=hub is self.hub and variant == "fp32" and not self._refused,
+            needed=needed,
         )  # fmt: skip
         stage = replace(
             deploy.EXPORT, uses=(*deploy.EXPORT.uses, *spec.packages, *exporter.distribution(spec.exporter))

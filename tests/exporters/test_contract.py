@@ -270,3 +270,18 @@ def test_a_layer_that_the_quantiser_skipped_is_said_to_read_floats(tmp_path: Pat
 def test_the_signature_of_an_export_is_read_back(tmp_path: Path) -> None:
     signature.write(SIGNATURE, tmp_path)
     assert signature.read(tmp_path) == SIGNATURE
+
+
+def test_an_input_that_no_layer_reads_is_no_input_of_the_openvino_file(tmp_path: Path) -> None:
+    model = onnx.load(digits_net.net(tmp_path / "model.onnx"))
+    model.graph.input.append(helper.make_tensor_value_info("idle", onnx.TensorProto.FLOAT, ["batch", 3]))
+    onnx.save(model, tmp_path / "model.onnx")
+    feeds = {"pixels": X, "idle": np.zeros((len(X), 3), np.float32)}
+    reference.write(Reference(feeds, float_answers(tmp_path / "model.onnx", feeds)), tmp_path)
+    idle = TensorIn(name="idle", layout="any", shape=("batch", 3))
+    both = SIGNATURE.model_copy(update={"inputs": (*SIGNATURE.inputs, idle)})
+    deployable = Deployable(tmp_path / "model.onnx", tmp_path / reference.FILE, both, {"edgekd.model": "m"}, True)
+    done = export(deployable, HERE.runtime("openvino"), tmp_path)
+    assert [tensor.name for tensor in done.signature.inputs] == ["pixels"]
+    assert done.parity is not None
+    assert done.parity.top1_agreement == 1
