@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import fx
 from torchao.quantization.pt2e import (
+    FakeQuantize,
     FusedMovingAvgObsFakeQuantize,
     MinMaxObserver,
     MovingAverageMinMaxObserver,
@@ -22,6 +23,7 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from edgekd.hardware.dialect import Dialect
+from edgekd.quant.clipping import ClippedAverage, ClippedChannels
 
 aten = torch.ops.aten
 WEIGHTED = {aten.conv2d.default, aten.conv1d.default, aten.linear.default}
@@ -44,6 +46,7 @@ JOINS = {aten.cat.default, aten.concat.default}
 ATTENTION = {aten.softmax.int, aten.layer_norm.default, aten._softmax.default}
 KEY = "quantization_annotation"
 EPS = 2**-12
+FEW = 6  # bits: below, training clips what is rare
 
 
 class DialectQuantizer(Quantizer):  # type: ignore[misc]
@@ -139,7 +142,12 @@ def _activation(dialect: Dialect, *, training: bool) -> QuantizationSpec:
         quant_min=low,
         quant_max=high,
         qscheme=torch.per_tensor_symmetric if symmetric else torch.per_tensor_affine,
-        observer_or_fake_quant_ctr=_observer(training, MovingAverageMinMaxObserver, MinMaxObserver),
+        observer_or_fake_quant_ctr=_observer(
+            training,
+            MovingAverageMinMaxObserver,
+            MinMaxObserver,
+            ClippedAverage if dialect.activation_bits < FEW else None,
+        ),
     )
 
 
@@ -150,11 +158,18 @@ def _weight(dialect: Dialect, *, training: bool) -> QuantizationSpec:
         quant_max=dialect.weight_max,
         qscheme=torch.per_channel_symmetric,
         ch_axis=0,
-        observer_or_fake_quant_ctr=_observer(training, MovingAveragePerChannelMinMaxObserver, PerChannelMinMaxObserver),
+        observer_or_fake_quant_ctr=_observer(
+            training,
+            MovingAveragePerChannelMinMaxObserver,
+            PerChannelMinMaxObserver,
+            ClippedChannels if dialect.weight_bits < FEW else None,
+        ),
     )
 
 
-def _observer(training: bool, moving: type, whole: type) -> Callable[..., Any]:
+def _observer(training: bool, moving: type, whole: type, clipped: type | None) -> Callable[..., Any]:
+    if training and clipped is not None:
+        return FakeQuantize.with_args(eps=EPS, observer=clipped)  # type: ignore[no-any-return]
     if training:
         return FusedMovingAvgObsFakeQuantize.with_args(eps=EPS, observer=moving)  # type: ignore[no-any-return]
     return whole.with_args(eps=EPS)  # type: ignore[attr-defined, no-any-return]
