@@ -1,17 +1,16 @@
-"""Observers for few bits: ranges that clip what is rare, where steps as wide as the largest value cost too much."""
+"""Weights of few bits: ranges that clip what is rare, where steps as wide as the largest value cost too much."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchao.quantization.pt2e import MovingAverageMinMaxObserver, PerChannelMinMaxObserver
+from torchao.quantization.pt2e import PerChannelMinMaxObserver
 
 SHARES = tuple(i / 20 for i in range(20, 5, -1))  # of the whole range, that are tried; the whole one first
-SEEN = 8192  # values of an activation that its range is chosen by
 
 
 class ClippedChannels(PerChannelMinMaxObserver):  # type: ignore[misc]
-    """Of weights: each channel's symmetric range of least square error, of the weights as they are now."""
+    """Each channel's symmetric range of least square error, of the weights as they are now."""
 
     def forward(self, x_orig: Tensor) -> Tensor:
         rows = x_orig.detach().transpose(0, self.ch_axis).flatten(1)
@@ -20,23 +19,6 @@ class ClippedChannels(PerChannelMinMaxObserver):  # type: ignore[misc]
         for buffer, value in ((self.min_val, -high), (self.max_val, high)):
             buffer.resize_(value.shape)
             buffer.copy_(value)
-        return x_orig
-
-
-class ClippedAverage(MovingAverageMinMaxObserver):  # type: ignore[misc]
-    """Of activations: the moving average of each batch's range of least square error; 0 is always inside."""
-
-    def forward(self, x_orig: Tensor) -> Tensor:
-        values = x_orig.detach().flatten()
-        row = values[:: max(1, len(values) // SEEN)][None]
-        low, high = row.amin(1).clamp(max=0), row.amax(1).clamp(min=0)
-        if self.qscheme == torch.per_tensor_symmetric:
-            high = torch.maximum(high, -low)
-            low = -high
-        low, high = (end[0] for end in least_square_error(row, low, high, self.quant_max - self.quant_min))
-        for buffer, value in ((self.min_val, low), (self.max_val, high)):
-            first = not torch.isfinite(buffer)
-            buffer.copy_(value if first else buffer + self.averaging_constant * (value - buffer))
         return x_orig
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, fx, nn
-from torchao.quantization.pt2e import move_exported_model_to_eval
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgekd.data.dataset import Dataset, preprocess
@@ -52,7 +51,7 @@ def calibrated(net: nn.Module, dialect: Dialect, x: Tensor) -> fx.GraphModule:
     with torch.no_grad():
         for batch in x.split(CALIBRATION_BATCH):
             prepared(batch)
-    return finished(prepared)
+    return convert_pt2e(prepared)  # type: ignore[no-any-return]
 
 
 def trace(net: nn.Module, image: tuple[int, int, int]) -> fx.GraphModule:
@@ -60,9 +59,3 @@ def trace(net: nn.Module, image: tuple[int, int, int]) -> fx.GraphModule:
     example = torch.zeros(4, *image)
     batch = torch.export.Dim("batch", min=2)
     return torch.export.export(net, (example,), dynamic_shapes=({0: batch},)).module()
-
-
-def finished(prepared: fx.GraphModule) -> fx.GraphModule:
-    converted = convert_pt2e(prepared)
-    move_exported_model_to_eval(converted)
-    return converted  # type: ignore[no-any-return]

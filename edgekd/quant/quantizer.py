@@ -23,7 +23,7 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from edgekd.hardware.dialect import Dialect
-from edgekd.quant.clipping import ClippedAverage, ClippedChannels
+from edgekd.quant.clipping import ClippedChannels
 
 aten = torch.ops.aten
 WEIGHTED = {aten.conv2d.default, aten.conv1d.default, aten.linear.default}
@@ -46,7 +46,7 @@ JOINS = {aten.cat.default, aten.concat.default}
 ATTENTION = {aten.softmax.int, aten.layer_norm.default, aten._softmax.default}
 KEY = "quantization_annotation"
 EPS = 2**-12
-FEW = 6  # bits: below, training clips what is rare
+FEW = 6  # bits: below, training clips weights that are rare
 
 
 class DialectQuantizer(Quantizer):  # type: ignore[misc]
@@ -142,12 +142,7 @@ def _activation(dialect: Dialect, *, training: bool) -> QuantizationSpec:
         quant_min=low,
         quant_max=high,
         qscheme=torch.per_tensor_symmetric if symmetric else torch.per_tensor_affine,
-        observer_or_fake_quant_ctr=_observer(
-            training,
-            MovingAverageMinMaxObserver,
-            MinMaxObserver,
-            ClippedAverage if dialect.activation_bits < FEW else None,
-        ),
+        observer_or_fake_quant_ctr=_observer(training, MovingAverageMinMaxObserver, MinMaxObserver),
     )
 
 
@@ -162,12 +157,12 @@ def _weight(dialect: Dialect, *, training: bool) -> QuantizationSpec:
             training,
             MovingAveragePerChannelMinMaxObserver,
             PerChannelMinMaxObserver,
-            ClippedChannels if dialect.weight_bits < FEW else None,
+            clipped=ClippedChannels if dialect.weight_bits < FEW else None,
         ),
     )
 
 
-def _observer(training: bool, moving: type, whole: type, clipped: type | None) -> Callable[..., Any]:
+def _observer(training: bool, moving: type, whole: type, clipped: type | None = None) -> Callable[..., Any]:
     if training and clipped is not None:
         return FakeQuantize.with_args(eps=EPS, observer=clipped)  # type: ignore[no-any-return]
     if training:

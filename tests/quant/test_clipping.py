@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from edgekd.quant.clipping import ClippedAverage, ClippedChannels, least_square_error
+from edgekd.quant.clipping import ClippedChannels, least_square_error
 
 
 def error(row: Tensor, low: Tensor, high: Tensor, steps: int) -> float:
@@ -48,19 +48,3 @@ def test_each_channel_has_its_own_range_of_the_weights_as_they_are_now() -> None
     assert torch.equal(scale, fresh.calculate_qparams()[0])
     assert zero_point.tolist() == [0] * 5
     assert (scale[1:] > 1.2 * scale[:-1]).all()
-
-
-def test_the_range_of_an_activation_follows_its_batches_and_holds_zero() -> None:
-    observer = ClippedAverage(
-        dtype=torch.uint8,
-        quant_min=0,
-        quant_max=15,
-        qscheme=torch.per_tensor_affine,
-        averaging_constant=0.5,
-        eps=2**-12,
-    )
-    observer(torch.linspace(1, 2, 100))
-    assert float(observer.min_val) == 0
-    first = float(observer.max_val)
-    observer(torch.linspace(1, 4, 100))
-    assert first < float(observer.max_val) < 4
