@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from edgekd.data import pixels, tensors
 from edgekd.data.split import RULE
 from edgekd.data.stages import Preprocess, Split
 from edgekd.engine.store import Artifact
@@ -55,8 +56,9 @@ class Dataset:
             return {key.removeprefix(f"{name}."): file.get_tensor(key) for key in mine}
 
     def split(self, name: Split) -> Samples:
-        with safe_open(self.artifact.file("data.safetensors"), "numpy") as file:
-            return Samples(file.get_tensor(f"{name}.images"), file.get_tensor(f"{name}.labels"))
+        """Its images stay on disk: only the rows that are asked for are read."""
+        found = tensors.mapped(self.artifact.file("data.safetensors"))
+        return Samples(found[f"{name}.images"], np.array(found[f"{name}.labels"]))
 
 
 def write(
@@ -84,18 +86,25 @@ def write(
 
 
 def preprocess(images: NDArray[np.uint8], settings: Preprocess) -> NDArray[np.float32]:
-    """Stored images uint8 [N, H, W, C] to what the net reads, float32 [N, C, H, W]."""
-    for name, values in (("mean", settings.mean), ("std", settings.std)):
-        if len(values) != images.shape[-1]:
-            raise DataError(
-                f"preprocess.{name}: {len(values)} values for images of {images.shape[-1]} channels; one a channel"
-            )
-    if settings.resize is not None and settings.resize != images.shape[1:3]:
-        raise DataError(
-            f"preprocess.resize: {list(settings.resize)}, but the images are {list(images.shape[1:3])}; resizing is "
-            "not built yet: resize them before, or leave it out"
-        )
-    mean = np.asarray(settings.mean, np.float32)
-    std = np.asarray(settings.std, np.float32)
-    scaled = (images.astype(np.float32) / 255 - mean) / std
+    """Images uint8 [N, H, W, C] to what the net reads, float32 [N, C, H, W]; resized where they are not yet."""
+    check_channels(settings, images.shape[-1])
+    how = settings.model_dump()
+    scaled = pixels.normalised(resized(images, how), how)
     return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+def check_channels(settings: Preprocess, channels: int) -> None:
+    """Raises DataError."""
+    for name, values in (("mean", settings.mean), ("std", settings.std)):
+        if len(values) != channels:
+            raise DataError(f"preprocess.{name}: {len(values)} values for images of {channels} channels; one a channel")
+
+
+def resized(images: NDArray[np.uint8], how: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """Images uint8 [N, H, W, C] in the size that is read: as they are, where it is theirs. Raises DataError."""
+    if pixels.output_size(how) in (None, images.shape[1:3]):
+        return images
+    try:
+        return np.stack([pixels.fitted(image, how) for image in images])
+    except ValueError as error:
+        raise DataError(f"preprocess: {error}") from error

@@ -10,25 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.data.arrays import read_archive
-from edgekd.data.dataset import write
+from edgekd.data.dataset import resized, write
 from edgekd.data.split import by_content
-from edgekd.data.stages import NpzSource
+from edgekd.data.stages import LoadNpz
 from edgekd.engine.digest import digest_file
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import DataError
 
 
-def run(settings: NpzSource, _inputs: Mapping[str, Artifact], work: Work) -> None:
-    if digest_file(Path(settings.path)) != settings.sha256:
-        raise DataError(f"{settings.path}: changed while the build began; run it again")
-    images, labels = (_read(Path(settings.path), name) for name in ("images", "labels"))
-    pixels = as_pixels(images)
-    numbers = as_labels(labels, len(settings.labels))
+def run(settings: LoadNpz, _inputs: Mapping[str, Artifact], work: Work) -> None:
+    source = settings.data
+    if digest_file(Path(source.path)) != source.sha256:
+        raise DataError(f"{source.path}: changed while the build began; run it again")
+    images, labels = (_read(Path(source.path), name) for name in ("images", "labels"))
+    pixels = resized(as_pixels(images), settings.geometry.model_dump())
+    numbers = as_labels(labels, len(source.labels))
     if len(pixels) != len(numbers):
         raise DataError(f"data: {len(pixels)} images but {len(numbers)} labels; each image needs one")
-    rows = by_content(pixels, numbers, settings.val_per_class, settings.test_per_class)
-    write(work.out, pixels, numbers, rows, settings.labels)
+    rows = by_content(pixels, numbers, source.val_per_class, source.test_per_class)
+    write(work.out, pixels, numbers, rows, source.labels)
 
 
 def as_pixels(images: NDArray[Any]) -> NDArray[np.uint8]:

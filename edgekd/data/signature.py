@@ -43,6 +43,10 @@ def fixed_shape(spec: TensorIn, batch: int) -> tuple[int, ...]:
 
 def of_images(image: tuple[int, int, int], labels: list[str], preprocess: Preprocess) -> Signature:
     pixels = TensorIn(name="pixel_values", shape=("batch", *image), preprocess=preprocess)
+    if preprocess.inside:
+        channels, height, width = image
+        shape = ("batch", height, width, channels)
+        pixels = TensorIn(name="pixel_values", dtype="uint8", layout="NHWC", shape=shape, preprocess=preprocess)
     return Signature(inputs=(pixels,), outputs=(TensorOut(name="logits", labels=tuple(labels)),))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,18 @@ def digest_of(value: Any) -> str:
 def digest_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_files(files: Mapping[str, Path]) -> str:
+    """The digest of names and of what is in each file, read by several threads."""
+    with ThreadPoolExecutor() as pool:
+        return digest_of(sorted(zip(files, pool.map(digest_file, files.values()), strict=True)))
+
+
+def digest_tree(folder: Path) -> str:
+    """The same of all files below a folder that are not hidden."""
+    found = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return digest_files({path.relative_to(folder).as_posix(): path for path in found})
 
 
 def digest_folder(kind: str, folder: Path) -> str:

@@ -1,25 +1,43 @@
-"""Epochs of augmented batches from samples in memory."""
+"""Epochs of augmented batches, of samples that are read as they are needed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from edgekd.data.dataset import Samples, preprocess
+from edgekd.data.dataset import Samples, check_channels
 from edgekd.data.stages import Preprocess, Views
-from edgekd.data.views import random_affine
+from edgekd.data.views import mixed, view
 from edgekd.train.loop import Batch, Batches
 
 
-def views_of(samples: Samples, settings: Preprocess, views: Views, batch: int) -> Batches:
-    """Each epoch visits every sample once, in a new order and a new random view."""
-    images = torch.from_numpy(preprocess(samples.images, settings))
+def views_of(samples: Samples, settings: Preprocess, views: Views, batch: int, classes: int) -> Batches:
+    """
+    Each epoch visits every sample once, in a new order and a new random view; labels are [B], or [B, K] where images
+    are mixed.
+    """
+    check_channels(settings, samples.images.shape[-1])
     labels = torch.from_numpy(samples.labels)
 
     def epoch(generator: torch.Generator) -> Iterator[Batch]:
         for rows in torch.randperm(len(labels), generator=generator).split(batch):
-            x = random_affine(images[rows], views, generator)
-            yield x.contiguous(memory_format=torch.channels_last), labels[rows]
+            x = view(pixels(samples, rows), views, generator)
+            x, targets = mixed(x, labels[rows], classes, views, generator)
+            yield normalised(x, settings).contiguous(memory_format=torch.channels_last), targets
 
     return epoch
+
+
+def pixels(samples: Samples, rows: Tensor) -> Tensor:
+    """Floats from 0 to 1, [B, C, H, W]."""
+    images = torch.from_numpy(np.asarray(samples.images[rows.numpy()]))
+    return images.permute(0, 3, 1, 2).float().div_(255)
+
+
+def normalised(x: Tensor, settings: Preprocess) -> Tensor:
+    """(x - mean) / std of each channel: what `edgekd.data.dataset.preprocess` does of the same pixels."""
+    mean, std = (x.new_tensor(values).view(1, -1, 1, 1) for values in (settings.mean, settings.std))
+    return (x - mean) / std

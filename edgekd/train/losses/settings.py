@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,12 +10,14 @@ from edgekd.settings import Settings
 
 
 class KdLoss(Settings):
+    needs: ClassVar[frozenset[str]] = frozenset({"logits"})  # of the teacher
     name: Literal["kd"]
     temperature: float = Field(default=4.0, gt=0)
     weight: float = Field(default=0.9, ge=0)
 
 
 class CrossEntropyLoss(Settings):
+    needs: ClassVar[frozenset[str]] = frozenset()
     name: Literal["cross-entropy"]
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     weight: float = Field(default=0.1, ge=0)

@@ -1,0 +1,202 @@
+"""Pictures of any source, decoded once into a dataset that is read by the rows asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.data import duplicates, pixels, split, tensors
+from edgekd.data.listing import Listing
+from edgekd.data.stages import (
+    CodeSource,
+    FolderSource,
+    Geometry,
+    HuggingFaceSource,
+    LoadPictures,
+    Pictures,
+    Split,
+    TableSource,
+)
+from edgekd.engine.events import Progress
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact
+from edgekd.errors import DataError
+from edgekd.resources import cores
+
+SHOWN = 20  # of unreadable files and near duplicates
+UNREADABLE_AT_MOST = 0.1  # of all: more is a fault of the source, not of a few files
+AHEAD = 64  # pictures that are decoded before they are written
+
+
+def run(settings: LoadPictures, _inputs: Mapping[str, Artifact], work: Work) -> None:
+    source = settings.data
+    if source.pinned().digest != source.digest:
+        raise DataError(f"{source.path}: changed while the build began; run it again")
+    found = listed(source)
+    decoded = decode(found, settings.geometry, source.channels, work.scratch, work.progress)
+    labels = np.array([found.labels[number] for number in decoded.rows], np.int64)
+    given = [found.splits[number] for number in decoded.rows]
+    check_classes(source.path, labels, found.names)
+    rows = split.by_shares(decoded.digests, labels, given, source, found.names)
+    _write(work.out, decoded, labels, rows)
+    near = duplicates.between(decoded.thumbnails, rows["train"], rows["test"])
+    about = {
+        "schema": 1,
+        "labels": list(found.names),
+        "image": [source.channels, *decoded.pixels.shape[1:3]],
+        "splits": {name: len(chosen) for name, chosen in rows.items()},
+        "digests": {name: split.digest(decoded.digests, chosen) for name, chosen in rows.items()},
+        "rule": split.rule(given, source),
+        "report": {
+            "classes": {name: int((labels == n).sum()) for n, name in enumerate(found.names)},
+            "sizes": decoded.sizes,
+            "unreadable": [[found.told[number], why] for number, why in decoded.unreadable],
+            "near_duplicates": [[found.told[decoded.rows[a]], found.told[decoded.rows[b]]] for a, b in near],
+        },
+    }
+    (work.out / "dataset.json").write_text(json.dumps(about, indent=1), "utf-8")
+    for sentence in sentences(about):
+        work.progress.say(sentence)
+
+
+def listed(source: Pictures) -> Listing:
+    """What a source holds; only its own reader is imported."""
+    if isinstance(source, FolderSource):
+        from edgekd.data import folder
+
+        return folder.listing(source)
+    if isinstance(source, TableSource):
+        from edgekd.data import table
+
+        return table.listing(source)
+    if isinstance(source, HuggingFaceSource):
+        from edgekd.data import huggingface
+
+        return huggingface.listing(source)
+    assert isinstance(source, CodeSource)
+    from edgekd.data import code
+
+    return code.listing(source)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    pixels: NDArray[np.uint8]  # [N, H, W, C], on disk
+    rows: list[int]  # the number of each in the listing
+    digests: list[str]  # sha256 of each one's pixels
+    thumbnails: NDArray[np.uint8]  # [N, 16, 16]
+    sizes: dict[str, int]  # height x width before resizing -> how many, the most frequent first
+    unreadable: list[tuple[int, str]]
+
+
+def decode(found: Listing, geometry: Geometry, channels: int, scratch: Path, progress: Progress) -> Decoded:
+    """All that can be decoded, in the listing's order, by as many threads as there are cores."""
+    how = geometry.model_dump()
+    store: NDArray[np.uint8] | None = None
+    rows, digests, small, sizes = list[int](), list[str](), list[NDArray[np.uint8]](), Counter[str]()
+    unreadable: list[tuple[int, str]] = []
+    for number, made in _read_all(found, how, channels):
+        if isinstance(made, ValueError):
+            unreadable.append((number, str(made)))
+        else:
+            image, size = made
+            sizes[size] += 1
+            if store is None:
+                shape = (len(found.items), *image.shape)
+                store = tensors.create(scratch / "pixels.safetensors", {"pixels": (np.uint8, shape)})["pixels"]
+            if image.shape != store.shape[1:]:
+                told = " x ".join(map(str, store.shape[1:3]))
+                raise DataError(
+                    f"{found.told[number]} is {size}, others {told}: pictures of several sizes need preprocess.resize "
+                    "(and crop), the size that the model reads"
+                )
+            store[len(rows)] = image
+            rows.append(number)
+            digests.append(hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest())
+            small.append(duplicates.thumbnail(image))
+        progress.step(number + 1, len(found.items), "picture")
+    if store is None or len(unreadable) > UNREADABLE_AT_MOST * len(found.items):
+        number, why = unreadable[0]
+        raise DataError(
+            f"{len(unreadable)} of {len(found.items)} pictures cannot be read, the first is {found.told[number]}: {why}"
+        )
+    return Decoded(store[: len(rows)], rows, digests, np.stack(small), dict(sizes.most_common()), unreadable)
+
+
+def check_classes(where: str, labels: NDArray[np.int64], names: tuple[str, ...]) -> None:
+    counts = np.bincount(labels, minlength=len(names))
+    for name, count in zip(names, counts, strict=True):
+        if count < 3:
+            raise DataError(
+                f"{where}: class {name!r} has {count} pictures; three are the least, one for each split: add some, or "
+                "leave the class out"
+            )
+
+
+def sentences(about: Mapping[str, Any]) -> Iterator[str]:
+    """What a person should know of the data before anything is trained on it."""
+    report = about["report"]
+    counts = report["classes"]
+    least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    splits = ", ".join(f"{count} {name}" for name, count in about["splits"].items())
+    yield f"{sum(counts.values())} pictures of {len(counts)} classes: {splits}"
+    if counts[most] > 3 * counts[least]:
+        yield f"classes are unbalanced: {counts[most]} of {most!r}, {counts[least]} of {least!r}"
+    if len(report["sizes"]) > 1:
+        (first, count), *others = report["sizes"].items()
+        yield f"{len(others) + 1} sizes, most often {first} ({count}); all are resized to {_size(about)}"
+    if report["unreadable"]:
+        names = _some(name for name, _ in report["unreadable"])
+        yield f"{len(report['unreadable'])} cannot be read and are left out: {names}"
+    if near := report["near_duplicates"]:
+        pairs = _some(f"{a} and {b}" for a, b in near)
+        yield f"{len(near)} pictures of the test split are nearly in the training split, which flatters: {pairs}"
+
+
+def _read_all(
+    found: Listing, how: Mapping[str, Any], channels: int
+) -> Iterator[tuple[int, tuple[NDArray[np.uint8], str] | ValueError]]:
+    def read(number: int) -> tuple[NDArray[np.uint8], str] | ValueError:
+        try:
+            return pixels.read(found.items[number], how, channels)
+        except ValueError as error:
+            return error
+
+    numbers = range(len(found.items))
+    if not found.threads:
+        yield from ((number, read(number)) for number in numbers)
+        return
+    with ThreadPoolExecutor(cores()) as pool:
+        for start in range(0, len(numbers), AHEAD):
+            some = numbers[start : start + AHEAD]
+            yield from zip(some, pool.map(read, some), strict=True)
+
+
+def _write(folder: Path, decoded: Decoded, labels: NDArray[np.int64], rows: Mapping[Split, NDArray[np.intp]]) -> None:
+    wanted: dict[str, Any] = {}
+    for name, chosen in rows.items():
+        wanted[f"{name}.images"] = (np.uint8, (len(chosen), *decoded.pixels.shape[1:]))
+        wanted[f"{name}.labels"] = (np.int64, (len(chosen),))
+    files = tensors.create(folder / "data.safetensors", wanted)
+    for name, chosen in rows.items():
+        files[f"{name}.labels"][:] = labels[chosen]
+        for place, row in enumerate(chosen):
+            files[f"{name}.images"][place] = decoded.pixels[row]
+
+
+def _size(about: Mapping[str, Any]) -> str:
+    return " x ".join(map(str, about["image"][1:]))
+
+
+def _some(names: Iterator[str]) -> str:
+    shown = list(names)
+    return ", ".join(shown[:3]) + (", ..." if len(shown) > 3 else "")
