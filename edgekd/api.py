@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from edgekd.budget import Verdict
-from edgekd.chain import Chain, chain
+from edgekd.chain import Chain, chain, given_teacher
+from edgekd.data.stages import SPLITS, CodeSource, loading
 from edgekd.deploy import bundle
 from edgekd.deploy.bundle import Built
 from edgekd.engine.events import Listener, Silent
@@ -36,14 +38,16 @@ def build(
     out: Path = Path("dist"),
     listener: Listener | None = None,
     include_samples: int = 0,
+    allow_code: bool = False,
 ) -> list[Built]:
     """
     Run a pipeline for each of its targets and leave one bundle each in `out`/<pipeline>/<target>.
 
     Whatever finished before is read from the workspace. Raises EdgekdError; a missed budget is no exception:
-    it stands in the verdicts.
+    it stands in the verdicts. Files of code that the pipeline names run only where `allow_code`.
     """
     pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
+    check_code(pipeline.code, allow_code)
     profiles = [load_profile(name) for name in dict.fromkeys(targets or pipeline.targets)]
     if len({profile.name for profile in profiles}) < len(profiles):
         raise ConfigError(f"targets: two of {', '.join(targets or pipeline.targets)} have one name; rename one")
@@ -62,6 +66,7 @@ def rebuild(
     out: Path = Path("dist"),
     listener: Listener | None = None,
     include_samples: int = 0,
+    allow_code: bool = False,
 ) -> Built:
     """
     Build again what an edgekd.lock says: its settings and its decisions, with measurements taken anew.
@@ -75,13 +80,56 @@ def rebuild(
         raise ConfigError(f"{locked}: is of an export; use edgekd export --locked {locked}")
     pipeline = pipeline_of(lock.pipeline, f"{locked}: pipeline")
     profile = profile_of(lock.profile, f"{locked}: profile")
+    check_code(pipeline.code, allow_code)
     changed = drift(lock, this_cpu(profile).model_dump(mode="json"))
-    if (then := lock.pipeline["data"].get("sha256")) != (now := getattr(pipeline.data, "sha256", None)):
-        changed.append(f"data {str(then)[:12]} -> {str(now)[:12]}")
+    now = pipeline.data.model_dump()
+    for name in ("sha256", "digest"):
+        if (then := lock.pipeline["data"].get(name)) != now.get(name):
+            changed.append(f"data {str(then)[:12]} -> {str(now.get(name))[:12]}")
     for sentence in changed:
         listener.said(f"not as it was when {locked.name} was written: {sentence}")
     store = Store(workspace or default_workspace())
     return _build(pipeline, profile, store, out, listener, include_samples, replay=lock)
+
+
+def validate(name: str) -> Pipeline:
+    """A pipeline whose settings, files, devices and teacher fit together, as far as can be seen before it runs."""
+    pipeline = load_pipeline(name)
+    for target in pipeline.targets:
+        load_profile(target)
+    given_teacher(pipeline)
+    return pipeline
+
+
+def inspect_data(
+    pipeline: Pipeline, *, workspace: Path | None = None, listener: Listener | None = None, allow_code: bool = False
+) -> dict[str, Any]:
+    """The data as a build reads it: splits, counts by class, and what was found on the way."""
+    import numpy as np
+
+    from edgekd.data.dataset import Dataset
+
+    check_code([pipeline.data.path] if isinstance(pipeline.data, CodeSource) else [], allow_code)
+    store = Store(workspace or default_workspace())
+    with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
+        builder = Builder(store, listener or Silent(), pipeline=pipeline.name, need=need)
+        stage, source = loading(pipeline.data, pipeline.preprocess)
+        data = Dataset(_artifact(builder.call(stage, source, {})))
+    about = data.about
+    counts = {split: np.bincount(data.split(split).labels, minlength=len(data.labels)) for split in SPLITS}
+    by_class = {
+        name: {split: int(counts[split][number]) for split in SPLITS} for number, name in enumerate(data.labels)
+    }
+    return {**about, "classes": by_class}
+
+
+def check_code(files: Sequence[str], allowed: bool) -> None:
+    """Raises ConfigError where there is code to run and nobody has said that it may."""
+    if files and not allowed:
+        raise ConfigError(
+            f"{', '.join(files)}: is code, which edgekd runs only with --allow-code; read it first: it can do "
+            "whatever you can"
+        )
 
 
 def plan(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
 from edgekd.budget import TEACHER, TEACHER_INT8, check_decidable
@@ -17,7 +16,7 @@ from edgekd.engine.executor import Engine
 from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
-from edgekd.errors import UnsupportedError
+from edgekd.errors import ConfigError, UnsupportedError
 from edgekd.hardware import stages as hardware
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import Cpu
@@ -29,8 +28,9 @@ from edgekd.pipeline import Pipeline
 from edgekd.quant import stages as quant
 from edgekd.report import stages as report
 from edgekd.search import stages as search
-from edgekd.teacher import folder as teacher_folder
 from edgekd.teacher import stages as teacher
+from edgekd.teacher.given import inspect
+from edgekd.teacher.stages import WORDS, Given
 from edgekd.train.settings import Training
 
 T = TypeVar("T")
@@ -55,15 +55,13 @@ def chain(
     runtimes = installed(profile)
     target = _Target(engine, pipeline, profile, runtimes[0], device, runtimes)
     call, here = engine.call, Coordinates(target=profile.name)
-    dataset = call(data.load_stage(pipeline.data), pipeline.data, {})
+    stage, source = data.loading(pipeline.data, pipeline.preprocess)
+    dataset = call(stage, source, {})
     if isinstance(dataset, Artifact):
         check_decidable(pipeline.budget, dataset.json("dataset.json")["splits"]["test"])
-    master, shape = _teacher(engine, pipeline, dataset)
-    models = {
-        TEACHER: target.export_float(master, dataset, TEACHER),
-        TEACHER_INT8: target.export_ptq(master, dataset, TEACHER_INT8),
-    }
-    found = target.search(dataset, models, shape)
+    master, given = _teacher(engine, pipeline, dataset)
+    models = target.teachers(master, given, dataset)
+    found = target.search(dataset, models, master, given)
     student = call(
         distill.FLOAT,
         distill.DistillFloat(
@@ -129,8 +127,23 @@ class _Target:
             {"checkpoint": checkpoint, "data": dataset}, Coordinates(variant=variant),
         )  # fmt: skip
 
-    def export_float(self, checkpoint: Result, dataset: Result, variant: str) -> Result:
-        return self.needed(self.hub(checkpoint, dataset, variant), self.at(variant))
+    def teachers(self, master: Result, given: Given | None, dataset: Result) -> dict[str, Result]:
+        """The teacher's own files, float and int8: what every student is held against."""
+        own = given is None or given.shape is not None
+        if given is not None and given.kind == "onnx":
+            settings = deploy.ExportFloat(preprocess=self.pipeline.preprocess)
+            hub = self.engine.call(
+                deploy.TAKE_TEACHER, settings, {"checkpoint": master, "data": dataset}, self.at(TEACHER)
+            )
+        else:
+            hub = self.hub(master, dataset, TEACHER)
+        at = self.at(TEACHER_INT8)
+        if own:
+            integers = self._ptq(master, dataset, self.dialect, at)
+        else:
+            plan = quant.PtqGiven(dialect=self.dialect, samples=self.pipeline.quantize.calibration_images)
+            integers = self.engine.call(quant.PTQ_GIVEN, plan, {"hub": hub, "data": dataset}, at)
+        return {TEACHER: self.needed(hub, self.at(TEACHER)), TEACHER_INT8: self.needed(integers, at)}
 
     def floats(self, student: Result, dataset: Result) -> dict[str, Result]:
         """The float student in every runtime that takes floats."""
@@ -173,10 +186,6 @@ class _Target:
 
     def ptq(self, checkpoint: Result, dataset: Result, dialect: Dialect, spec: Runnable) -> Result:
         return self._ptq(checkpoint, dataset, dialect, self.at(self.named("int8", spec)))
-
-    def export_ptq(self, checkpoint: Result, dataset: Result, variant: str) -> Result:
-        at = self.at(variant)
-        return self.needed(self._ptq(checkpoint, dataset, self.dialect, at), at)
 
     def _ptq(self, checkpoint: Result, dataset: Result, dialect: Dialect, at: Coordinates) -> Result:
         settings = quant.Ptq(
@@ -226,17 +235,20 @@ class _Target:
             self._with_runtime(hardware.COMPARE), settings, _prefixed("model", models), self.at(what)
         )
 
-    def search(self, dataset: Result, teachers: Mapping[str, Result], shape: NetShape) -> dict[str, Result]:
+    def search(
+        self, dataset: Result, teachers: Mapping[str, Result], master: Result, given: Given | None
+    ) -> dict[str, Result]:
         """Score a sample, measure the best with random weights, choose: all that was found on the way, by name."""
         plan, call, here = self.pipeline.search, self.engine.call, self.at()
         budget, room = self.pipeline.budget, plan.headroom
+        shape = given.shape if given else self.pipeline.teacher.shape
         scores = call(
             search.SCORE,
             search.Score(
                 space=plan.space, candidates=plan.candidates, teacher=shape,
                 preprocess=self.pipeline.preprocess, seed=plan.seed,
             ),
-            {"data": dataset},
+            {"data": dataset} if shape else {"data": dataset, "teacher": master},
         )  # fmt: skip
         shortlist = call(
             search.SHORTLIST, search.Shortlist(rank=plan.rank, measure=plan.measure, budget=budget, headroom=room),
@@ -275,19 +287,42 @@ class _Target:
         return replace(stage, uses=(*stage.uses, *(package for spec in self.runtimes for package in spec.packages)))
 
 
-def _teacher(engine: Engine, pipeline: Pipeline, dataset: Result) -> tuple[Result, NetShape]:
-    """The teacher's checkpoint, trained here or taken from a folder, and its shape."""
+def _teacher(engine: Engine, pipeline: Pipeline, dataset: Result) -> tuple[Result, Given | None]:
+    """The teacher's checkpoint, and what it is where it is given and not trained here; looked at before it teaches."""
     plan = pipeline.teacher
-    if plan.from_ is not None:
-        digest, shape = teacher_folder.inspect(Path(plan.from_))
-        return engine.call(
-            teacher.LOAD, teacher.LoadTeacher(folder=plan.from_, digest=digest), {"data": dataset}
-        ), shape
+    given = given_teacher(pipeline)
+    if given is not None:
+        taken = engine.call(teacher.LOAD, teacher.LoadTeacher(given=given), {"data": dataset})
+        check = teacher.CheckTeacher(preprocess=pipeline.preprocess, trust=plan.trust)
+        engine.call(teacher.CHECK, check, {"teacher": taken, "data": dataset})
+        return taken, given
     assert plan.train is not None
     settings = teacher.TrainTeacher(
         shape=plan.shape, train=plan.train, preprocess=pipeline.preprocess, views=pipeline.views
     )
-    return engine.call(teacher.TRAIN, settings, {"data": dataset}), plan.shape
+    return engine.call(teacher.TRAIN, settings, {"data": dataset}), None
+
+
+def given_teacher(pipeline: Pipeline) -> Given | None:
+    """What a pipeline's teacher is, where it is given; that it gives what is asked of it is seen to."""
+    plan = pipeline.teacher
+    if plan.from_ is None:
+        return None
+    given = inspect(plan.from_, plan.weights, plan.function, plan.labels, plan.revision)
+    check_needs(pipeline, given)
+    return given
+
+
+def check_needs(pipeline: Pipeline, given: Given) -> None:
+    """Raises ConfigError where a loss or a score asks of the teacher what it does not give."""
+    asks = [(f"distill.losses: {loss.name}", loss.needs) for loss in pipeline.distill.losses]
+    asks += [(f"search.rank: {name}", search.NEEDS.get(name, frozenset())) for name in pipeline.search.rank]
+    for who, needs in asks:
+        if lacking := sorted(needs - given.gives):
+            raise ConfigError(
+                f"{who} needs the teacher's {WORDS[lacking[0]]}, and {given.path} ({given.kind}) gives "
+                f"{', '.join(WORDS[gift] for gift in sorted(given.gives))} alone; leave it out, or take another teacher"
+            )
 
 
 def _training(plan: Training) -> Training:

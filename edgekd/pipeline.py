@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from edgekd import resources
 from edgekd.budget import Budget
-from edgekd.data.stages import Preprocess, Source, Views
+from edgekd.data.stages import CodeSource, DigitsSource, Preprocess, Source, Views
 from edgekd.formats import upgraded
 from edgekd.models.shape import NetShape
 from edgekd.search.stages import ResidualCnnSpace, ScoreName
@@ -25,11 +25,19 @@ DEFAULT_TEACHER = NetShape(
 
 
 class TeacherPlan(Settings):
-    """Either trained here, by `train`, or taken `from` a folder with config.json and model.safetensors."""
+    """
+    Either trained here, by `train`, or taken `from` elsewhere: a folder of transformers or its name on the hub, an
+    ONNX file (logits alone), or a .py whose `function` makes a torch module, filled with `weights`.
+    """
 
     shape: NetShape = DEFAULT_TEACHER  # of one that is trained here
     train: TeacherTraining | None = None
     from_: str | None = Field(default=None, alias="from")
+    weights: str | None = None
+    function: str = "model"
+    labels: tuple[str, ...] = ()  # its classes, in the order of its answers, where it does not say so itself
+    revision: str | None = None  # of a hub name
+    trust: bool = False  # go on where it answers badly
 
     @model_validator(mode="after")
     def _one_way(self) -> TeacherPlan:
@@ -86,6 +94,19 @@ class Pipeline(Settings):
                 "lower it"
             )
         return self
+
+    @model_validator(mode="after")
+    def _digits_stay_as_they_are(self) -> Pipeline:
+        size = self.preprocess.crop or self.preprocess.resize
+        if isinstance(self.data, DigitsSource) and size not in (None, (28, 28)):
+            raise ValueError(f"preprocess: digits are 28 x 28; leave out resize and crop, which say {size}")
+        return self
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """Files of the person's own whose code would run."""
+        found = [self.teacher.from_] if self.teacher.from_ and self.teacher.from_.endswith(".py") else []
+        return (*found, *([self.data.path] if isinstance(self.data, CodeSource) else []))
 
     def scaled(self, share: float, *, teacher: bool = True) -> Pipeline:
         """The same with about `share` of the epochs and candidates: what a time budget buys."""

@@ -25,9 +25,8 @@ class OpenVinoExporter:
     def export(self, deployable: Deployable, runtime: Runnable, work: Work) -> Exported:
         if not isinstance(runtime, OpenVinoSpec):
             raise ConfigError(f"exporter openvino: writes files for openvino, not for {runtime.name}")
-        described = with_batch(deployable.signature, runtime.batch)
         path = work.out / FILES[0]
-        convert(deployable, described, path)
+        described = convert(deployable, with_batch(deployable.signature, runtime.batch), path)
         session = OpenVinoSession(path, runtime)
         parity, refused = prove(session, described, deployable, exact=runtime.precision == "f32")
         covered = coverage(session.executed(), quantised=is_quantised(onnx.load(deployable.onnx)))
@@ -35,8 +34,11 @@ class OpenVinoExporter:
         return Exported(FILES, FILES[0], described, covered, parity, refused=refused)
 
 
-def convert(deployable: Deployable, described: Signature, path: Path) -> None:
-    """Weights as they are: OpenVINO's default would round floats to 16 bits."""
+def convert(deployable: Deployable, described: Signature, path: Path) -> Signature:
+    """
+    Weights as they are: OpenVINO's default would round floats to 16 bits. And the signature without the inputs that
+    no layer reads, which OpenVINO leaves out.
+    """
     try:
         model = ov.convert_model(BytesIO(deployable.onnx.read_bytes()))  # a path would be split at its commas
     except (RuntimeError, OpConversionFailure, GeneralFailure) as error:
@@ -44,11 +46,12 @@ def convert(deployable: Deployable, described: Signature, path: Path) -> None:
         layer = lacking(onnx.load(deployable.onnx), str(told))
         raise UnsupportedError(f"exporter openvino: {layer}") from error
     named = {spec.name: spec for spec in described.inputs}
-    shapes = {port: shape_of(named[port.get_any_name()].shape) for port in model.inputs}
-    model.reshape(shapes)
+    read = {name for port in model.inputs for name in port.get_names() if name in named}
+    model.reshape({port: shape_of(named[(port.get_names() & read).pop()].shape) for port in model.inputs})
     for key, value in deployable.metadata.items():
         model.set_rt_info(value, key.split("."))
     ov.save_model(model, str(path), compress_to_fp16=False)
+    return described.model_copy(update={"inputs": tuple(spec for spec in described.inputs if spec.name in read)})
 
 
 def shape_of(shape: tuple[int | str, ...]) -> Any:

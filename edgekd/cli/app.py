@@ -11,7 +11,7 @@ from types import FrameType
 
 import typer
 
-from edgekd.cli import build, cache, check, devices, doctor, export, pipelines, plan, profile, schema
+from edgekd.cli import build, cache, check, data, devices, doctor, export, init, pipelines, plan, profile, schema
 from edgekd.cli.console import complain, print_version
 from edgekd.errors import INTERRUPTED, EdgekdError, StoppedError
 
@@ -26,12 +26,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("init")(init.init)
 app.command("build")(build.build)
 app.command("export")(export.export)
 app.command("plan")(plan.plan)
 app.command("profile")(profile.profile)
 app.command("check")(check.check)
 app.add_typer(pipelines.app, name="pipelines")
+app.add_typer(data.app, name="data")
 app.add_typer(devices.app, name="devices")
 app.add_typer(cache.app, name="cache")
 app.command("doctor")(doctor.doctor)

@@ -10,6 +10,7 @@ import typer
 
 from edgekd.cli.console import duration, parse_duration, print_json
 from edgekd.cli.options import (
+    AllowCode,
     Inconclusive,
     Locked,
     MaybePipeline,
@@ -45,6 +46,7 @@ def build(
     locked: Locked = None,
     inconclusive: Inconclusive = "pass",
     include_samples: Samples = 0,
+    allow_code: AllowCode = False,
     as_json: ReportsAsJson = False,
     verbose: Verbose = 0,
 ) -> None:
@@ -59,6 +61,8 @@ def build(
       edgekd build digits --quick --json
 
       edgekd build my.yaml --set distill.epochs=40 --time-budget 30m
+
+      edgekd build mine.yaml --allow-code
 
       edgekd build --locked dist/digits/local-cpu/edgekd.lock --out again
     """
@@ -76,7 +80,7 @@ def build(
     limit_s = parse_duration(time_budget) if time_budget else None
     with Watcher(verbose=bool(verbose)) as watcher:
         where: dict[str, Any] = {"workspace": workspace, "out": out, "listener": watcher}
-        where["include_samples"] = include_samples
+        where |= {"include_samples": include_samples, "allow_code": allow_code}
         if locked is not None:
             done = [api.rebuild(locked, **where)]
         else:

@@ -35,6 +35,9 @@ Inconclusive = Annotated[
 ]
 Samples = Annotated[int, typer.Option(min=0, help="Put N images of the test split into the bundle; none unless asked.")]
 ReportsAsJson = Annotated[bool, typer.Option("--json", help="Print the reports as JSON on stdout.")]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Run the .py files that the pipeline names: read them first.")
+]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="-v: cached stages; -vv: tracebacks.")]
 Target = Annotated[str, typer.Option("--target", "-t", help="A device that `edgekd devices list` names, or a .yaml.")]
 Runtime = Annotated[

@@ -30,6 +30,27 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")
         typer.echo(f"{row.name:16} {row.task:24} {', '.join(row.targets)}")
 
 
+@app.command("validate")
+def validate(
+    file: Annotated[str, typer.Argument(help="A path ending in .yaml, or a shipped pipeline's name.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """
+    Read a pipeline as a build would, and say what is wrong with it: settings, files, devices, teacher.
+
+    Example:
+      edgekd pipelines validate mine.yaml
+    """
+    from edgekd import api
+
+    pipeline = api.validate(file)
+    if as_json:
+        print_json({"name": pipeline.name, "valid": True, "code": list(pipeline.code)})
+        return
+    code = f"; runs code, with --allow-code: {', '.join(pipeline.code)}" if pipeline.code else ""
+    typer.echo(f"{file}: good ({pipeline.task} for {', '.join(pipeline.targets)}){code}")
+
+
 @app.command("show")
 def show(
     name: Annotated[str, typer.Argument(help="A shipped pipeline's name, or a path ending in .yaml.")],

@@ -21,6 +21,7 @@ from edgekd.engine.swap import put_in_place
 from edgekd.errors import UnavailableError
 
 SCHEMA = 1
+CODE = {"run.py": ("edgekd.deploy", "run_bundle.py"), "pixels.py": ("edgekd.data", "pixels.py")}  # that goes along
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def _assemble(folder: Path, parts: Parts) -> None:
     for name in ("report.json", "report.md"):
         shutil.copyfile(parts.report.file(name), folder / name)
     (folder / "edgekd.lock").write_text(parts.lock.dump(), "utf-8")
-    (folder / "run.py").write_text((files("edgekd.deploy") / "run_bundle.py").read_text("utf-8"), "utf-8")
+    for name, (package, source) in CODE.items():
+        (folder / name).write_text((files(package) / source).read_text("utf-8"), "utf-8")
     if parts.samples:
         _write_samples(folder / "samples", parts.data, parts.samples)
     written = sorted(p for p in folder.rglob("*") if p.is_file())

@@ -17,11 +17,12 @@ from edgekd.data import signature
 from edgekd.data.dataset import Dataset
 from edgekd.data.feeds import feeds
 from edgekd.data.signature import Signature, TensorIn, TensorOut
+from edgekd.data.stages import Preprocess
 from edgekd.deploy import reference
 from edgekd.deploy.predict import predict
 from edgekd.deploy.proof import is_quantised
 from edgekd.deploy.reference import Reference
-from edgekd.deploy.stages import TakeOnnx
+from edgekd.deploy.stages import ExportFloat, TakeOnnx
 from edgekd.engine.digest import digest_file
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
@@ -40,25 +41,44 @@ def run(settings: TakeOnnx, inputs: Mapping[str, Artifact], work: Work) -> None:
     where = Path(settings.path)
     if {part.name: digest_file(part) for part in parts_of(where) if part.is_file()} != settings.sha256:
         raise ConfigError(f"{where}: changed while the export began, or since its lock was written; export it anew")
-    graph = load(where)
-    path = work.out / "model.onnx"
+    take(where, load(where), settings.preprocess, settings.labels, inputs["data"], work.out)
+
+
+def run_teacher(settings: ExportFloat, inputs: Mapping[str, Artifact], work: Work) -> None:
+    """The hub of a teacher that is an ONNX file, its answers in the order of the data's classes."""
+    where = inputs["checkpoint"].file("model.onnx")
+    labels = tuple(Dataset(inputs["data"]).labels)
+    outside = settings.preprocess.model_copy(update={"inside": False})  # this graph reads what is normalised
+    take(where, load(where), outside, labels, inputs["data"], work.out)
+
+
+def take(
+    where: Path,
+    graph: onnx.ModelProto,
+    preprocess: Preprocess | None,
+    labels: tuple[str, ...],
+    data: Artifact,
+    out: Path,
+) -> None:
+    """`out/model.onnx`, its signature, and what it answers on validation samples: the proof's reference."""
+    path = out / "model.onnx"
     onnx.save(graph, path)
     session = OnnxRuntimeSession(path, plain_onnxruntime())
-    arrays = Dataset(inputs["data"]).arrays("val")
-    described = described_as(session.describe(), settings, arrays)
+    arrays = {name: array[:REFERENCE_SAMPLES] for name, array in Dataset(data).arrays("val").items()}
+    described = described_as(session.describe(), preprocess, labels, arrays)
     if "labels" in arrays and described.outputs[0].meaning != "logits":
         raise ConfigError(
             f"{where}: answers {session.describe().outputs[0]}, which are no logits of classes; leave `labels` out of "
             "the data: what counts then is that the answers are kept"
         )
-    some = feeds({name: array[:REFERENCE_SAMPLES] for name, array in arrays.items()}, described.inputs)
+    some = feeds(arrays, described.inputs)
     described = with_examples(described, some)
-    answers = predict(Path(settings.path).name, session, some, batch=64)
+    answers = predict(where.name, session, some, batch=64)
     session.close()
-    _check_finite(settings.path, answers)
-    signature.write(described, work.out)
-    reference.write(Reference(some, answers), work.out)
-    (work.out / "about.json").write_text(json.dumps({"schema": 1, **about(graph)}), "utf-8")
+    _check_finite(str(where), answers)
+    signature.write(described, out)
+    reference.write(Reference(some, answers), out)
+    (out / "about.json").write_text(json.dumps({"schema": 1, **about(graph)}), "utf-8")
 
 
 def load(path: Path) -> onnx.ModelProto:
@@ -90,12 +110,13 @@ def about(graph: onnx.ModelProto) -> dict[str, Any]:
     return {"convolutions": kinds.count("Conv"), "products": kinds.count("MatMul") + kinds.count("Gemm")}
 
 
-def described_as(found: Described, settings: TakeOnnx, arrays: Mapping[str, NDArray[Any]]) -> Signature:
+def described_as(
+    found: Described, preprocess: Preprocess | None, labels: tuple[str, ...], arrays: Mapping[str, NDArray[Any]]
+) -> Signature:
     """The signature of a graph that says nothing of itself, from its shapes and from the samples."""
-    inputs = tuple(_input(tensor, settings, arrays) for tensor in found.inputs)
+    inputs = tuple(_input(tensor, preprocess, arrays) for tensor in found.inputs)
     first, *others = found.outputs
     logits = len(first.shape) == 2 and first.shape[1] not in (0, 1)
-    labels = settings.labels
     if labels and (not logits or (isinstance(first.shape[1], int) and first.shape[1] != len(labels))):
         raise ConfigError(f"--labels: {len(labels)} names, and the model answers {first}")
     outputs = [TensorOut(name=first.name, meaning="logits" if logits else "values", labels=labels)]
@@ -109,7 +130,7 @@ def with_examples(described: Signature, shown: Mapping[str, NDArray[Any]]) -> Si
     return described.model_copy(update={"inputs": tuple(inputs)})
 
 
-def _input(tensor: Tensor, settings: TakeOnnx, arrays: Mapping[str, NDArray[Any]]) -> TensorIn:
+def _input(tensor: Tensor, preprocess: Preprocess | None, arrays: Mapping[str, NDArray[Any]]) -> TensorIn:
     images = "images" in arrays
     channels_last = len(tensor.shape) == 4 and tensor.shape[3] in CHANNELS and tensor.shape[1] not in CHANNELS
     return TensorIn(
@@ -119,7 +140,7 @@ def _input(tensor: Tensor, settings: TakeOnnx, arrays: Mapping[str, NDArray[Any]
         shape=tuple(
             "batch" if place == 0 and isinstance(axis, str) else axis for place, axis in enumerate(tensor.shape)
         ),
-        preprocess=settings.preprocess if images else None,
+        preprocess=preprocess if images else None,
     )
 
 

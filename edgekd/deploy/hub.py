@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 from torch import Tensor, fx, nn
 
 from edgekd.data import signature
@@ -43,17 +45,45 @@ def write(net: nn.Module, data: Dataset, settings: Preprocess, out: Path, floats
 
     `floats` is the net that a quantised one was made of.
     """
-    x = torch.from_numpy(preprocess(data.split("val").images[:REFERENCE_IMAGES], settings))
+    images = np.asarray(data.split("val").images[:REFERENCE_IMAGES])
+    x = torch.from_numpy(preprocess(images, settings))
     described = signature.of_images(data.image, data.labels, settings)
-    program = exported(net, x[:2], described.inputs[0].name, described.outputs[0].name)
+    name = described.inputs[0].name
+    program = exported(net, x[:2], name, described.outputs[0].name)
     graph = checked(program)
+    if settings.inside:
+        normalise_inside(graph, settings, data.image)
     onnx.save(graph, out / "model.onnx")
     signature.write(described, out)
     with torch.no_grad():
         logits = net(x).numpy()
         known = floats(x).numpy() if floats is not None else None
     layers = layer_values(program, dequantised(graph), x[:PROBED])
-    reference.write(Reference({described.inputs[0].name: x.numpy()}, logits, known, layers), out)
+    read = images if settings.inside else x.numpy()
+    reference.write(Reference({name: read}, logits, known, layers), out)
+
+
+def normalise_inside(graph: onnx.ModelProto, settings: Preprocess, image: tuple[int, int, int]) -> None:
+    """In place: the graph reads pixels, uint8 [batch, H, W, C], and does itself what was done before it."""
+    (read,) = graph.graph.input
+    name, (channels, height, width) = read.name, image
+    for node in graph.graph.node:
+        node.input[:] = [f"{name}.normalised" if tensor == name else tensor for tensor in node.input]
+    mean, std = np.array(settings.mean), np.array(settings.std)
+    constants = {"scale": 1 / (255 * std), "offset": -mean / std}
+    for what, values in constants.items():
+        array = values.astype(np.float32).reshape(1, channels, 1, 1)
+        graph.graph.initializer.append(numpy_helper.from_array(array, f"{name}.{what}"))
+    made = [
+        helper.make_node("Transpose", [name], [f"{name}.nchw"], f"{name}.transpose", perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", [f"{name}.nchw"], [f"{name}.float"], f"{name}.cast", to=onnx.TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{name}.float", f"{name}.scale"], [f"{name}.scaled"], f"{name}.mul"),
+        helper.make_node("Add", [f"{name}.scaled", f"{name}.offset"], [f"{name}.normalised"], f"{name}.add"),
+    ]
+    for place, node in enumerate(made):
+        graph.graph.node.insert(place, node)
+    free = read.type.tensor_type.shape.dim[0].dim_param or "batch"
+    read.CopyFrom(helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, [free, height, width, channels]))
 
 
 def to_onnx(net: nn.Module, example: Tensor, input_name: str, output_name: str) -> onnx.ModelProto:

@@ -1,6 +1,7 @@
 """Predict with this bundle: needs numpy and the runtime, nothing of edgekd.
 
-python run.py image.npy        # uint8, height x width x channels; png and jpeg where Pillow is installed
+python run.py photo.jpg        # a picture of any size, where Pillow is installed; resized as the training images were
+python run.py image.npy        # uint8, height x width x channels
 python run.py inputs.npz       # what the model reads, an array an input, for models that take no images
 python run.py                  # the samples, where the bundle has some
 """
@@ -17,11 +18,13 @@ from pathlib import Path
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+import pixels  # the file beside this one
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("files", nargs="*", type=Path, help=".npy (uint8, HWC), .png/.jpg with Pillow, or .npz")
+    parser.add_argument("files", nargs="*", type=Path, help="pictures (with Pillow), .npy (uint8, HWC), or .npz")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args()
     files = arguments.files or sorted((HERE / "samples").glob("*.npy"))
@@ -125,25 +128,21 @@ def read_image(path, spec):
     """uint8 [H, W, C], of the size that the model takes."""
     _, *shape = spec["shape"]
     height, width, channels = shape if spec["layout"] == "NHWC" else (*shape[1:], shape[0])
-    if path.suffix == ".npy":
-        image = np.load(path, allow_pickle=False)
-    else:
-        from PIL import Image
-
-        with Image.open(path) as picture:
-            image = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-    if image.ndim == 2:
-        image = image[:, :, None]
-    if image.dtype != np.uint8 or image.shape != (height, width, channels):
+    source = np.load(path, allow_pickle=False) if path.suffix == ".npy" else path
+    image, _ = pixels.read(source, spec["preprocess"], channels)
+    if isinstance(height, int) and image.shape != (height, width, channels):
         raise ValueError(f"{image.dtype} {list(image.shape)}; this model takes uint8 [{height}, {width}, {channels}]")
     return image
 
 
 def prepared(image, spec):
-    """What the model reads: float32 of one image, in its layout; repeated where its batch is fixed at more."""
+    """What the model reads of one image, in its layout; repeated where its batch is fixed at more."""
     how = spec["preprocess"]
-    x = (image.astype(np.float32) / 255 - np.float32(how["mean"])) / np.float32(how["std"])
-    x = np.ascontiguousarray(x if spec["layout"] == "NHWC" else x.transpose(2, 0, 1))[None]
+    if how.get("inside"):
+        x = image[None]
+    else:
+        x = pixels.normalised(image[None], how)
+        x = np.ascontiguousarray(x if spec["layout"] == "NHWC" else x.transpose(0, 3, 1, 2))
     batch = spec["shape"][0]
     return np.repeat(x, batch, axis=0) if isinstance(batch, int) else x
 

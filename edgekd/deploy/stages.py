@@ -61,6 +61,13 @@ ONNX_FLOAT = Stage[ExportFloat](
 TAKE = Stage[TakeOnnx](
     "onnx.given", "edgekd.deploy.given:run", takes={"data": "dataset"}, gives="onnx", uses=("onnx", "onnxruntime")
 )
+TAKE_TEACHER = Stage[ExportFloat](
+    "onnx.teacher",
+    "edgekd.deploy.given:run_teacher",
+    takes={"checkpoint": "checkpoint", "data": "dataset"},
+    gives="onnx",
+    uses=("onnx", "onnxruntime"),
+)
 EXPORT = Stage[Export](
     "export", "edgekd.deploy.exporter:run", takes={"hub": "onnx"}, gives="exported", version=2, uses=("onnx",)
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from edgekd.data.dataset import Dataset
@@ -13,6 +12,7 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.models import checkpoint
 from edgekd.models.shape import NetShape
+from edgekd.teacher.answers import answers_of
 from edgekd.train.batches import views_of
 from edgekd.train.loop import fit
 from edgekd.train.losses.logits import weighted
@@ -23,14 +23,11 @@ def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> N
     shape = NetShape.model_validate_json(inputs["student"].file("shape.json").read_text("utf-8"))
     model = checkpoint.build(shape, data.labels, data.image[0], settings.train.seed)
     net, train = model.net.train(), data.split("train")
-    teacher = checkpoint.net_of(inputs["teacher"].path)
-    checkpoint.channels_last(teacher)
+    teacher = answers_of(inputs["teacher"].path)
 
     def objective(x: Tensor, labels: Tensor) -> Tensor:
-        with torch.no_grad():
-            targets = teacher(x)
-        return weighted(settings.losses, net(x), targets, labels)
+        return weighted(settings.losses, net(x), teacher(x), labels)
 
-    batches = views_of(train, settings.preprocess, settings.views, settings.train.batch)
+    batches = views_of(train, settings.preprocess, settings.views, settings.train.batch, len(data.labels))
     fit(net, batches, len(train), objective, settings.train, work.scratch, work.progress)
     checkpoint.save(model, work.out)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoModelForImageClassification
 
-from edgekd.models.residual_cnn import ResidualCnn, ResidualCnnConfig, ResidualCnnForImageClassification, register
+from edgekd.models import foreign
+from edgekd.models.residual_cnn import ResidualCnnConfig, ResidualCnnForImageClassification, register
 from edgekd.models.shape import NetShape
 
 
@@ -31,22 +31,17 @@ def build(shape: NetShape, labels: Sequence[str], in_channels: int, seed: int) -
 def load(folder: Path) -> ResidualCnnForImageClassification:
     """The model of a folder; ValueError where its weights are not those of its config, all of them and no others."""
     register()
-    model, told = AutoModelForImageClassification.from_pretrained(
-        folder, local_files_only=True, output_loading_info=True
-    )
-    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if told[problem]:
-            names = ", ".join(sorted(map(str, told[problem]))[:3])
-            raise ValueError(f"{folder}: {problem.replace('_', ' ')} in model.safetensors: {names}")
-    return model.eval()  # type: ignore[no-any-return]
+    return foreign.transformers_net(folder).eval()  # type: ignore[return-value]
 
 
 def save(model: ResidualCnnForImageClassification, folder: Path) -> None:
     model.save_pretrained(folder)
 
 
-def net_of(folder: Path) -> ResidualCnn:
-    return load(folder).net
+def net_of(folder: Path) -> nn.Module:
+    """The net of a checkpoint, edgekd's own or another: from x [B, C, H, W] to logits [B, K]."""
+    about = foreign.described(folder)
+    return load(folder).net if about is None else foreign.net_of(folder, about)
 
 
 def channels_last(net: nn.Module) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import torchao.quantization.pt2e as pt2e
 from torch import Tensor, fx, nn
-from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_qat_pt2e
 
 from edgekd.data.dataset import Dataset
 from edgekd.deploy import hub
@@ -18,9 +18,10 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.hardware.dialect import Dialect
 from edgekd.models import checkpoint
-from edgekd.quant.ptq import finished, trace
+from edgekd.quant.ptq import trace
 from edgekd.quant.quantizer import DialectQuantizer
 from edgekd.quant.stages import Freezing, Qat
+from edgekd.teacher.answers import answers_of
 from edgekd.train.batches import views_of
 from edgekd.train.loop import Batches, fit
 from edgekd.train.losses.logits import weighted
@@ -33,17 +34,15 @@ TRAINS = 5  # the argument of aten.batch_norm that says whether it takes the bat
 
 def run(settings: Qat, inputs: Mapping[str, Artifact], work: Work) -> None:
     data = Dataset(inputs["data"])
-    teacher = checkpoint.net_of(inputs["teacher"].path)
-    student = checkpoint.net_of(inputs["student"].path).train()
+    teacher = answers_of(inputs["teacher"].path)
+    student = checkpoint.load(inputs["student"].path).net.train()
     checkpoint.contiguous(student)
 
     def objective(net: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-        with torch.no_grad():
-            targets = teacher(x)
-        return weighted(settings.losses, net(x), targets, labels)
+        return weighted(settings.losses, net(x), teacher(x), labels)
 
     train = data.split("train")
-    batches = views_of(train, settings.preprocess, settings.views, settings.train.batch)
+    batches = views_of(train, settings.preprocess, settings.views, settings.train.batch, len(data.labels))
     quantised = trained(
         student, data.image, settings.dialect, batches, len(train), objective, settings.train, settings.freezing,
         work.scratch, work.progress,
@@ -83,7 +82,7 @@ def trained(
         before_epoch=before_epoch)  # fmt: skip
     prepared.apply(pt2e.disable_observer)
     pt2e.move_exported_model_to_eval(prepared)
-    return finished(prepared)
+    return convert_pt2e(prepared)  # type: ignore[no-any-return]
 
 
 def freeze_norms(prepared: fx.GraphModule) -> None:

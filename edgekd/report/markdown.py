@@ -73,9 +73,10 @@ def _search(search: dict[str, Any]) -> list[str]:
     ]
     for row in search["shortlist"]:
         diswot = "undefined" if row["diswot"] is None else f"{row['diswot']:.3f}"
+        relation = "undefined" if row["diswot-relation"] is None else f"{row['diswot-relation']:.2e}"
         lines.append(
             f"| {row['id']} | {row['params']} | {row['macs'] / 1e6:.2f} | {row['synflow']:.1f} | {diswot} | "
-            f"{row['diswot-relation']:.2e} | {row['latency_p50_ms'][0]:.3f} | {'yes' if row['feasible'] else 'no'} |"
+            f"{relation} | {row['latency_p50_ms'][0]:.3f} | {'yes' if row['feasible'] else 'no'} |"
         )
     return lines
 

@@ -75,7 +75,8 @@ def over_bounds(candidate: Mapping[str, Any], teacher: Mapping[str, Any], budget
     MACs per second than the teacher is not expected among nets that are smaller than the teacher.
     """
     scores = candidate["scores"]
-    if (ratio := budget.speedup_over_teacher_int8) and scores["macs"] * ratio > teacher["macs"]:
+    ratio = budget.speedup_over_teacher_int8
+    if ratio and teacher["macs"] is not None and scores["macs"] * ratio > teacher["macs"]:
         return f"{scores['macs'] / 1e6:.2f} M MACs, more than the teacher's {teacher['macs'] / 1e6:.2f} M / {ratio:g}"
     size = scores["params"] + GRAPH_BYTES
     if (ratio := budget.shrink_over_teacher) and size * ratio > 4 * teacher["params"]:

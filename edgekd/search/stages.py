@@ -14,6 +14,8 @@ from edgekd.resources import cores
 from edgekd.settings import Settings
 
 ScoreName = Literal["params", "macs", "synflow", "diswot", "diswot-semantic", "diswot-relation"]
+# of the teacher: DisWOT builds it anew with random weights
+NEEDS = {name: frozenset({"shape"}) for name in ("diswot", "diswot-semantic", "diswot-relation")}
 
 
 class ResidualCnnSpace(Settings):
@@ -38,7 +40,7 @@ class ResidualCnnSpace(Settings):
 class Score(Settings):
     space: ResidualCnnSpace
     candidates: int = Field(ge=1)
-    teacher: NetShape  # with fresh weights, as DisWOT has it
+    teacher: NetShape | None  # with fresh weights, as DisWOT has it; None where it is no net of edgekd's
     preprocess: Preprocess
     images: int = Field(default=64, ge=2)  # of the batch that DisWOT looks at
     seed: int = 0
@@ -64,7 +66,8 @@ class Choose(Settings):
 SCORE = Stage[Score](
     "search.score",
     "edgekd.search.score:run",
-    takes={"data": "dataset"},
+    takes={"data": "dataset", "teacher": "checkpoint"},
+    may_lack=("teacher",),  # where its shape says it all
     gives="scores",
     version=2,
     uses=("torch", "transformers", "numpy"),

@@ -1,41 +1,107 @@
-"""Take a teacher from a folder, once it is clear that it knows the data's classes."""
+"""Take a teacher as it is given, once it is clear that it loads and knows the data's classes."""
 
 from __future__ import annotations
 
+import json
+import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import onnx
+import torch
+from onnx import helper, numpy_helper
 from safetensors import SafetensorError
 
 from edgekd.data.dataset import Dataset
+from edgekd.engine.digest import digest_file
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError
-from edgekd.models import checkpoint
-from edgekd.teacher import folder
-from edgekd.teacher.stages import LoadTeacher
+from edgekd.models import checkpoint, foreign
+from edgekd.models.foreign import Foreign
+from edgekd.models.residual_cnn import mac_count, parameter_count
+from edgekd.teacher import given
+from edgekd.teacher.answers import answers_of
+from edgekd.teacher.labels import in_order_of
+from edgekd.teacher.stages import Given, LoadTeacher
 
 
 def run(settings: LoadTeacher, inputs: Mapping[str, Artifact], work: Work) -> None:
+    told, data = settings.given, Dataset(inputs["data"])
+    order = in_order_of(data.labels, told.labels) if told.labels else tuple(range(len(data.labels)))
+    about = copied(told, order, work.out)
+    now = given.inspect(told.path, told.weights, told.function, told.labels, told.revision)
+    if now.digest != told.digest:
+        raise ConfigError(f"teacher.from: {told.path} changed while the build began; run it again")
     try:
-        model = checkpoint.load(Path(settings.folder))
-    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
-        raise ConfigError(f"teacher.from: {settings.folder} does not load: {error}") from error
-    if folder.inspect(Path(settings.folder))[0] != settings.digest:
-        raise ConfigError(f"teacher.from: {settings.folder} changed while the build began; run it again")
-    data = Dataset(inputs["data"])
-    names = [model.config.id2label[number] for number in range(model.config.num_labels)]
-    if names != data.labels:
+        if about is not None:
+            (work.out / foreign.FILE).write_text(about.model_dump_json(indent=1), "utf-8")
+        else:
+            checkpoint.load(work.out)
+        answer = answers_of(work.out)
+        x = torch.zeros(2, *data.image)
+        logits = answer(x)
+    except ConfigError:
+        raise
+    except (SafetensorError, RuntimeError, OSError, ValueError, TypeError, IndexError) as error:
         raise ConfigError(
-            f"teacher.from: {settings.folder} answers with the {len(names)} classes {_few(names)}, the data has the "
-            f"{len(data.labels)} classes {_few(data.labels)}; they must be the same, in the same order"
-        )
-    if model.config.in_channels != data.image[0]:
+            f"teacher.from: {told.path} does not load, or does not answer pictures of "
+            f"{' x '.join(map(str, data.image))}: {str(error).splitlines()[0]}"
+        ) from error
+    _size(work.out, data.image)
+    if tuple(logits.shape) != (2, len(data.labels)):
         raise ConfigError(
-            f"teacher.from: {settings.folder} reads {model.config.in_channels} channels, the data has {data.image[0]}"
+            f"teacher.from: {told.path} answers {list(logits.shape)} for two pictures, the data has {len(data.labels)} "
+            "classes; where it has others as well, name all of its classes in teacher.labels"
         )
-    checkpoint.save(model, work.out)
 
 
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+def copied(told: Given, order: tuple[int, ...], out: Path) -> Foreign | None:
+    """The teacher's files in `out`; what they are, or None for edgekd's own."""
+    if told.kind == "onnx":
+        _onnx(Path(told.path), order, len(told.labels), out / foreign.ONNX)
+        return Foreign(kind="onnx", order=tuple(range(len(order))))
+    if told.kind == "module":
+        shutil.copyfile(told.path, out / foreign.CODE)
+        name = f"weights{Path(told.weights).suffix}" if told.weights else None
+        if told.weights and name:
+            shutil.copyfile(told.weights, out / name)
+        return Foreign(kind="module", order=order, function=told.function, weights=name,
+                       code_sha256=digest_file(out / foreign.CODE))  # fmt: skip
+    folder = given.resolved(told.path, told.revision)
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", *given.TENSORS):
+            shutil.copyfile(path, out / path.name)
+    own = told.shape is not None and order == tuple(range(len(order))) and len(told.labels) == len(order)
+    return None if own else Foreign(kind="transformers", order=order)
+
+
+def _size(folder: Path, image: tuple[int, int, int]) -> None:
+    """Parameters and multiply-accumulates, which candidates are held against; those of an ONNX file are not counted."""
+    about = foreign.described(folder)
+    if about is not None and about.kind == "onnx":
+        weights = onnx.load(folder / foreign.ONNX).graph.initializer
+        found = {"params": sum(math.prod(tensor.dims) for tensor in weights), "macs": None}
+    else:
+        net = checkpoint.net_of(folder)
+        found = {"params": parameter_count(net), "macs": mac_count(net, image)}
+    (folder / "size.json").write_text(json.dumps(found), "utf-8")
+
+
+def _onnx(path: Path, order: tuple[int, ...], classes: int, out: Path) -> None:
+    """A copy whose first output has the data's classes in their order."""
+    try:
+        graph = onnx.load(path)
+    except Exception as error:
+        raise ConfigError(f"teacher.from: {path}: not an ONNX model that can be read") from error
+    if classes and order != tuple(range(classes)):
+        name = graph.graph.output[0].name
+        for node in graph.graph.node:
+            node.output[:] = [f"{name}.all" if made == name else made for made in node.output]
+            node.input[:] = [f"{name}.all" if read == name else read for read in node.input]
+        graph.graph.initializer.append(numpy_helper.from_array(torch.tensor(order).numpy(), f"{name}.order"))
+        graph.graph.node.append(helper.make_node("Gather", [f"{name}.all", f"{name}.order"], [name], axis=1))
+        del graph.graph.output[0].type.tensor_type.shape.dim[1:]
+        graph.graph.output[0].type.tensor_type.shape.dim.add().dim_value = len(order)
+    onnx.save(graph, out)

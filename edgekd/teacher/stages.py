@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from edgekd.data.stages import Preprocess, Views
@@ -10,16 +12,44 @@ from edgekd.models.shape import NetShape
 from edgekd.settings import Settings
 from edgekd.train.settings import Training
 
+WORDS = {"logits": "logits", "module": "layers", "shape": "shape as one of edgekd's nets"}  # what teachers give
+
 
 class TeacherTraining(Training):
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
 
 
-class LoadTeacher(Settings):
-    """A teacher from a folder of ours: config.json and model.safetensors, its classes those of the data."""
+class Given(Settings):
+    """A teacher that is given: what it is, and its digest, so that other bytes are another teacher."""
 
-    folder: str
-    digest: str  # of both files, so that other bytes are another teacher
+    kind: Literal["transformers", "module", "onnx"]
+    path: str
+    digest: str
+    weights: str | None = None
+    function: str = "model"
+    labels: tuple[str, ...] = ()  # of its answers, in their order; without them they are taken for the data's
+    revision: str | None = None
+    shape: NetShape | None = None  # of one of edgekd's own
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What losses and scores may ask of it."""
+        if self.kind == "onnx":
+            return frozenset({"logits"})
+        return frozenset({"logits", "module"} | ({"shape"} if self.shape else set()))
+
+
+class LoadTeacher(Settings):
+    given: Given
+
+
+class CheckTeacher(Settings):
+    """How many of the data's samples a given teacher answers right, before anything is learnt from it."""
+
+    preprocess: Preprocess
+    trust: bool
+    images: int = Field(default=512, ge=16)
+    seed: int = 0
 
 
 class TrainTeacher(Settings):
@@ -34,7 +64,16 @@ LOAD = Stage[LoadTeacher](
     "edgekd.teacher.load:run",
     takes={"data": "dataset"},
     gives="checkpoint",
-    uses=("torch", "transformers"),
+    version=2,
+    uses=("torch", "transformers", "onnxruntime"),
+)
+CHECK = Stage[CheckTeacher](
+    "teacher.check",
+    "edgekd.teacher.check:run",
+    takes={"teacher": "checkpoint", "data": "dataset"},
+    gives="teacher-check",
+    uses=("torch", "transformers", "onnxruntime", "scipy"),
+    typical_s=8.0,
 )
 TRAIN = Stage[TrainTeacher](
     "teacher.train",

@@ -24,6 +24,6 @@ def run(settings: TrainTeacher, inputs: Mapping[str, Artifact], work: Work) -> N
     def objective(x: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(net(x), labels, label_smoothing=settings.train.label_smoothing)
 
-    batches = views_of(train, settings.preprocess, settings.views, settings.train.batch)
+    batches = views_of(train, settings.preprocess, settings.views, settings.train.batch, len(data.labels))
     fit(net, batches, len(train), objective, settings.train, work.scratch, work.progress)
     checkpoint.save(model, work.out)

@@ -276,7 +276,7 @@ def test_an_input_that_no_layer_reads_is_no_input_of_the_openvino_file(tmp_path:
     model = onnx.load(digits_net.net(tmp_path / "model.onnx"))
     model.graph.input.append(helper.make_tensor_value_info("idle", onnx.TensorProto.FLOAT, ["batch", 3]))
     onnx.save(model, tmp_path / "model.onnx")
-    feeds = {"pixels": X, "idle": np.zeros((len(X), 3), np.float32)}
+    feeds: dict[str, np.ndarray] = {"pixels": X, "idle": np.zeros((len(X), 3), np.float32)}
     reference.write(Reference(feeds, float_answers(tmp_path / "model.onnx", feeds)), tmp_path)
     idle = TensorIn(name="idle", layout="any", shape=("batch", 3))
     both = SIGNATURE.model_copy(update={"inputs": (*SIGNATURE.inputs, idle)})
