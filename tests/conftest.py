@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,16 @@ MICRO = [
     "budget={size_mib: 0.2}",
     f"targets=[{Path(__file__).parent / 'one-runtime.yaml'}]",
 ]
+
+
+def pytest_configure() -> None:
+    """Each worker of `pytest -n` keeps to cores of its own, so that none disturbs what another measures."""
+    worker, workers = os.environ.get("PYTEST_XDIST_WORKER"), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        own = cores[int(worker.removeprefix("gw")) :: workers] or cores
+        os.sched_setaffinity(0, own)
+        os.environ["OMP_NUM_THREADS"] = str(len(own))
 
 
 @pytest.fixture

@@ -102,6 +102,7 @@ def test_the_same_again_runs_nothing(home: Path, shipped: Built) -> None:
     assert again.report == shipped.report
 
 
+@pytest.mark.slow
 def test_a_build_whose_first_runtime_takes_no_floats_says_so(
     micro_settings: list[str], workspace: Path, tmp_path: Path
 ) -> None:
@@ -113,6 +114,7 @@ def test_a_build_whose_first_runtime_takes_no_floats_says_so(
         build(pipeline, workspace=workspace, out=tmp_path / "dist")
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_report_and_reads_what_is_there(home: Path, shipped: Built, tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "edgekd", "export", str(home / "digits.onnx"), "--data", str(home / "eval.npz"),

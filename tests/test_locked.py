@@ -126,6 +126,7 @@ def test_a_lock_whose_decision_was_edited_is_refused(locked: Path, own: Path, tm
         rebuild(edited(locked, tmp_path, rows=tree["rows"]), workspace=own, out=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_lock_cannot_write_outside_the_workspace(locked: Path, own: Path, tmp_path: Path) -> None:
     tree = json.loads(locked.read_text())
     (row,) = [row for row in tree["rows"] if row["stage"] == "select"]

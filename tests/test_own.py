@@ -14,7 +14,7 @@ import pytest
 from helpers import own
 from PIL import Image
 
-QUICK = Path(__file__).parent / "micro-cpu.yaml"
+QUICK = Path(__file__).parent / "one-runtime.yaml"
 SMALL = ("--set", "search.candidates=8", "--set", "search.measure=1", "--set", "search.space.width_max=24",
          "--set", "budget={accuracy_drop_points: 60}", "--set", "distill.epochs=3")  # fmt: skip
 
@@ -33,7 +33,7 @@ def edgekd(folder: Path, *arguments: str, code: int | tuple[int, ...] = 0) -> su
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")
     own.pictures(folder / "photos", 1200)
-    own.teacher(folder, width=64)
+    own.teacher(folder)
     return folder
 
 

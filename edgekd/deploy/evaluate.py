@@ -25,7 +25,8 @@ from edgekd.hardware.runtime import open_session
 def run(settings: Evaluate, inputs: Mapping[str, Artifact], work: Work) -> None:
     """Samples without labels are right where the model answers as `like` does: the model as it was given."""
     model, arrays = inputs["model"], Dataset(inputs["data"]).arrays(settings.split)
-    session = open_session(exporter.entry(model), exporter.runtime(model))
+    runtime = exporter.runtime(model).model_copy(update={"threads": settings.threads, "affinity": None})
+    session = open_session(exporter.entry(model), runtime)
     answers = predict(model.kind, session, feeds(arrays, signature.read(model.path).inputs), settings.batch)
     session.close()
     right = _right(answers, arrays.get("labels"), inputs.get("like"))

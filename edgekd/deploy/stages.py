@@ -36,11 +36,12 @@ class Export(Settings):
 
 
 class Evaluate(Settings):
-    """In the runtime that the file was exported for."""
+    """In the runtime that the file was exported for, with all cores: accuracy is no latency."""
 
     split: Split
     cpu: Cpu
     batch: int = Field(default=100, ge=1)
+    threads: int = Field(default_factory=cores, ge=1)
 
 
 class Select(Settings):

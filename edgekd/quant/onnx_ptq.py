@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -172,6 +173,8 @@ def prepare(model: Path, out: Path) -> None:
 
     Symbolic inference is left out where it gives up, as on most transformers.
     """
+    with _without_torch():
+        import onnxruntime.tools.symbolic_shape_infer  # noqa: F401  which quant_pre_process imports
     for skip in (False, True):
         try:
             quant_pre_process(str(model), str(out), skip_symbolic_shape=skip)
@@ -222,6 +225,19 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         size = len(next(iter(feeds.values())))
         for start in range(0, size - size % batch if whole else size, batch):
             yield {name: np.ascontiguousarray(array[start : start + batch]) for name, array in feeds.items()}
+
+
+@contextmanager
+def _without_torch() -> Iterator[None]:
+    """ONNX Runtime's tools import torch where there is one, three seconds, for a helper that is not used here."""
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules["torch"]
 
 
 @contextmanager

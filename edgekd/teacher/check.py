@@ -84,8 +84,9 @@ def remedies(
         return [f"with channels as blue, green, red it would be right {turned.value:+.1f} points more often"]
     if (swapped := _other_order(labels, predicted, names)) is not None:
         return [swapped]
-    share = np.bincount(labels).max() / len(labels)
-    if proportion_interval(int(right.sum()), len(right)).low <= 100 * share:
+    share = float(np.bincount(labels).max() / len(labels))
+    accuracy = proportion_interval(int(right.sum()), len(right))
+    if accuracy.low <= 100 * share and accuracy.high < 50 * (1 + share):  # guessing, and surely nowhere near good
         return [
             f"always answering the most frequent class would be right on {100 * share:.1f} %. The usual reasons: "
             "preprocess.mean and std, resize and crop, channels, the order of classes (teacher.labels), other classes"

@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
 import torch
 from onnx import helper, numpy_helper
-from safetensors import SafetensorError
 
 from edgekd.data.dataset import Dataset
 from edgekd.engine.digest import digest_file
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, EdgekdError
 from edgekd.models import checkpoint, foreign
 from edgekd.models.foreign import Foreign
 from edgekd.models.residual_cnn import mac_count, parameter_count
@@ -34,27 +34,30 @@ def run(settings: LoadTeacher, inputs: Mapping[str, Artifact], work: Work) -> No
     now = given.inspect(told.path, told.weights, told.function, told.labels, told.revision)
     if now.digest != told.digest:
         raise ConfigError(f"teacher.from: {told.path} changed while the build began; run it again")
-    try:
-        if about is not None:
-            (work.out / foreign.FILE).write_text(about.model_dump_json(indent=1), "utf-8")
-        else:
-            checkpoint.load(work.out)
+    if about is not None:
+        (work.out / foreign.FILE).write_text(about.model_dump_json(indent=1), "utf-8")
+    with _said(f"teacher.from: {told.path} does not load"):
         answer = answers_of(work.out)
-        x = torch.zeros(2, *data.image)
-        logits = answer(x)
-    except ConfigError:
-        raise
-    except (SafetensorError, RuntimeError, OSError, ValueError, TypeError, IndexError) as error:
-        raise ConfigError(
-            f"teacher.from: {told.path} does not load, or does not answer pictures of "
-            f"{' x '.join(map(str, data.image))}: {str(error).splitlines()[0]}"
-        ) from error
+    with _said(f"teacher.from: {told.path} does not answer pictures of {' x '.join(map(str, data.image))}"):
+        logits = answer(torch.zeros(2, *data.image))
     _size(work.out, data.image)
     if tuple(logits.shape) != (2, len(data.labels)):
         raise ConfigError(
             f"teacher.from: {told.path} answers {list(logits.shape)} for two pictures, the data has {len(data.labels)} "
             "classes; where it has others as well, name all of its classes in teacher.labels"
         )
+
+
+@contextmanager
+def _said(what: str) -> Iterator[None]:
+    """Whatever a net of the person's raises becomes one sentence: it may be anything."""
+    try:
+        yield
+    except EdgekdError:
+        raise
+    except Exception as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConfigError(f"{what}: {first}") from error
 
 
 def copied(told: Given, order: tuple[int, ...], out: Path) -> Foreign | None:

@@ -62,7 +62,7 @@ def load(source: Any, tmp_path: Path, preprocess: Preprocess = SMALL, listener: 
 
 
 def counts(data: Dataset) -> dict[str, list[int]]:
-    return {name: np.bincount(data.split(name).labels).tolist() for name in ("train", "val", "test")}  # type: ignore[arg-type]
+    return {name: np.bincount(data.split(name).labels).tolist() for name in ("train", "val", "test")}
 
 
 def test_folders_are_classes_and_each_class_is_split_by_its_shares(photos: Path, tmp_path: Path) -> None:

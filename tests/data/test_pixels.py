@@ -95,7 +95,7 @@ def in_graph(folder: Path, how: Preprocess, shape: tuple[int, ...]) -> Any:
 def test_resizing_is_pillows_antialiased(tmp_path: Path) -> None:
     photograph = PHOTOGRAPHS[0]
     for name in ("bilinear", "bicubic", "lanczos", "box", "nearest"):
-        how = Preprocess(resize=(64, 48), interpolation=name, mean=MEAN, std=STD)  # type: ignore[arg-type]
+        how = Preprocess(resize=(64, 48), interpolation=name, mean=MEAN, std=STD)
         expected = Image.fromarray(photograph).resize((48, 64), Image.Resampling[name.upper()])
         assert np.array_equal(ours(photograph, how), np.asarray(expected))
 

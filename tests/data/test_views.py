@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -94,7 +96,7 @@ def test_contrast_and_saturation_are_pillows(factor: float) -> None:
 
 def test_operations_of_randaugment_are_pillows() -> None:
     full = torch.ones(6)
-    pairs = [
+    pairs: list[tuple[str, Tensor, Any, float]] = [
         ("solarize", 0.5 * full, lambda p: ImageOps.solarize(p, 128), 0),
         ("posterize", full, lambda p: ImageOps.posterize(p, 4), 0),
         ("autocontrast", full, ImageOps.autocontrast, 1.01),

@@ -72,6 +72,7 @@ def test_other_answers_than_torchs_are_refused(tmp_path: Path, deployable: Deplo
         )
 
 
+@pytest.mark.slow
 def test_a_quantised_graph_that_its_runtime_answers_otherwise_is_refused_and_the_build_goes_on(
     tmp_path: Path, digits: Artifact
 ) -> None:

@@ -210,7 +210,7 @@ def code_and_words(work: Callable[[], object], words: Path) -> tuple[int, str]:
     return os.waitstatus_to_exitcode(micro.in_child(told)), words.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_disk_that_fills_at_any_write_is_named_and_nothing_half_written_is_ever_read(
     tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:

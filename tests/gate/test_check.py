@@ -37,6 +37,7 @@ def test_a_model_passes_against_itself(model: Path, data: Path) -> None:
     assert (result.evaluation.n, result.evaluation.candidate) == (N, 100.0)
 
 
+@pytest.mark.slow
 def test_three_times_the_work_fails_latency_and_not_size(tmp_path: Path) -> None:
     base = onnx_models.stack_of(8, tmp_path / "base.onnx")
     slow = onnx_models.stack_of(24, tmp_path / "slow.onnx")
@@ -229,6 +230,7 @@ def test_limits_come_from_a_file_whose_mistakes_are_named(tmp_path: Path) -> Non
         read_limits(tmp_path / "gone.yaml")
 
 
+@pytest.mark.slow
 def test_the_command_writes_every_format_and_ends_with_its_code(model: Path, data: Path, tmp_path: Path) -> None:
     bad = worse(tmp_path / "bad.onnx", 0.5)
     summary = tmp_path / "summary.md"
