@@ -65,7 +65,7 @@ def chain(
     student = call(
         distill.FLOAT,
         distill.DistillFloat(
-            losses=pipeline.distill.losses, train=_training(pipeline.distill), preprocess=pipeline.preprocess,
+            losses=pipeline.distill.losses, train=_training(pipeline.distill), preprocess=pipeline.preprocess.outside,
             views=pipeline.views,
         ),
         {"data": dataset, "teacher": master, "student": found["choice"]},
@@ -246,7 +246,7 @@ class _Target:
             search.SCORE,
             search.Score(
                 space=plan.space, candidates=plan.candidates, teacher=shape,
-                preprocess=self.pipeline.preprocess, seed=plan.seed,
+                preprocess=self.pipeline.preprocess.outside, seed=plan.seed,
             ),
             {"data": dataset} if shape else {"data": dataset, "teacher": master},
         )  # fmt: skip
@@ -293,12 +293,12 @@ def _teacher(engine: Engine, pipeline: Pipeline, dataset: Result) -> tuple[Resul
     given = given_teacher(pipeline)
     if given is not None:
         taken = engine.call(teacher.LOAD, teacher.LoadTeacher(given=given), {"data": dataset})
-        check = teacher.CheckTeacher(preprocess=pipeline.preprocess, trust=plan.trust)
+        check = teacher.CheckTeacher(preprocess=pipeline.preprocess.outside, trust=plan.trust)
         engine.call(teacher.CHECK, check, {"teacher": taken, "data": dataset})
         return taken, given
     assert plan.train is not None
     settings = teacher.TrainTeacher(
-        shape=plan.shape, train=plan.train, preprocess=pipeline.preprocess, views=pipeline.views
+        shape=plan.shape, train=plan.train, preprocess=pipeline.preprocess.outside, views=pipeline.views
     )
     return engine.call(teacher.TRAIN, settings, {"data": dataset}), None
 

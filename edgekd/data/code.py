@@ -8,17 +8,23 @@ from typing import Any
 from edgekd.data.listing import Listing
 from edgekd.data.stages import SPLITS, CodeSource
 from edgekd.engine.code import member, run_file
-from edgekd.errors import DataError
+from edgekd.errors import DataError, first_line
 
 
 def listing(source: CodeSource) -> Listing:
     module = run_file(Path(source.path), source.digest)
     make = member(module, source.function, "data.function")
-    parts = {name: part for name in SPLITS if (part := make(name)) is not None}
-    if "train" not in parts:
+    try:
+        parts = {name: part for name in SPLITS if (part := make(name)) is not None}
+        pairs = [(part, number) for part in parts.values() for number in range(len(part))]
+        labels = [int(part[number][1]) for part, number in pairs]
+    except Exception as error:
+        raise DataError(
+            f"{source.path}: {source.function}(split) has to give a dataset of (picture, class number), or None: "
+            f"{type(error).__name__}: {first_line(error)}"
+        ) from error
+    if not parts.get("train"):
         raise DataError(f"{source.path}: {source.function}('train') gives nothing to train on")
-    pairs = [(part, number) for part in parts.values() for number in range(len(part))]
-    labels = [int(part[number][1]) for part, number in pairs]
     names = getattr(module, "classes", None) or getattr(parts["train"], "classes", None)
     if not names:
         names = [str(number) for number in range(max(labels) + 1)]

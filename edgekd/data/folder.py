@@ -13,17 +13,18 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", "
 
 def listing(source: FolderSource) -> Listing:
     top = Path(source.path)
-    folders = sorted(path for path in top.iterdir() if path.is_dir() and not path.name.startswith("."))
-    given = bool(folders) and all(path.name.lower() in SPLITS for path in folders)
-    roots: list[tuple[Path, Split | None]] = [(top, None)]
-    if given:
-        roots = [(path, SPLITS[path.name.lower()]) for path in folders]
-    found = [
-        (path, path.relative_to(root).parts[0], split)
-        for root, split in roots
-        for path in sorted(root.rglob("*"))
-        if path.suffix.lower() in SUFFIXES and len(path.relative_to(root).parts) > 1 and path.is_file()
-    ]
+    files = pictures_in(top)
+    heads = sorted({path.relative_to(top).parts[0] for path in files if len(path.relative_to(top).parts) > 1})
+    named = [head for head in heads if head.lower() in SPLITS]
+    if named and len(named) < len(heads):
+        other = next(head for head in heads if head not in named)
+        raise DataError(f"{top}: {named[0]!r} is a split and {other!r} is none; keep either splits or classes there")
+    found: list[tuple[Path, str, Split | None]] = []
+    for path in files:
+        parts = path.relative_to(top).parts
+        split = SPLITS[parts[0].lower()] if named and len(parts) > 1 else None
+        if len(parts) > (2 if named else 1):
+            found.append((path, parts[1] if named else parts[0], split))
     if not found:
         raise DataError(f"{top}: no pictures in folders; put them into {top}/<class>/, or {top}/train/<class>/")
     names = in_order(str(top), [name for _, name, _ in found])
@@ -34,4 +35,15 @@ def listing(source: FolderSource) -> Listing:
         labels=[number[name] for _, name, _ in found],
         names=names,
         splits=[split for _, _, split in found],
+    )
+
+
+def pictures_in(top: Path) -> list[Path]:
+    """All files with a picture's ending below a folder, in the order of their names; what is hidden stays out."""
+    return sorted(
+        path
+        for path in top.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(top).parts)
+        and path.is_file()
     )

@@ -29,10 +29,9 @@ from edgekd.data.stages import (
 from edgekd.engine.events import Progress
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
-from edgekd.errors import DataError
+from edgekd.errors import DataError, first_line
 from edgekd.resources import cores
 
-SHOWN = 20  # of unreadable files and near duplicates
 UNREADABLE_AT_MOST = 0.1  # of all: more is a fault of the source, not of a few files
 AHEAD = 64  # pictures that are decoded before they are written
 
@@ -116,14 +115,16 @@ def decode(found: Listing, geometry: Geometry, channels: int, scratch: Path, pro
             if image.shape != store.shape[1:]:
                 told = " x ".join(map(str, store.shape[1:3]))
                 raise DataError(
-                    f"{found.told[number]} is {size}, others {told}: pictures of several sizes need preprocess.resize "
-                    "(and crop), the size that the model reads"
+                    f"{found.told[number]} is {size}, {found.told[rows[0]]} {told}: pictures of several sizes need "
+                    "preprocess.resize (and crop), the size that the model reads"
                 )
             store[len(rows)] = image
             rows.append(number)
             digests.append(hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest())
             small.append(duplicates.thumbnail(image))
         progress.step(number + 1, len(found.items), "picture")
+    if not len(found.items):
+        raise DataError("data: there are no pictures; give some of each class")
     if store is None or len(unreadable) > UNREADABLE_AT_MOST * len(found.items):
         number, why = unreadable[0]
         raise DataError(
@@ -133,6 +134,8 @@ def decode(found: Listing, geometry: Geometry, channels: int, scratch: Path, pro
 
 
 def check_classes(where: str, labels: NDArray[np.int64], names: tuple[str, ...]) -> None:
+    if len(names) < 2:
+        raise DataError(f"{where}: has one class, {', '.join(names)}; two are needed")
     counts = np.bincount(labels, minlength=len(names))
     for name, count in zip(names, counts, strict=True):
         if count < 3:
@@ -170,6 +173,8 @@ def _read_all(
             return pixels.read(found.items[number], how, channels)
         except ValueError as error:
             return error
+        except Exception as error:  # noqa: BLE001  a dataset of the person's may raise anything
+            return ValueError(f"{type(error).__name__}: {first_line(error)}")
 
     numbers = range(len(found.items))
     if not found.threads:

@@ -8,7 +8,7 @@ from typing import Any
 from edgekd.data.listing import SPLITS, Listing
 from edgekd.data.stages import HuggingFaceSource, Split
 from edgekd.data.table import classes
-from edgekd.errors import ConfigError, DataError, UnavailableError
+from edgekd.errors import ConfigError, DataError, UnavailableError, first_line
 
 
 def listing(source: HuggingFaceSource) -> Listing:
@@ -25,8 +25,8 @@ def listing(source: HuggingFaceSource) -> Listing:
         items.parts.append(_Pictures(_undecoded(part, source.image), source.image))
         labels += part[source.label]
         splits += [None if single else SPLITS[name]] * len(part)
-    if names and (bare := [number for number, label in enumerate(labels) if label is None or label < 0]):
-        raise DataError(f"data.path: {source.path}: row {bare[0] + 1} has no label, as in hidden test splits")
+    if bare := [number for number, label in enumerate(labels) if _is_hidden(label)]:
+        raise DataError(f"data.path: {source.path}: row {bare[0] + 1} has no {source.label}; leave it out")
     names, numbers = classes(f"data.path: {source.path}", labels, names)
     told = [f"row {row + 1}" for row in range(len(labels))]
     return Listing(items, told, numbers, names, splits)
@@ -46,13 +46,24 @@ def _parts(source: HuggingFaceSource) -> dict[str, Any]:
         else:
             found = datasets.load_dataset(source.path, source.config, revision=source.revision)
     except Exception as error:
-        raise ConfigError(f"data.path: {source.path}: does not load: {str(error).splitlines()[0]}") from error
+        hint = "" if folder.exists() else "; HF_HUB_OFFLINE=0 lets edgekd fetch it from the Hugging Face hub"
+        raise ConfigError(f"data.path: {source.path}: does not load: {first_line(error)}{hint}") from error
     if not isinstance(found, dict):
         return {"train": found}
     known = {name: part for name, part in found.items() if name in SPLITS}
-    if not known:
+    # test splits of competitions keep their labels back: another is made by the rule
+    shown = {name: part for name, part in known.items() if not _all_hidden(part, source.label)}
+    if not shown:
         raise DataError(f"data.path: {source.path}: splits {', '.join(found)}; none is train, validation or test")
-    return known
+    return shown
+
+
+def _all_hidden(part: Any, column: str) -> bool:
+    return column in part.column_names and len(part) > 0 and all(map(_is_hidden, part[column]))
+
+
+def _is_hidden(label: Any) -> bool:
+    return label is None or (isinstance(label, int) and label < 0)
 
 
 def _undecoded(part: Any, column: str) -> Any:
@@ -74,7 +85,7 @@ class _Pictures:
     def __getitem__(self, number: int) -> Any:
         value = self._part[number][self._column]
         if isinstance(value, dict):
-            return value["bytes"] or Path(value["path"])
+            return value["bytes"] or (Path(value["path"]) if value["path"] else None)
         return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,5 +64,6 @@ def below(folder: Path, name: str) -> Path:
 
 
 def _bare(name: str) -> str:
+    """Without case, and with any of space, underscore and hyphen for each other; marks that tell C from C++ stay."""
     plain = unicodedata.normalize("NFKC", name).casefold()
-    return "".join(letter for letter in plain if letter.isalnum())
+    return " ".join(re.split(r"[\s_-]+", plain)).strip()

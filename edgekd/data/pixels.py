@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 MODES = {1: "L", 3: "RGB"}
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # others may run programs of the system
 
 
 def read(source: Any, how: Mapping[str, Any], channels: int) -> tuple[Pixels, str]:
@@ -37,7 +39,9 @@ def _decoded(source: Any, channels: int) -> Pixels:
     try:
         if hasattr(source, "getbands"):
             return np.asarray(_plain(source, channels))
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+        if not isinstance(source, (bytes, Path)):
+            raise ValueError(f"{type(source).__name__}: a file, its bytes, an array or a PIL image is needed")
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as picture:
             return np.asarray(_plain(ImageOps.exif_transpose(picture), channels))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"not a picture that can be read: {error}") from error
@@ -56,14 +60,13 @@ def _array(source: Any, channels: int) -> Pixels:
 
 def fitted(pixels: Pixels, how: Mapping[str, Any]) -> Pixels:
     """
-    uint8 [H, W] or [H, W, C], resized and cropped as the preprocessing says; as it is where that is its size already.
+    uint8 [H, W] or [H, W, C], resized and cropped as the preprocessing says.
 
     Resizing is Pillow's, antialiased: `resize` is height and width, or one number for the shorter side. `crop` is
     taken from the centre.
     """
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
-    if pixels.shape[:2] == (size := output_size(how)):
-        return pixels
+    size = output_size(how)
     if (resize := how.get("resize")) is not None:
         height, width = pixels.shape[:2]
         if isinstance(resize, int):
@@ -95,14 +98,13 @@ def normalised(images: Pixels, how: Mapping[str, Any]) -> NDArray[np.float32]:
 
 def _plain(picture: Any, channels: int) -> Any:
     """Gray or RGB of any mode: 16 bits are scaled to 8, what is transparent stands on white."""
-    if picture.mode.startswith("I") or picture.mode == "F":
-        wide = np.asarray(picture, np.float64)
-        from PIL import Image
+    from PIL import Image
 
-        picture = Image.fromarray((wide / (257 if wide.max() > 255 else 1)).round().clip(0, 255).astype(np.uint8))
+    if picture.mode.startswith("I;16"):
+        picture = Image.fromarray((np.asarray(picture, np.float64) / 257).round().astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"mode {picture.mode}: numbers without a range; save it with 8 or 16 bits")
     if "A" in picture.getbands() or "transparency" in picture.info:
-        from PIL import Image
-
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return picture.convert(MODES[channels])

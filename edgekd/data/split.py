@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.data.stages import Parts, Split
+from edgekd.data.stages import SPLITS, Parts, Split
 from edgekd.errors import DataError
 
 RULE = "within each class by sha256 of the pixels: first test, then val, the rest is train"
@@ -26,9 +26,10 @@ def by_content(
     same pixels are, in whatever order they come.
     """
     parts: dict[Split, list[int]] = {"train": [], "val": [], "test": []}
+    keys = np.array([hashlib.sha256(image.tobytes()).hexdigest() for image in images])
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
-        rows = rows[np.argsort([hashlib.sha256(images[row].tobytes()).hexdigest() for row in rows])]
+        rows = rows[np.argsort(keys[rows])]
         if len(rows) <= val_per_class + test_per_class:
             raise DataError(
                 f"data: the train split is empty for class {label}: it has {len(rows)} images, and val_per_class="
@@ -37,7 +38,8 @@ def by_content(
         parts["test"] += rows[:test_per_class].tolist()
         parts["val"] += rows[test_per_class : test_per_class + val_per_class].tolist()
         parts["train"] += rows[test_per_class + val_per_class :].tolist()
-    return {split: np.array(sorted(rows)) for split, rows in parts.items()}
+    # in an order of no meaning: calibration takes the first rows, and many a file is sorted by class
+    return {split: np.array(sorted(rows, key=lambda row: keys[row])) for split, rows in parts.items()}
 
 
 def by_shares(
@@ -69,7 +71,9 @@ def by_shares(
                 start = end
         if start >= len(rows):
             raise DataError(f"data: no picture of class {name!r} is left to train on; add some, or lower the shares")
-    found: dict[Split, NDArray[np.intp]] = {p: np.flatnonzero(split == p) for p in ("train", "val", "test")}
+    # in an order of no meaning: calibration takes the first rows, and files come class by class
+    order = np.argsort(keys, kind="stable")
+    found: dict[Split, NDArray[np.intp]] = {p: order[split[order] == p] for p in SPLITS}
     for part, chosen in found.items():
         if missing := [names[n] for n in range(len(names)) if not (labels[chosen] == n).any()]:
             raise DataError(f"data: the {part} split has no picture of class {missing[0]!r}; each needs each")

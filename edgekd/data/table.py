@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from edgekd.data.listing import Items, Listing, below, in_order, split_of
 from edgekd.data.stages import TableSource
 from edgekd.engine.digest import digest_file, digest_files
-from edgekd.errors import DataError, UnavailableError
+from edgekd.errors import DataError, UnavailableError, first_line
 
 
 def listing(source: TableSource) -> Listing:
@@ -35,9 +37,12 @@ def digest(source: TableSource) -> str:
     """Of the table and of all files that it names."""
     path = Path(source.path)
     files = {"": path}
-    column = _columns(path, [source.image])[source.image]
-    if isinstance(column[0], str):  # else the pictures are in the table itself
-        files |= {name: below(path.parent, name) for name in column}
+    for row, value in enumerate(_columns(path, [source.image])[source.image]):
+        named = value.get("path") if isinstance(value, dict) and not value.get("bytes") else value
+        if named is None or named == "":
+            raise DataError(f"{path}: row {row + 1} has no {source.image}; leave it out")
+        if isinstance(named, str):  # else the picture is in the table itself
+            files[named] = below(path.parent, named)
     if missing := [name for name, file in files.items() if not file.is_file()]:
         raise DataError(f"{path}: names {missing[0]!r}, which is not in {path.parent}; {len(missing)} are missing")
     return digest_files(files) if len(files) > 1 else digest_file(path)
@@ -45,13 +50,15 @@ def digest(source: TableSource) -> str:
 
 def classes(where: str, labels: Sequence[Any], given: Sequence[str]) -> tuple[tuple[str, ...], list[int]]:
     """The classes' names, and the number of each label: a name, or a number where names are `given` for them."""
-    if all(isinstance(label, int) or str(label).strip().lstrip("-").isdigit() for label in labels):
-        numbers = [int(label) for label in labels]
-        names = tuple(given) or tuple(str(number) for number in range(max(numbers, default=0) + 1))
-        if wrong := [number for number in numbers if not 0 <= number < len(names)]:
-            raise DataError(f"{where}: label {wrong[0]}; {len(names)} classes are named: 0 to {len(names) - 1}")
-        return names, numbers
-    words = [str(label) for label in labels]
+    words = [str(label).strip() for label in labels]
+    if all(re.fullmatch(r"-?[0-9]+", word) for word in words):
+        numbers = [int(word) for word in words]
+        if given:
+            if wrong := [number for number in numbers if not 0 <= number < len(given)]:
+                raise DataError(f"{where}: label {wrong[0]}; {len(given)} classes are named: 0 to {len(given) - 1}")
+            return tuple(given), numbers
+        found = sorted(set(numbers))
+        return tuple(map(str, found)), [found.index(number) for number in numbers]
     if given and (strange := sorted(set(words) - set(given))):
         raise DataError(f"{where}: class {strange[0]!r} is not among data.labels: {', '.join(given)}")
     names = tuple(given) or in_order(where, words)
@@ -74,9 +81,9 @@ class _Pictures:
 
 
 def _columns(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
-    table = _of_csv(path) if path.suffix == ".csv" else _of_parquet(path)
+    table = _of_csv(path) if path.suffix == ".csv" else _of_parquet(path, wanted)
     if missing := [name for name in wanted if name not in table]:
-        raise DataError(f"{path}: has no column {missing[0]!r}, only {', '.join(table)}")
+        raise DataError(f"{path}: has no column {missing[0]!r}, only {', '.join(table) or 'nothing'}")
     found = {name: table[name] for name in wanted}
     if not len(found[wanted[0]]):
         raise DataError(f"{path}: has no rows")
@@ -86,26 +93,46 @@ def _columns(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
 def _of_csv(path: Path) -> dict[str, Any]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *rows = csv.reader(file)
+            header, *rows = [row for row in csv.reader(file) if row] or [[]]
     except (UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise DataError(f"{path}: not a table that can be read: {error}") from error
+        raise DataError(f"{path}: not a table that can be read: {first_line(error)}") from error
     for line, row in enumerate(rows):
         if len(row) != len(header):
             raise DataError(f"{path}: line {line + 2} has {len(row)} values, the header names {len(header)}")
     return {name: [row[place] for row in rows] for place, name in enumerate(header)}
 
 
-def _of_parquet(path: Path) -> dict[str, Any]:
+def column_of(path: Path, name: str) -> Any:
+    """One column, by row."""
+    return _columns(path, [name])[name]
+
+
+def names_of(path: Path) -> list[str]:
+    """The names of a table's columns."""
+    if path.suffix == ".csv":
+        return list(_of_csv(path))
+    with _parquet(path) as parquet:
+        return list(parquet.read_schema(path).names)
+
+
+def _of_parquet(path: Path, wanted: Sequence[str]) -> dict[str, Any]:
+    with _parquet(path) as parquet:
+        there = parquet.read_schema(path).names
+        table = parquet.read_table(path, columns=[name for name in wanted if name in there], memory_map=True)
+    return dict.fromkeys(there) | {name: _Column(table[name]) for name in table.column_names}
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
         raise UnavailableError("parquet needs pyarrow, which is not installed; pip install 'edgekd[data]'") from error
     try:
-        table = pyarrow.parquet.read_table(path, memory_map=True)
+        yield pyarrow.parquet
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a table that can be read: {str(error).splitlines()[0]}") from error
-    return {name: _Column(table[name]) for name in table.column_names}
+        raise DataError(f"{path}: not a table that can be read: {first_line(error)}") from error
 
 
 class _Column:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,8 @@ def create(path: Path, arrays: Mapping[str, tuple[DTypeLike, tuple[int, ...]]]) 
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         file.truncate(8 + len(text) + offset)
+        if offset and hasattr(os, "posix_fallocate"):  # or a full disk is found when a page is written: a bus error
+            os.posix_fallocate(file.fileno(), 0, 8 + len(text) + offset)
     return _mapped(path, "r+")
 
 

@@ -47,6 +47,9 @@ def run(settings: TakeOnnx, inputs: Mapping[str, Artifact], work: Work) -> None:
 def run_teacher(settings: ExportFloat, inputs: Mapping[str, Artifact], work: Work) -> None:
     """The hub of a teacher that is an ONNX file, its answers in the order of the data's classes."""
     where = inputs["checkpoint"].file("model.onnx")
+    batch = onnx.load(where).graph.input[0].type.tensor_type.shape.dim[0]
+    if batch.dim_value > 1:  # its latency would be that of a batch, against students' of one image
+        raise ConfigError(f"teacher.from: reads batches of {batch.dim_value}; export it with a free batch, or one of 1")
     labels = tuple(Dataset(inputs["data"]).labels)
     outside = settings.preprocess.model_copy(update={"inside": False})  # this graph reads what is normalised
     take(where, load(where), outside, labels, inputs["data"], work.out)
@@ -64,7 +67,7 @@ def take(
     path = out / "model.onnx"
     onnx.save(graph, path)
     session = OnnxRuntimeSession(path, plain_onnxruntime())
-    arrays = {name: array[:REFERENCE_SAMPLES] for name, array in Dataset(data).arrays("val").items()}
+    arrays = Dataset(data).some("val", REFERENCE_SAMPLES)
     described = described_as(session.describe(), preprocess, labels, arrays)
     if "labels" in arrays and described.outputs[0].meaning != "logits":
         raise ConfigError(

@@ -24,7 +24,7 @@ from edgekd.deploy.reference import PROBED, Reference, dequantised
 from edgekd.deploy.stages import ExportFloat
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
-from edgekd.errors import EdgekdError
+from edgekd.errors import EdgekdError, UnsupportedError, first_line
 from edgekd.models import checkpoint
 
 OPSET = 20
@@ -92,17 +92,23 @@ def to_onnx(net: nn.Module, example: Tensor, input_name: str, output_name: str) 
 
 
 def exported(net: nn.Module, example: Tensor, input_name: str, output_name: str) -> torch.onnx.ONNXProgram:
-    with _quiet():
-        program = torch.onnx.export(
-            net,
-            (example,),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[input_name],
-            output_names=[output_name],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            verbose=False,
-        )
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                net,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[input_name],
+                output_names=[output_name],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+            )
+    except Exception as error:  # of a net of the person's it may be anything
+        raise UnsupportedError(
+            f"onnx export: torch cannot export {type(net).__name__}: {first_line(error)}; where it is a teacher, an "
+            "ONNX file of it serves as well"
+        ) from error
     if program is None:
         raise EdgekdError("onnx export: torch returned no program")
     return program

@@ -128,8 +128,11 @@ def read_image(path, spec):
     """uint8 [H, W, C], of the size that the model takes."""
     _, *shape = spec["shape"]
     height, width, channels = shape if spec["layout"] == "NHWC" else (*shape[1:], shape[0])
-    source = np.load(path, allow_pickle=False) if path.suffix == ".npy" else path
-    image, _ = pixels.read(source, spec["preprocess"], channels)
+    source, how = path, spec["preprocess"]
+    if path.suffix == ".npy":
+        source = np.load(path, allow_pickle=False)
+        how = {} if source.shape[:2] == (height, width) else how  # a sample is resized already
+    image, _ = pixels.read(source, how, channels)
     if isinstance(height, int) and image.shape != (height, width, channels):
         raise ValueError(f"{image.dtype} {list(image.shape)}; this model takes uint8 [{height}, {width}, {channels}]")
     return image

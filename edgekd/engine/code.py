@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from edgekd.engine.digest import digest_file
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, first_line
 
 
 def run_file(path: Path, digest: str | None) -> ModuleType:
@@ -20,10 +21,14 @@ def run_file(path: Path, digest: str | None) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ConfigError(f"{path}: fails when it runs: {type(error).__name__}: {error}") from error
+        raise ConfigError(
+            f"{path}: fails when it runs: {type(error).__name__}: {first_line(error)} (it is run as one file, without "
+            "those beside it)"
+        ) from error
     return module
 
 

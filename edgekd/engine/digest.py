@@ -28,9 +28,10 @@ def digest_files(files: Mapping[str, Path]) -> str:
 
 
 def digest_tree(folder: Path) -> str:
-    """The same of all files below a folder that are not hidden."""
-    found = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return digest_files({path.relative_to(folder).as_posix(): path for path in found})
+    """The same of all files below a folder but hidden ones."""
+    names = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
+    hidden = {name for name in names if any(part.startswith(".") for part in name.parts)}
+    return digest_files({name.as_posix(): path for name, path in names.items() if name not in hidden})
 
 
 def digest_folder(kind: str, folder: Path) -> str:

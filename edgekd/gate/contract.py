@@ -57,8 +57,8 @@ def _signatures(before: Signature, now: Signature) -> list[str]:
     found = []
     for old, new in zip(before.inputs, now.inputs, strict=False):
         was, is_ = _reads(old), _reads(new)
-        changed = [key for key in was if was[key] != is_[key]]
-        found += [f"input {new.name}: {key} {is_[key]}, the baseline has {was[key]}" for key in changed]
+        changed = [key for key in was | is_ if was.get(key) != is_.get(key)]
+        found += [f"input {new.name}: {key} {is_.get(key)}, the baseline has {was.get(key)}" for key in changed]
     for out_old, out_new in zip(before.outputs, now.outputs, strict=False):
         if out_old.labels != out_new.labels:
             found.append(f"output {out_new.name}: labels {_first_difference(out_old.labels, out_new.labels)}")

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.data.arrays import read_archive
-from edgekd.data.dataset import preprocess
-from edgekd.data.feeds import laid_out
+from edgekd.data.feeds import feeds as feeds_of
 from edgekd.data.npz import as_pixels
 from edgekd.deploy.predict import predict
 from edgekd.deploy.subject import Subject
@@ -68,7 +67,7 @@ def feeds(samples: Samples, subject: Subject, described: Described) -> dict[str,
     spec = subject.signature.inputs[0] if subject.signature else None
     known = spec.preprocess if spec else None
     if spec and known and "images" in samples.arrays and len(names) == 1:
-        return {names[0]: laid_out(preprocess(as_pixels(samples.arrays["images"]), known), spec)}
+        return feeds_of({"images": as_pixels(samples.arrays["images"])}, [spec.model_copy(update={"name": names[0]})])
     why = "" if known else "; `images` serve only models that know their preprocessing: edgekd's own"
     raise DataError(
         f"--data {samples.path}: has {', '.join(samples.arrays) or 'no arrays'}, but {subject.path.name} reads "

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageClassification
 
 from edgekd.engine.code import member, run_file
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, first_line
 from edgekd.settings import Settings
 
 FILE = "teacher.json"
@@ -21,11 +21,14 @@ COUNTERS = "num_batches_tracked"  # of batch norms: many a file lacks them, and 
 
 
 class Foreign(Settings):
-    """What a checkpoint's folder holds that is not edgekd's own; `order` picks the data's classes of its answers."""
+    """
+    What a checkpoint's folder holds that is not edgekd's own; `order` picks the data's classes of its answers, None
+    where it does not name them: they are taken as they come.
+    """
 
     schema_version: Literal[1] = 1
     kind: Literal["transformers", "module", "onnx"]
-    order: tuple[int, ...]
+    order: tuple[int, ...] | None
     function: str = "model"
     code_sha256: str | None = None
     weights: str | None = None
@@ -34,16 +37,15 @@ class Foreign(Settings):
 class Answering(nn.Module):
     """Any net as one from x [B, C, H, W] to logits [B, K] of the data's classes, in their order."""
 
-    def __init__(self, net: nn.Module, order: tuple[int, ...]) -> None:
+    def __init__(self, net: nn.Module, order: tuple[int, ...] | None) -> None:
         super().__init__()
         self.net = net
-        self.order = list(order)
-        self.in_order = order == tuple(range(len(order)))
+        self.order = None if order is None else list(order)
 
     def forward(self, x: Tensor) -> Tensor:
         answer = self.net(x)
         logits: Tensor = getattr(answer, "logits", answer)
-        return logits if self.in_order and logits.shape[1] == len(self.order) else logits[:, self.order]
+        return logits if self.order is None else logits[:, self.order]
 
 
 def described(folder: Path) -> Foreign | None:
@@ -90,7 +92,7 @@ def fill(net: nn.Module, path: Path) -> None:
         state = load_file(path) if safe else torch.load(path, "cpu", weights_only=True)  # noqa: TID251  a person's file
     except Exception as error:
         raise ConfigError(
-            f"teacher.weights: {path.name} is no file of tensors that can be read safely: {str(error).splitlines()[0]}"
+            f"teacher.weights: {path.name} is no file of tensors that can be read safely: {first_line(error)}"
         ) from error
     state = state.get("state_dict", state)  # as training scripts wrap it
     own = {name: value for name, value in net.state_dict().items() if name in state or not name.endswith(COUNTERS)}

@@ -20,8 +20,7 @@ from edgekd.quant.stages import Adjustment, DynamicGiven, PtqGiven, Recipe
 
 def run(settings: PtqGiven, inputs: Mapping[str, Artifact], work: Work) -> None:
     hub = inputs["hub"]
-    samples = Dataset(inputs["data"]).arrays("train")
-    some = {name: array[: settings.samples] for name, array in samples.items()}
+    some = Dataset(inputs["data"]).some("train", settings.samples)
     shown = feeds(some, signature.read(hub.path).inputs)
     _write(
         hub,

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from edgekd.deploy.given import CHANNELS
+from edgekd.deploy.predict import predict
 from edgekd.errors import ConfigError
 from edgekd.hardware.runtimes.onnxruntime import OnnxRuntimeSession
 from edgekd.hardware.specs import plain_onnxruntime
@@ -37,16 +39,12 @@ def _of_onnx(path: Path) -> Answers:
     inputs = session.describe().inputs
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         raise ConfigError(f"teacher.from: reads {', '.join(map(str, inputs))}; a teacher reads pictures, one input")
-    name, batch, last = inputs[0].name, inputs[0].shape[0], inputs[0].shape[3]
-    channels_last = last in (1, 3) and inputs[0].shape[1] not in (1, 3)
+    (read,) = inputs
+    channels_last = read.shape[3] in CHANNELS and read.shape[1] not in CHANNELS
 
     def answer(x: Tensor) -> Tensor:
         array = x.contiguous().numpy()
         rows = np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if channels_last else array
-        if not isinstance(batch, int):
-            return torch.from_numpy(session.run({name: rows})[0].copy())
-        filled = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % batch, axis=0)])
-        parts = [session.run({name: part})[0] for part in np.split(filled, len(filled) // batch)]
-        return torch.from_numpy(np.concatenate(parts)[: len(rows)])
+        return torch.from_numpy(predict("teacher", session, {read.name: rows}, batch=len(rows)))
 
     return answer

@@ -8,6 +8,7 @@ from typing import Any
 
 from edgekd.engine.digest import digest_files
 from edgekd.errors import ConfigError, UnavailableError
+from edgekd.hardware.measure.compare import parts_of
 from edgekd.models.shape import MODEL_TYPE, NetShape
 from edgekd.settings import validate
 from edgekd.teacher.stages import Given
@@ -23,7 +24,8 @@ def inspect(where: str, weights: str | None, function: str, labels: tuple[str, .
     if path.suffix == ".onnx":
         if weights is not None:
             raise ConfigError("teacher.weights: an ONNX file has its own; leave them out")
-        return Given(kind="onnx", digest=digest_files({path.name: _file(path)}), **common)
+        parts = {part.name: part for part in parts_of(_file(path))}  # its external data too
+        return Given(kind="onnx", digest=digest_files(parts), **common)
     if path.suffix == ".py":
         files = {path.name: _file(path)}
         if weights is not None:
@@ -54,7 +56,7 @@ def resolved(where: str, revision: str | None) -> Path:
 
 
 def _of_folder(folder: Path, common: dict[str, Any]) -> Given:
-    files = {path.name: path for path in sorted(folder.iterdir()) if path.suffix in (".json", *TENSORS)}
+    files = files_of(folder)
     if CONFIG not in files or not any(path.suffix in TENSORS for path in files.values()):
         lacking = CONFIG if CONFIG not in files else "weights (model.safetensors)"
         raise ConfigError(f"teacher.from: {folder} has no {lacking}; give a folder that save_pretrained wrote")
@@ -72,6 +74,12 @@ def _of_folder(folder: Path, common: dict[str, Any]) -> Given:
     if not common["labels"] and all(str(number) in names for number in range(len(names))):
         common["labels"] = tuple(str(names[str(number)]) for number in range(len(names)))
     return Given(kind="transformers", digest=digest_files(files), shape=shape, **common)
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """What a model is made of, without what a trainer left beside it: optimiser, arguments."""
+    kept = (*folder.glob("*.json"), *folder.glob("*.safetensors"), *folder.glob("pytorch_model*.bin"))
+    return {path.name: path for path in sorted(kept)}
 
 
 def _file(path: Path, setting: str = "teacher.from") -> Path:

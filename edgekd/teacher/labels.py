@@ -14,6 +14,10 @@ def in_order_of(wanted: Sequence[str], known: Sequence[str]) -> tuple[int, ...]:
 
     Raises ConfigError where the teacher does not know one; that it knows more is no fault.
     """
+    if twice := [name for number, name in enumerate(known) if name in known[:number]]:
+        raise ConfigError(
+            f"teacher.from: two of its classes are called {twice[0]!r}; name them apart in teacher.labels"
+        )
     exact = {name: number for number, name in enumerate(known)}
     loose: dict[str, list[int]] = {}
     for number, name in enumerate(known):

@@ -15,6 +15,7 @@ from PIL import Image
 
 from edgekd.data import duplicates, split, tensors
 from edgekd.data.dataset import Dataset
+from edgekd.data.listing import in_order
 from edgekd.data.stages import (
     CodeSource,
     FolderSource,
@@ -139,6 +140,41 @@ def test_equal_pixels_come_into_one_split() -> None:
     assert all(len({where[3 * group + n] for n in range(3)}) == 1 for group in range(20))
 
 
+def test_what_comes_first_in_a_split_is_of_every_class(photos: Path, tmp_path: Path) -> None:
+    data = load(FolderSource(source="folder", path=str(photos)), tmp_path)  # files come class by class
+    assert 2 < data.split("train").labels[:10].sum() < 8
+    labels = np.repeat(np.arange(2), 50)
+    images = DRAW.integers(0, 256, (100, 4, 4, 1), np.uint8)
+    assert 2 < labels[split.by_content(images, labels, 5, 5)["train"][:10]].sum() < 8
+
+
+def test_what_is_hidden_is_no_data(photos: Path, tmp_path: Path) -> None:
+    before = digest_tree(photos)
+    (photos / ".thumbs").mkdir()
+    picture().save(photos / ".thumbs" / "a.png")
+    (photos / "cat" / "._0.png").write_bytes(b"of another system")
+    assert digest_tree(photos) == before
+    data = load(FolderSource(source="folder", path=str(photos)), tmp_path)
+    assert data.labels == ["cat", "dog"]
+    assert data.about["report"]["unreadable"] == []
+
+
+def test_numbers_without_names_are_classes_whatever_they_begin_with(photos: Path, tmp_path: Path) -> None:
+    files = sorted(photos.rglob("*.png"))
+    rows = [
+        ["image", "label"],
+        *([p.relative_to(photos).as_posix(), str(7 + 95 * (n % 2))] for n, p in enumerate(files)),
+    ]
+    table = write_csv(photos / "all.csv", [*rows, []])  # and an empty line at the end
+    assert load(TableSource(source="table", path=str(table)), tmp_path).labels == ["7", "102"]
+
+
+def test_marks_that_tell_classes_apart_are_no_spelling() -> None:
+    assert in_order("here", ["C", "C++", "C#", "1.5", "15"]) == ("1.5", "15", "C", "C#", "C++")
+    with pytest.raises(DataError, match="'sea lion' and 'sea_lion' look like two spellings"):
+        in_order("here", ["sea lion", "sea_lion"])
+
+
 def write_csv(path: Path, rows: list[list[str]]) -> Path:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
@@ -245,6 +281,39 @@ def _two_spellings(photos: Path) -> FolderSource:
     return FolderSource(source="folder", path=str(photos))
 
 
+def _splits_and_classes(photos: Path) -> FolderSource:
+    (photos / "train" / "cat").mkdir(parents=True)
+    picture().save(photos / "train" / "cat" / "a.png")
+    return FolderSource(source="folder", path=str(photos))
+
+
+def _no_cell(photos: Path) -> TableSource:
+    table = write_csv(photos / "t.csv", [["image", "label"], ["cat/0.png", "cat"], ["", "dog"]])
+    return TableSource(source="table", path=str(table))
+
+
+def _only_a_header(photos: Path) -> TableSource:
+    return TableSource(source="table", path=str(write_csv(photos / "t.csv", [["image", "label"]])))
+
+
+def _empty(photos: Path) -> TableSource:
+    (photos / "t.csv").write_text("")
+    return TableSource(source="table", path=str(photos / "t.csv"))
+
+
+def _code(photos: Path, text: str) -> CodeSource:
+    (photos / "mine.py").write_text(text)
+    return CodeSource(source="code", path=str(photos / "mine.py"))
+
+
+def _code_of_dicts(photos: Path) -> CodeSource:
+    return _code(photos, "def dataset(split):\n    return [{'image': 1}]\n")
+
+
+def _code_that_reads_nothing(photos: Path) -> CodeSource:
+    return _code(photos, "def dataset(split):\n    return [] if split == 'train' else None\n")
+
+
 def _rare(photos: Path) -> FolderSource:
     (photos / "emu").mkdir()
     picture().save(photos / "emu" / "a.png")
@@ -283,6 +352,12 @@ def _strange_split(photos: Path) -> TableSource:
         (_without_classes, "has 1 class: cat; two are needed"),
         (_without_folders, "no pictures in folders; put them into .*/<class>/"),
         (_two_spellings, "'Dog ' and 'dog' look like two spellings of one class; rename one"),
+        (_splits_and_classes, "'train' is a split and 'cat' is none; keep either splits or classes there"),
+        (_no_cell, "row 2 has no image; leave it out"),
+        (_only_a_header, "has no rows"),
+        (_empty, "has no column 'image', only nothing"),
+        (_code_of_dicts, r"has to give a dataset of \(picture, class number\), or None: KeyError"),
+        (_code_that_reads_nothing, "gives nothing to train on"),
         (_rare, "class 'emu' has 1 pictures; three are the least"),
         (_no_label, "row 2 has no label; give it its class, or leave it out"),
         (_no_column, "has no column 'label', only image, kind"),
