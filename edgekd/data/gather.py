@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from edgekd.errors import DataError, first_line
 from edgekd.resources import cores
 
 UNREADABLE_AT_MOST = 0.1  # of all: more is a fault of the source, not of a few files
-AHEAD = 64  # pictures that are decoded before they are written
+TASK = 16  # pictures that a thread decodes at a time
 
 
 def run(settings: LoadPictures, _inputs: Mapping[str, Artifact], work: Work) -> None:
@@ -91,7 +91,7 @@ def listed(source: Pictures) -> Listing:
 class Decoded:
     pixels: NDArray[np.uint8]  # [N, H, W, C], on disk
     rows: list[int]  # the number of each in the listing
-    digests: list[str]  # sha256 of each one's pixels
+    digests: list[str]  # sha256 of what was found
     thumbnails: NDArray[np.uint8]  # [N, 16, 16]
     sizes: dict[str, int]  # height x width before resizing -> how many, the most frequent first
     unreadable: list[tuple[int, str]]
@@ -99,38 +99,38 @@ class Decoded:
 
 def decode(found: Listing, geometry: Geometry, channels: int, scratch: Path, progress: Progress) -> Decoded:
     """All that can be decoded, in the listing's order, by as many threads as there are cores."""
-    how = geometry.model_dump()
-    store: NDArray[np.uint8] | None = None
     rows, digests, small, sizes = list[int](), list[str](), list[NDArray[np.uint8]](), Counter[str]()
     unreadable: list[tuple[int, str]] = []
-    for number, made in _read_all(found, how, channels):
-        if isinstance(made, ValueError):
-            unreadable.append((number, str(made)))
-        else:
-            image, size = made
-            sizes[size] += 1
-            if store is None:
-                shape = (len(found.items), *image.shape)
-                store = tensors.create(scratch / "pixels.safetensors", {"pixels": (np.uint8, shape)})["pixels"]
-            if image.shape != store.shape[1:]:
-                told = " x ".join(map(str, store.shape[1:3]))
-                raise DataError(
-                    f"{found.told[number]} is {size}, {found.told[rows[0]]} {told}: pictures of several sizes need "
-                    "preprocess.resize (and crop), the size that the model reads"
-                )
-            store[len(rows)] = image
-            rows.append(number)
-            digests.append(hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest())
-            small.append(duplicates.thumbnail(image))
-        progress.step(number + 1, len(found.items), "picture")
+    shape: tuple[int, ...] = ()
+    path = scratch / "pixels"
+    with path.open("wb") as file:
+        for some in read_all(found, geometry.model_dump(), channels):
+            if some.thumbnails is not None:
+                small.append(some.thumbnails)
+            for number, made in some.read:
+                if isinstance(made, str):
+                    unreadable.append((number, made))
+                    continue
+                sizes[made.size] += 1
+                shape = shape or made.pixels.shape
+                if made.pixels.shape != shape:
+                    raise DataError(
+                        f"{found.told[number]} is {made.size}, {found.told[rows[0]]} {shape[0]} x {shape[1]}: pictures "
+                        "of several sizes need preprocess.resize (and crop), the size that the model reads"
+                    )
+                file.write(made.pixels.data)  # a mapped file costs three times as much, page by page
+                rows.append(number)
+                digests.append(made.digest)
+            progress.step(some.read[-1][0] + 1, len(found.items), "picture")
     if not len(found.items):
         raise DataError("data: there are no pictures; give some of each class")
-    if store is None or len(unreadable) > UNREADABLE_AT_MOST * len(found.items):
+    if not rows or len(unreadable) > UNREADABLE_AT_MOST * len(found.items):
         number, why = unreadable[0]
         raise DataError(
             f"{len(unreadable)} of {len(found.items)} pictures cannot be read, the first is {found.told[number]}: {why}"
         )
-    return Decoded(store[: len(rows)], rows, digests, np.stack(small), dict(sizes.most_common()), unreadable)
+    store = np.memmap(path, np.uint8, "r", shape=(len(rows), *shape))
+    return Decoded(store, rows, digests, np.concatenate(small), dict(sizes.most_common()), unreadable)
 
 
 def check_classes(where: str, labels: NDArray[np.int64], names: tuple[str, ...]) -> None:
@@ -165,25 +165,55 @@ def sentences(about: Mapping[str, Any]) -> Iterator[str]:
         yield f"{len(near)} pictures of the test split are nearly in the training split, which flatters: {pairs}"
 
 
-def _read_all(
-    found: Listing, how: Mapping[str, Any], channels: int
-) -> Iterator[tuple[int, tuple[NDArray[np.uint8], str] | ValueError]]:
-    def read(number: int) -> tuple[NDArray[np.uint8], str] | ValueError:
-        try:
-            return pixels.read(found.items[number], how, channels)
-        except ValueError as error:
-            return error
-        except Exception as error:  # noqa: BLE001  a dataset of the person's may raise anything
-            return ValueError(f"{type(error).__name__}: {first_line(error)}")
+@dataclass(frozen=True)
+class _Picture:
+    pixels: NDArray[np.uint8]
+    size: str  # before resizing
+    digest: str  # of what was found: a file's bytes, or the pixels of what came as an array
 
-    numbers = range(len(found.items))
+
+@dataclass(frozen=True)
+class _Some:
+    """Of a row of numbers: the pictures, for what cannot be read why, and thumbnails of the others [n, 16, 16]."""
+
+    read: list[tuple[int, _Picture | str]]
+    thumbnails: NDArray[np.uint8] | None
+
+
+def read_all(found: Listing, how: Mapping[str, Any], channels: int) -> Iterator[_Some]:
+    """In the listing's order, some at a time: threads that meet for every single picture wait for each other."""
+
+    def read(numbers: range) -> _Some:
+        made = [(number, _read(found, number, how, channels)) for number in numbers]
+        good = [picture.pixels for _, picture in made if not isinstance(picture, str)]
+        return _Some(made, duplicates.thumbnails(good) if good else None)
+
+    tasks = [range(start, min(start + TASK, len(found.items))) for start in range(0, len(found.items), TASK)]
     if not found.threads:
-        yield from ((number, read(number)) for number in numbers)
+        yield from map(read, tasks)
         return
     with ThreadPoolExecutor(cores()) as pool:
-        for start in range(0, len(numbers), AHEAD):
-            some = numbers[start : start + AHEAD]
-            yield from zip(some, pool.map(read, some), strict=True)
+        ahead = deque[Future[_Some]]()
+        for numbers in tasks:
+            ahead.append(pool.submit(read, numbers))
+            if len(ahead) > 2 * cores():
+                yield ahead.popleft().result()
+        yield from (future.result() for future in ahead)
+
+
+def _read(found: Listing, number: int, how: Mapping[str, Any], channels: int) -> _Picture | str:
+    try:
+        source = found.items[number]
+        if isinstance(source, Path):
+            source = source.read_bytes()
+        made, size = pixels.read(source, how, channels)
+    except (ValueError, OSError) as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001  a dataset of the person's may raise anything
+        return f"{type(error).__name__}: {first_line(error)}"
+    made = np.ascontiguousarray(made)
+    content = source if isinstance(source, bytes) else made.tobytes()
+    return _Picture(made, size, hashlib.sha256(content).hexdigest())
 
 
 def _write(folder: Path, decoded: Decoded, labels: NDArray[np.int64], rows: Mapping[Split, NDArray[np.intp]]) -> None:
@@ -191,11 +221,9 @@ def _write(folder: Path, decoded: Decoded, labels: NDArray[np.int64], rows: Mapp
     for name, chosen in rows.items():
         wanted[f"{name}.images"] = (np.uint8, (len(chosen), *decoded.pixels.shape[1:]))
         wanted[f"{name}.labels"] = (np.int64, (len(chosen),))
-    files = tensors.create(folder / "data.safetensors", wanted)
-    for name, chosen in rows.items():
-        files[f"{name}.labels"][:] = labels[chosen]
-        for place, row in enumerate(chosen):
-            files[f"{name}.images"][place] = decoded.pixels[row]
+    filled = ((labels[chosen], (decoded.pixels[row] for row in chosen)) for chosen in rows.values())
+    parts = [(image_rows, [numbers]) for numbers, image_rows in filled]
+    tensors.write(folder / "data.safetensors", wanted, [part for pair in parts for part in pair])
 
 
 def _size(about: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 MODES = {1: "L", 3: "RGB"}
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # others may run programs of the system
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # others may run programs of the system
 
 
 def read(source: Any, how: Mapping[str, Any], channels: int) -> tuple[Pixels, str]:
@@ -42,7 +42,8 @@ def _decoded(source: Any, channels: int) -> Pixels:
         if not isinstance(source, (bytes, Path)):
             raise ValueError(f"{type(source).__name__}: a file, its bytes, an array or a PIL image is needed")
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as picture:
-            return np.asarray(_plain(ImageOps.exif_transpose(picture), channels))
+            turned = "exif" in picture.info or picture.format == "TIFF"
+            return np.asarray(_plain(ImageOps.exif_transpose(picture) if turned else picture, channels))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"not a picture that can be read: {error}") from error
 
@@ -98,6 +99,8 @@ def normalised(images: Pixels, how: Mapping[str, Any]) -> NDArray[np.float32]:
 
 def _plain(picture: Any, channels: int) -> Any:
     """Gray or RGB of any mode: 16 bits are scaled to 8, what is transparent stands on white."""
+    if picture.mode == MODES[channels] and "transparency" not in picture.info:
+        return picture
     from PIL import Image
 
     if picture.mode.startswith("I;16"):

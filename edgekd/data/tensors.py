@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,10 @@ NAMES = {"uint8": "U8", "int64": "I64", "float32": "F32"}
 DTYPES = {name: dtype for dtype, name in NAMES.items()}
 
 
-def create(path: Path, arrays: Mapping[str, tuple[DTypeLike, tuple[int, ...]]]) -> dict[str, NDArray[Any]]:
-    """A new file with these arrays (dtype, shape), mapped so that they can be filled."""
+def write(
+    path: Path, arrays: Mapping[str, tuple[DTypeLike, tuple[int, ...]]], parts: Sequence[Iterable[NDArray[Any]]]
+) -> None:
+    """A new file with these arrays (dtype, shape), each filled from its part, row by row or in larger pieces."""
     header, offset = {}, 0
     for name, (dtype, shape) in arrays.items():
         size = int(np.dtype(dtype).itemsize * np.prod(shape, dtype=np.int64))
@@ -28,18 +29,15 @@ def create(path: Path, arrays: Mapping[str, tuple[DTypeLike, tuple[int, ...]]]) 
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
-        file.truncate(8 + len(text) + offset)
-        if offset and hasattr(os, "posix_fallocate"):  # or a full disk is found when a page is written: a bus error
-            os.posix_fallocate(file.fileno(), 0, 8 + len(text) + offset)
-    return _mapped(path, "r+")
+        for part in parts:
+            for rows in part:
+                file.write(np.ascontiguousarray(rows).data)
+        if file.tell() != 8 + len(text) + offset:
+            raise ValueError(f"{path}: {file.tell()} bytes were written, {8 + len(text) + offset} were announced")
 
 
 def mapped(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a safetensors file, of which only those parts are read that are looked at."""
-    return _mapped(path, "r")
-
-
-def _mapped(path: Path, mode: Any) -> dict[str, NDArray[Any]]:
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
@@ -52,5 +50,5 @@ def _mapped(path: Path, mode: Any) -> dict[str, NDArray[Any]]:
         if begin == end:
             found[name] = np.empty(shape, dtype)  # nothing can be mapped of nothing
         else:
-            found[name] = np.memmap(path, dtype, mode, 8 + length + begin, shape)
+            found[name] = np.memmap(path, dtype, "r", 8 + length + begin, shape)
     return found

@@ -127,7 +127,7 @@ def test_a_copy_that_was_resized_brightened_or_mirrored_is_a_near_duplicate() ->
     resized = np.asarray(Image.fromarray(smooth[0]).resize((50, 50)).resize((64, 64)))
     brighter = (smooth[1] * 0.97 + 7).astype(np.uint8)
     turned = np.asarray(Image.fromarray(smooth[3]).rotate(90))  # another picture, to whom it matters
-    small = np.stack([duplicates.thumbnail(x) for x in (*smooth, resized, brighter, smooth[2][:, ::-1], turned)])
+    small = duplicates.thumbnails([*smooth, resized, brighter, smooth[2][:, ::-1], turned])
     found = duplicates.between(small, np.arange(9), np.arange(9, 13))
     assert found == [(9, 0), (10, 1), (11, 2)]
 
@@ -238,12 +238,10 @@ def test_a_pytorch_dataset_of_the_persons_own_is_read(tmp_path: Path) -> None:
 
 
 def test_only_the_rows_that_are_asked_for_are_read(tmp_path: Path) -> None:
-    made = tensors.create(
-        tmp_path / "a.safetensors", {"x": (np.uint8, (1000, 64)), "y": (np.int64, (3,)), "z": (np.float32, (0, 4))}
-    )
-    made["x"][7] = 5
-    made["y"][:] = [1, 2, 3]
-    del made
+    x = np.zeros((1000, 64), np.uint8)
+    x[7] = 5
+    arrays: dict[str, Any] = {"x": (np.uint8, x.shape), "y": (np.int64, (3,)), "z": (np.float32, (0, 4))}
+    tensors.write(tmp_path / "a.safetensors", arrays, [x, [np.array([1, 2, 3])], []])
     read = tensors.mapped(tmp_path / "a.safetensors")
     assert isinstance(read["x"], np.memmap)
     assert read["x"][7].tolist() == [5] * 64
