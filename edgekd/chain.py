@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from edgekd.budget import TEACHER, TEACHER_INT8, check_decidable
@@ -90,7 +90,7 @@ def chain(
         report.Tell(
             pipeline=pipeline.name, target=profile.name, budget=pipeline.budget, variants=tuple(variants),
             rank=pipeline.search.rank,
-            dialect="; ".join(map(str, by_dialect(runtimes, device))),
+            dialect="; ".join(map(str, by_dialect(runtimes, device))), not_written=target.not_written,
             replayed=tuple(differences) if differences is not None else None,
         ),
         judged | found | {"selection": selection, "precision": precision} | _prefixed("test", test),
@@ -109,6 +109,7 @@ class _Target:
     runtime: Runnable  # the first: baselines and candidates are measured in it
     cpu: Cpu
     runtimes: Sequence[Runnable]
+    not_written: dict[str, str] = field(default_factory=dict)  # filled on the way: variants and why
 
     @property
     def dialect(self) -> Any:
@@ -148,8 +149,7 @@ class _Target:
     def floats(self, student: Result, dataset: Result) -> dict[str, Result]:
         """The float student in every runtime that takes floats."""
         hub = self.hub(student, dataset, "fp32")
-        specs = {self.named("fp32", spec): spec for spec in self.runtimes if takes_floats(spec)}
-        return {name: self.export(hub, self.at(name), spec) for name, spec in specs.items()}
+        return self.written("fp32", hub, [spec for spec in self.runtimes if takes_floats(spec)])
 
     def int8(
         self,
@@ -167,7 +167,7 @@ class _Target:
         """
 
         def add(variant: str, hub: Result) -> str | None:
-            made = self.quantised(variant, hub, members)
+            made = self.written(variant, hub, members)
             variants.update(made)
             val.update({name: self.evaluate(model, dataset, "val", name) for name, model in made.items()})
             return next(iter(made), None)
@@ -202,10 +202,13 @@ class _Target:
         at = self.at(self.named("int8-qat", spec))
         return self.engine.call(quant.QAT, settings, {"student": student, "teacher": master, "data": dataset}, at)
 
-    def quantised(self, variant: str, hub: Result, members: Sequence[Runnable]) -> dict[str, Result]:
-        """One quantised graph in the runtimes of its dialect, without those whose exporter cannot write it."""
+    def written(self, variant: str, hub: Result, members: Sequence[Runnable]) -> dict[str, Result]:
+        """One graph in several runtimes, without those whose exporter cannot write it: why is kept for the report."""
         specs = {self.named(variant, spec): spec for spec in members}
         models = {name: self.export(hub, self.at(name), spec) for name, spec in specs.items()}
+        for name, model in models.items():
+            if isinstance(model, Artifact) and not exporter.is_written(model):
+                self.not_written[name] = exporter.read(model)["refused"]
         return {name: model for name, model in models.items() if exporter.is_written(model)}
 
     def needed(self, hub: Result, at: Coordinates, *, trained: bool = True) -> Result:

@@ -273,6 +273,15 @@ def test_what_cannot_be_exported_is_one_sentence(tmp_path: Path, name: str) -> N
 
 
 @pytest.mark.nightly
-def test_a_build_measures_its_student_in_every_runtime(micro: Any, tmp_path: Path) -> None:
-    (done,) = build(micro, targets=[QUICK], workspace=tmp_path / "w", out=tmp_path / "dist")
+def test_a_build_measures_its_student_in_every_runtime_and_says_which_could_not_be_written(
+    micro_settings: list[str], tmp_path: Path
+) -> None:
+    (done,) = build(load_pipeline("digits", micro_settings), targets=[QUICK], workspace=tmp_path / "w",
+                    out=tmp_path / "dist")  # fmt: skip
     assert {"fp32@openvino", "int8@openvino", "int8@litert"} <= set(done.report["variants"])
+    assert done.report["not_written"] == {}
+    inside = [*micro_settings, "preprocess={mean: [0.13], std: [0.31], inside: true}"]
+    (done,) = build(load_pipeline("digits", inside), targets=[QUICK], workspace=tmp_path / "w", out=tmp_path / "dist")
+    assert {"fp32@openvino", "int8@openvino"} <= set(done.report["variants"])
+    assert "this operator is not known to the TFLite writer" in done.report["not_written"]["int8@litert"]
+    assert "`int8@litert` could not be written: exporter litert" in (done.folder / "report.md").read_text("utf-8")

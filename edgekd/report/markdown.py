@@ -29,6 +29,7 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         f"{report['precision']}.",
         *(f"- `{name}` does not ship: {why}" for name, why in report["rejected"].items()),
+        *(f"- `{name}` could not be written: {why}" for name, why in report["not_written"].items()),
         "",
         *_replayed(report["replayed"]),
         *_search(report["search"]),

@@ -16,6 +16,7 @@ class Tell(Settings):
     variants: tuple[str, ...]
     rank: tuple[ScoreName, ...]
     dialect: str
+    not_written: dict[str, str] = {}  # variant -> why its exporter could not
     replayed: tuple[str, ...] | None = None  # with --locked: where today would have decided otherwise
 
 

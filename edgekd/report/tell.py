@@ -43,6 +43,7 @@ def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
         "measurement": how_measured(comparison),
         "variants": {name: _variant(name, inputs, comparison) for name in comparison.models},
         "rejected": rejected,
+        "not_written": settings.not_written,
         "replayed": list(settings.replayed) if settings.replayed is not None else None,
         "search": _search(settings, inputs),
     }
