@@ -27,7 +27,7 @@ from edgekd.engine.store import Artifact, Store
 from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import default_workspace, size_cap_bytes, temporary_files_in
 from edgekd.errors import ConfigError, DataError
-from edgekd.hardware.measure.compare import parts_of
+from edgekd.hardware.parts import parts_of
 from edgekd.hardware.profile import DeviceProfile, load_profile, profile_of, this_cpu
 from edgekd.quant.stages import Recipe
 from edgekd.settings import validate

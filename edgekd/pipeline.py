@@ -96,6 +96,16 @@ class Pipeline(Settings):
         return self
 
     @model_validator(mode="after")
+    def _mixes_only_what_losses_can_mix(self) -> Pipeline:
+        sure = [loss.name for loss in self.distill.losses if loss.one_class]
+        if sure and (self.views.mixup or self.views.cutmix):
+            raise ValueError(
+                f"distill.losses: {sure[0]} needs one class an image, which mixed ones do not have; leave "
+                "views.mixup and views.cutmix out, or take another loss"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _normalises_every_channel(self) -> Pipeline:
         channels = 1 if isinstance(self.data, DigitsSource) else getattr(self.data, "channels", None)
         if channels not in (None, len(self.preprocess.mean)):

@@ -214,6 +214,14 @@ def test_a_loss_that_explodes_names_the_step_and_keeps_the_last_good_checkpoint(
     expect(build(tmp_path, text), 2, says, tmp_path)
 
 
+def test_a_loss_that_needs_one_class_is_not_for_mixed_images() -> None:
+    from edgekd.pipeline import load_pipeline
+
+    with pytest.raises(ConfigError, match=r"pld needs one class an image, which mixed ones do not have; leave"):
+        load_pipeline("digits", ["distill.losses=[{name: pld}]", "views.mixup=0.2"])
+    load_pipeline("digits", ["distill.losses=[{name: dist}]", "views.mixup=0.2"])
+
+
 def test_a_pipeline_with_two_ways_to_a_teacher_or_none(tmp_path: Path) -> None:
     from edgekd.pipeline import load_pipeline
 

@@ -16,6 +16,7 @@ from helpers import own
 from PIL import Image
 
 from edgekd.data.stages import Preprocess
+from edgekd.errors import EdgekdError
 from edgekd.pipeline import pipeline_of
 from edgekd.settings import read_yaml
 from edgekd.starting import Wanted, drafted
@@ -151,26 +152,39 @@ def test_a_teachers_preprocessing_is_taken_over(tmp_path: Path, told: dict[str, 
 
 
 @pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"data": "none.csv"}, r"none\.csv: no such file"),
+        ({"data": "latin.csv"}, "not a table that can be read"),
+        ({"data": "header.csv"}, "which of a, b is the image"),
+        ({"data": "floats.npz"}, r"data\.labels: float64"),
+        ({"data": "empty"}, "no pictures in it; put them into empty/<class>/"),
+        ({"data": "empty", "mean": (0.5,)}, "--mean has 1 values and --std 0; give both"),
+        ({"data": "empty", "weights": "w.pt"}, r"--weights w\.pt: goes with a teacher that is a \.py file"),
+        ({"data": "nowhere"}, "a folder of pictures, .npz, .csv, .parquet, .py or a hub name is needed"),
+    ],
+)
+def test_what_cannot_be_drafted_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("latin.csv").write_bytes("image,label\na.png,Käse\n".encode("latin-1"))
+    Path("header.csv").write_text("a,b\n")
+    np.savez("floats.npz", images=np.zeros((4, 2, 2), np.uint8), labels=np.zeros(4))
+    with pytest.raises(EdgekdError, match=says):
+        drafted(Wanted(**asked), "mine")
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--data", "none.csv"), r"none\.csv: no such file"),
-        (("--data", "latin.csv"), "not a table that can be read"),
-        (("--data", "header.csv"), "which of a, b is the image"),
-        (("--data", "floats.npz"), r"data\.labels: float64"),
-        (("--data", "empty", "--mean", "0.5"), "--mean has 1 values and --std 0; give both"),
-        (("--data", "empty", "--weights", "w.pt"), r"--weights w\.pt: goes with a teacher that is a \.py file"),
-        (("--data", "nowhere"), "a folder of pictures, .npz, .csv, .parquet, .py or a hub name is needed"),
         ((), "needed, as nobody is here to ask"),
-        (("--data", "empty"), r"no pictures in it; put them into empty/<class>/"),
         (("--data", "empty", "--out", "mine.txt"), r"a pipeline's file ends in \.yaml"),
         (("--data", "empty", "--target", "nothing"), "nothing"),
     ],
 )
 def test_what_init_cannot_do_is_one_sentence(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "latin.csv").write_bytes("image,label\na.png,Käse\n".encode("latin-1"))
-    (tmp_path / "header.csv").write_text("a,b\n")
-    np.savez(tmp_path / "floats.npz", images=np.zeros((4, 2, 2), np.uint8), labels=np.zeros(4))
     done = edgekd(tmp_path, "init", *arguments, code=2)
     assert re.search(says, done.stderr.replace("\n", " ")), done.stderr
     assert list(tmp_path.glob("*.yaml")) == []

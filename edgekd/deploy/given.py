@@ -27,7 +27,7 @@ from edgekd.engine.digest import digest_file
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError
-from edgekd.hardware.measure.compare import parts_of
+from edgekd.hardware.parts import parts_of
 from edgekd.hardware.runtime import Described, Tensor
 from edgekd.hardware.runtimes.onnxruntime import OnnxRuntimeSession
 from edgekd.hardware.specs import OnnxRuntimeSpec, plain_onnxruntime

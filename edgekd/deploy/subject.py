@@ -12,7 +12,7 @@ from edgekd.data.signature import Signature
 from edgekd.engine.digest import digest_file
 from edgekd.errors import ConfigError
 from edgekd.formats import read_json
-from edgekd.hardware.measure.compare import parts_of
+from edgekd.hardware.parts import parts_of
 from edgekd.hardware.profile import DeviceProfile
 from edgekd.hardware.runtime import Described, Session, open_session
 from edgekd.hardware.specs import Runnable, read_runnable

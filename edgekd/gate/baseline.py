@@ -12,7 +12,7 @@ from edgekd.deploy.subject import BASELINE, JudgedOn, SavedBaseline, describe, d
 from edgekd.engine.swap import put_in_place
 from edgekd.errors import ConfigError, UnavailableError
 from edgekd.gate.samples import Samples
-from edgekd.hardware.measure.compare import parts_of
+from edgekd.hardware.parts import parts_of
 from edgekd.hardware.profile import DeviceProfile
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.engine.digest import digest_files
-from edgekd.errors import ConfigError, UnavailableError
-from edgekd.hardware.measure.compare import parts_of
+from edgekd.errors import ConfigError, EdgekdError, UnavailableError
+from edgekd.hardware.parts import parts_of
 from edgekd.models.shape import MODEL_TYPE, NetShape
 from edgekd.settings import validate
 from edgekd.teacher.stages import Given
@@ -24,7 +24,12 @@ def inspect(where: str, weights: str | None, function: str, labels: tuple[str, .
     if path.suffix == ".onnx":
         if weights is not None:
             raise ConfigError("teacher.weights: an ONNX file has its own; leave them out")
-        parts = {part.name: part for part in parts_of(_file(path))}  # its external data too
+        try:
+            parts = {part.name: part for part in parts_of(_file(path))}  # its external data too
+        except Exception as error:
+            if isinstance(error, EdgekdError):
+                raise
+            raise ConfigError(f"teacher.from: {path}: not an ONNX model that can be read") from error
         return Given(kind="onnx", digest=digest_files(parts), **common)
     if path.suffix == ".py":
         files = {path.name: _file(path)}

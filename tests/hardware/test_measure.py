@@ -13,8 +13,9 @@ from onnx import TensorProto, helper
 import edgekd
 from edgekd.errors import ConfigError, DataError, UnavailableError
 from edgekd.hardware.inputs import batch_of, random_feeds, read_feeds, resolved
-from edgekd.hardware.measure.compare import parts_of, size_bytes
+from edgekd.hardware.measure.compare import size_bytes
 from edgekd.hardware.measure.result import Measured
+from edgekd.hardware.parts import parts_of
 from edgekd.hardware.profile import DeviceProfile, Measuring
 from edgekd.hardware.runtime import Described, Tensor
 

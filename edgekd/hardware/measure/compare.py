@@ -22,6 +22,7 @@ from edgekd.hardware.measure.counters import cpu_jiffies
 from edgekd.hardware.measure.noise import Samples, noise
 from edgekd.hardware.measure.process import Launch, launch
 from edgekd.hardware.measure.result import Comparison, Figures
+from edgekd.hardware.parts import parts_of
 from edgekd.hardware.profile import Measuring
 from edgekd.hardware.runtime import Tensor
 from edgekd.hardware.specs import Runnable, read_runnable
@@ -159,23 +160,6 @@ def figures(wall: Samples, clock: Samples, answers: Sequence[Mapping[str, Any]],
 
 def size_bytes(path: Path) -> int:
     return sum(part.stat().st_size for part in parts_of(path) if part.is_file())
-
-
-def parts_of(path: Path) -> list[Path]:
-    """Every file that the model consists of: OpenVINO's weights, ONNX's external data."""
-    parts = {path}
-    if path.suffix == ".xml":
-        parts.add(path.with_suffix(".bin"))
-    if path.suffix == ".onnx":
-        import onnx
-        from onnx.external_data_helper import ExternalDataInfo, uses_external_data
-
-        tensors = onnx.load(path, load_external_data=False).graph.initializer
-        named = {path.parent / ExternalDataInfo(t).location for t in tensors if uses_external_data(t)}
-        parts |= {
-            part for part in named if part.resolve().is_relative_to(path.parent.resolve())
-        }  # ONNX allows no other
-    return sorted(parts)
 
 
 def request(models: Mapping[str, Model], measuring: Measuring, seed: int) -> dict[str, Any]:

@@ -1,38 +1,50 @@
-"""Losses on logits. Shapes: B batch, C classes. Every loss is a mean over the batch, in nats."""
+"""The configured losses on logits, added up. Shapes: B batch, C classes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgekd.train.losses.settings import CrossEntropyLoss, KdLoss
+from edgekd.train.losses import divergences, labelled, relations
+from edgekd.train.losses.settings import LossSettings
+
+Loss = Callable[[Any, Tensor, Tensor, Tensor], Tensor]  # of its settings, student's and teacher's logits, labels
 
 
-def kd(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """
-    KL(teacher || student) of the softened class probabilities, for logits [B, C].
-
-    Times temperature**2, which keeps the gradient's size as the temperature varies.
-    Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network" (2015), section 2.
-    """
-    log_p = F.log_softmax(teacher / temperature, dim=1)
-    log_q = F.log_softmax(student / temperature, dim=1)
-    return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True) * temperature**2
+def _kd(loss: Any, student: Tensor, teacher: Tensor, _labels: Tensor) -> Tensor:
+    if loss.standardise:
+        student, teacher = divergences.standardised(student), divergences.standardised(teacher)
+    return divergences.kd(student, teacher, loss.temperature)
 
 
-def weighted(
-    losses: Sequence[KdLoss | CrossEntropyLoss], student: Tensor, teacher: Tensor | None, labels: Tensor
-) -> Tensor:
-    """The weighted sum of the configured losses, logits [B, C] and labels [B]."""
+LOSSES: Mapping[str, Loss] = {
+    "kd": _kd,
+    "hard-label": lambda _o, s, t, _y: labelled.hard_label(s, t),
+    "dkd": lambda o, s, t, y: labelled.dkd(s, t, y, o.alpha, o.beta, o.temperature),
+    "nkd": lambda o, s, t, y: labelled.nkd(s, t, y, o.gamma, o.temperature),
+    "ofa": lambda o, s, t, y: labelled.ofa(s, t, y, o.exponent),
+    "pld": lambda _o, s, t, y: labelled.pld(s, t, y),
+    "margin-mse": lambda _o, s, t, y: labelled.margin_mse(s, t, y),
+    "dist": lambda o, s, t, _y: relations.dist(s, t, o.beta, o.gamma, o.temperature),
+    "skew-kl": lambda o, s, t, _y: divergences.skew_kl(s, t, o.alpha, reverse=o.reverse),
+    "bd-kd": lambda o, s, t, _y: divergences.bd_kd(s, t, o.temperature),
+    "top-k": lambda o, s, t, _y: divergences.top_k(s, t, o.k, o.temperature),
+}
+
+
+def weighted(losses: Sequence[LossSettings], student: Tensor, teacher: Tensor | None, labels: Tensor) -> Tensor:
+    """The weighted sum of the configured losses, logits [B, C]; labels [B], or shares [B, C] of mixed images."""
     total = torch.zeros(())
     for loss in losses:
-        if isinstance(loss, KdLoss):
-            if teacher is None:
-                raise ValueError("kd: needs a teacher's logits")
-            total = total + loss.weight * kd(student, teacher, loss.temperature)
+        if loss.name == "cross-entropy":
+            value = F.cross_entropy(student, labels, label_smoothing=loss.label_smoothing)
+        elif teacher is None:
+            raise ValueError(f"{loss.name}: needs a teacher's logits")
         else:
-            total = total + loss.weight * F.cross_entropy(student, labels, label_smoothing=loss.label_smoothing)
+            value = LOSSES[loss.name](loss, student, teacher, labels)
+        total = total + loss.weight * value
     return total
