@@ -141,7 +141,7 @@ def test_a_bundle_is_run_in_its_own_settings_and_its_preprocessing_and_labels_co
 
 def test_a_layer_that_fell_back_to_float_fails(built: Built, tmp_path: Path) -> None:
     """The same int8 file, one of whose convolutions lost its quantised input."""
-    assert built.report["shipped"] == "int8"  # the budget of the small pipeline leaves nothing else
+    assert built.report["shipped"] == "int8"  # the budget of the small pipeline leaves nothing else, and no QAT runs
     path = built.folder / "model.onnx"
     graph = onnx.load(path)
     made_by = {node.output[0]: node for node in graph.graph.node}
