@@ -56,10 +56,11 @@ class Dataset:
             return {key.removeprefix(f"{name}."): file.get_tensor(key) for key in mine}
 
     def some(self, name: Split, most: int) -> dict[str, NDArray[Any]]:
-        """The same of the first samples alone, [most, ...]."""
+        """The same of the first samples alone, at the most so many."""
         with safe_open(self.artifact.file("data.safetensors"), "numpy") as file:
             mine = [key for key in file.keys() if key.startswith(f"{name}.")]  # noqa: SIM118  no mapping
-            return {key.removeprefix(f"{name}."): file.get_slice(key)[:most] for key in mine}
+            parts = {key.removeprefix(f"{name}."): file.get_slice(key) for key in mine}
+            return {key: part[: min(most, part.get_shape()[0])] for key, part in parts.items()}
 
     def split(self, name: Split) -> Samples:
         """Its images stay on disk: only the rows that are asked for are read."""

@@ -148,6 +148,12 @@ def test_what_comes_first_in_a_split_is_of_every_class(photos: Path, tmp_path: P
     assert 2 < labels[split.by_content(images, labels, 5, 5)["train"][:10]].sum() < 8
 
 
+def test_the_first_samples_are_as_many_as_there_are(photos: Path, tmp_path: Path) -> None:
+    data = load(FolderSource(source="folder", path=str(photos)), tmp_path)
+    assert {len(array) for array in data.some("train", 7).values()} == {7}
+    assert {len(array) for array in data.some("train", 10**6).values()} == {data.about["splits"]["train"]}
+
+
 def test_what_is_hidden_is_no_data(photos: Path, tmp_path: Path) -> None:
     before = digest_tree(photos)
     (photos / ".thumbs").mkdir()
