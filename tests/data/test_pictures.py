@@ -20,6 +20,7 @@ from edgekd.data.stages import (
     CodeSource,
     FolderSource,
     HuggingFaceSource,
+    NpzSource,
     Parts,
     Preprocess,
     TableSource,
@@ -152,6 +153,20 @@ def test_the_first_samples_are_as_many_as_there_are(photos: Path, tmp_path: Path
     data = load(FolderSource(source="folder", path=str(photos)), tmp_path)
     assert {len(array) for array in data.some("train", 7).values()} == {7}
     assert {len(array) for array in data.some("train", 10**6).values()} == {data.about["splits"]["train"]}
+
+
+def test_an_archive_is_looked_at_as_well(tmp_path: Path) -> None:
+    images = DRAW.integers(0, 256, (60, 12, 12, 3), np.uint8)
+    labels = np.repeat([0, 1, 1, 1, 1, 1], 10)
+    np.savez(tmp_path / "a.npz", images=images, labels=labels)
+    said = Said()
+    source = NpzSource(
+        source="npz", path=str(tmp_path / "a.npz"), labels=("cat", "dog"), val_per_class=2, test_per_class=3
+    )
+    data = load(source, tmp_path, Preprocess(mean=(0.5,) * 3, std=(0.5,) * 3), said)
+    assert data.about["report"]["classes"] == {"cat": 10, "dog": 50}
+    assert len(set(data.about["digests"].values())) == 3
+    assert "classes are unbalanced: 50 of 'dog', 10 of 'cat'" in said.sentences
 
 
 def test_what_is_hidden_is_no_data(photos: Path, tmp_path: Path) -> None:
