@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from helpers.gate import LABELS, WEIGHT, X
 
 from edgekd.api import build
 from edgekd.data.stages import LOAD_DIGITS, DigitsSource
-from edgekd.deploy.bundle import Built
+from edgekd.deploy.bundle import CODE, Built
 from edgekd.engine.events import Silent
 from edgekd.engine.executor import Builder
 from edgekd.engine.store import Artifact, Store
@@ -86,3 +90,19 @@ def model(tmp_path: Path) -> Path:
 def data(tmp_path: Path) -> Path:
     np.savez(tmp_path / "eval.npz", x=X, labels=LABELS)
     return tmp_path / "eval.npz"
+
+
+@pytest.fixture(scope="session")
+def run_py(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """`run.py` as a bundle has it, beside its copy of the preprocessing."""
+    folder = tmp_path_factory.mktemp("run")
+    for name, (package, source) in CODE.items():
+        (folder / name).write_text((files(package) / source).read_text("utf-8"), "utf-8")
+    spec = importlib.util.spec_from_file_location("run_of_a_bundle", folder / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.path", [*sys.path])
+        spec.loader.exec_module(module)
+    return module

@@ -50,10 +50,10 @@ def by_shares(
     names: Sequence[str],
 ) -> dict[Split, NDArray[np.intp]]:
     """
-    Row numbers of each split, from the sha256 of each sample's pixels and its class.
+    Row numbers of each split, from the sha256 of what each sample was found as, and its class.
 
     Splits that are given stay; test, where none is, and then val are made of the training samples: within each class
-    in the order of sha256(seed, digest), the first shares of it. Equal pixels come into one split.
+    in the order of sha256(seed, digest), the first shares of it. Equal files come into one split.
     """
     known = np.array([split or "train" for split in given])
     keys = [hashlib.sha256(f"{parts.seed}:{digest}".encode()).hexdigest() for digest in digests]
@@ -87,7 +87,7 @@ def rule(given: Sequence[Split | None], parts: Parts) -> str:
     if not made:
         return "splits as given"
     start = "given splits, and of the training pictures" if any(given) else "of all pictures"
-    return f"{start}, within each class by sha256 of seed {parts.seed} and pixels: {', then '.join(made)}"
+    return f"{start}, within each class by sha256 of seed {parts.seed} and content: {', then '.join(made)}"
 
 
 def digest(digests: Sequence[str], rows: NDArray[np.intp]) -> str:

@@ -44,7 +44,7 @@ class NpzSource(Settings):
 
 
 class Parts(Settings):
-    """How samples that come without splits are split: shares of each class, by the hash of seed and pixels."""
+    """How samples that come without splits are split: shares of each class, by the hash of seed and content."""
 
     val_share: float = Field(default=0.15, gt=0, lt=1)
     test_share: float = Field(default=0.15, gt=0, lt=1)

@@ -14,29 +14,26 @@ class ClippedChannels(PerChannelMinMaxObserver):  # type: ignore[misc]
 
     def forward(self, x_orig: Tensor) -> Tensor:
         rows = x_orig.detach().transpose(0, self.ch_axis).flatten(1)
-        top = rows.abs().amax(1)
-        _, high = least_square_error(rows, -top, top, self.quant_max - self.quant_min)
+        high = clipped(rows, rows.abs().amax(1), self.quant_max)
         for buffer, value in ((self.min_val, -high), (self.max_val, high)):
             buffer.resize_(value.shape)
             buffer.copy_(value)
         return x_orig
 
 
-def least_square_error(rows: Tensor, low: Tensor, high: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+def clipped(rows: Tensor, top: Tensor, levels: int) -> Tensor:
     """
-    Of the shares of [low, high], each [C], the one that quantises each of rows [C, N] best, in `steps` steps.
+    Of the shares of `top` [C], the one that quantises each of rows [C, N] with the least square error, in integers
+    from -levels to levels.
 
     Banner, Nahshan, Soudry, "Post training 4-bit quantization of convolutional networks", 2019, section 2, from the
     values themselves instead of a fitted distribution.
     """
-    best = torch.full_like(high, torch.inf)
-    found_low, found_high = low, high
+    least, found = torch.full_like(top, torch.inf), top
     for share in SHARES:
-        a, b = low * share, high * share
-        step = ((b - a) / steps).clamp(min=torch.finfo(rows.dtype).tiny)[:, None]
-        kept = rows.clamp(a[:, None], b[:, None])
-        error = ((kept / step).round() * step - rows).square().sum(1)
-        better = error < best
-        best = torch.where(better, error, best)
-        found_low, found_high = torch.where(better, a, found_low), torch.where(better, b, found_high)
-    return found_low, found_high
+        high = top * share
+        step = (high / levels).clamp(min=torch.finfo(rows.dtype).tiny)[:, None]
+        error = ((rows / step).round().clamp(-levels, levels) * step - rows).square().sum(1)
+        found = torch.where(error < least, high, found)
+        least = torch.minimum(error, least)
+    return found

@@ -26,9 +26,9 @@ def inspect(where: str, weights: str | None, function: str, labels: tuple[str, .
             raise ConfigError("teacher.weights: an ONNX file has its own; leave them out")
         try:
             parts = {part.name: part for part in parts_of(_file(path))}  # its external data too
+        except EdgekdError:
+            raise
         except Exception as error:
-            if isinstance(error, EdgekdError):
-                raise
             raise ConfigError(f"teacher.from: {path}: not an ONNX model that can be read") from error
         return Given(kind="onnx", digest=digest_files(parts), **common)
     if path.suffix == ".py":

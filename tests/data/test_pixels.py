@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,24 +38,8 @@ def ours(photograph: np.ndarray, how: Preprocess) -> np.ndarray:
     return pixels.fitted(photograph, how.model_dump())
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """`run.py` with its copy of the preprocessing, as in a bundle."""
-    folder = tmp_path_factory.mktemp("bundle")
-    shutil.copyfile(pixels.__file__, folder / "pixels.py")
-    shutil.copyfile(Path(pixels.__file__).parents[1] / "deploy" / "run_bundle.py", folder / "run.py")
-    spec = importlib.util.spec_from_file_location("run_bundle_copy", folder / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.path", [*sys.path])
-        spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize("how", HOWS, ids=["both sides", "shorter side and crop", "crop"])
-def test_training_export_and_run_py_read_the_same_numbers(run: Any, tmp_path: Path, how: Preprocess) -> None:
+def test_training_export_and_run_py_read_the_same_numbers(run_py: Any, tmp_path: Path, how: Preprocess) -> None:
     inside = how.model_copy(update={"inside": True})
     for number, photograph in enumerate(PHOTOGRAPHS):
         Image.fromarray(photograph).save(tmp_path / f"{number}.png")
@@ -68,7 +49,7 @@ def test_training_export_and_run_py_read_the_same_numbers(run: Any, tmp_path: Pa
         (spec,) = of_images((3, *stored.shape[:2]), ["a", "b"], how).inputs
         measured = feeds({"images": stored[None]}, [spec])[spec.name]
         told = spec.model_dump(mode="json")
-        applied = run.prepared(run.read_image(tmp_path / f"{number}.png", told), told)
+        applied = run_py.prepared(run_py.read_image(tmp_path / f"{number}.png", told), told)
         graph = in_graph(tmp_path, inside, stored.shape)
         for other in (measured, applied, graph(stored[None])):
             assert other.shape == trained_on.shape
