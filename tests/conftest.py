@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from helpers import onnx_models
 from helpers.gate import LABELS, WEIGHT, X
+from helpers.pictures import picture
 
 from edgekd.api import build
 from edgekd.data.stages import LOAD_DIGITS, DigitsSource
@@ -106,3 +107,13 @@ def run_py(tmp_path_factory: pytest.TempPathFactory) -> Any:
         patch.setattr("sys.path", [*sys.path])
         spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Twenty of each of two classes."""
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(20):
+            picture().save(tmp_path / "photos" / name / f"{number}.png")
+    return tmp_path / "photos"

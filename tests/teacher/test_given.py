@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from helpers import own
-from PIL import Image
+from helpers.listen import Said
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -31,14 +30,6 @@ from edgekd.teacher.labels import in_order_of
 from edgekd.teacher.stages import CHECK, LOAD, CheckTeacher, Given, LoadTeacher
 
 PREPROCESS = Preprocess(resize=(28, 28), mean=(own.MEAN,), std=(own.STD,))
-
-
-class Said(Silent):
-    def __init__(self) -> None:
-        self.sentences: list[str] = []
-
-    def said(self, sentence: str) -> None:
-        self.sentences.append(sentence)
 
 
 @pytest.fixture(scope="module")
@@ -273,4 +264,3 @@ def test_what_a_score_or_loss_needs_and_the_teacher_does_not_give_is_said_before
 def test_a_picture_of_the_person_stays_out_of_what_is_kept_of_a_teacher(home: Path, pictures: Artifact) -> None:
     folder = loaded(home, pictures, module(home)).path
     assert {path.name for path in folder.iterdir()} == {"teacher.json", "model.py", "weights.safetensors", "size.json"}
-    assert np.asarray(Image.open(next((home / "photos").rglob("*.png")))).size
