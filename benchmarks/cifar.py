@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BLOCKS = {"resnet20": 3, "resnet56": 9}
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 class Block(nn.Module):
@@ -82,6 +83,51 @@ def as_onnx(name: str, data: Path, folder: Path) -> Path:
             )  # fmt: skip
         assert program is not None
         program.save(str(path))
+    return path
+
+
+def as_folder(name: str, data: Path, folder: Path) -> Path:
+    """The same net as a checkpoint of edgekd's own family, made once; its shortcuts become projections."""
+    from edgekd.models import checkpoint
+    from edgekd.models.shape import NetShape
+
+    path = folder / name
+    if (path / "model.safetensors").is_file():
+        return path
+    n, source = BLOCKS[name], net_of(name, data)
+    widths, strides = [w for w in (16, 32, 64) for _ in range(n)], [s for w in (1, 2, 2) for s in (w, *[1] * (n - 1))]
+    shape = NetShape(stem_width=16, widths=tuple((w, w) for w in widths), strides=tuple(strides))
+    model = checkpoint.build(shape, CLASSES, 3, 0)
+    own = model.net
+    theirs = [block for stage in (source.layer1, source.layer2, source.layer3) for block in stage]
+    with torch.no_grad():
+        own.stem[0].weight.copy_(source.conv1.weight)
+        own.stem[1].load_state_dict(source.bn1.state_dict())
+        for block, old in zip(own.blocks, theirs, strict=True):
+            for part in ("conv1", "bn1", "conv2", "bn2"):
+                getattr(block, part).load_state_dict(getattr(old, part).state_dict())
+            if len(block.shortcut):
+                projection, norm = block.shortcut
+                projection.weight.zero_()
+                before = projection.in_channels
+                projection.weight[old.padded : old.padded + before, :, 0, 0] = torch.eye(before)
+                norm.running_var.fill_(1 - norm.eps)  # so that it changes nothing
+        own.classifier.load_state_dict(source.linear.state_dict())
+        x = torch.from_numpy(read(np.load(data / "cifar10_clean.npz")["x"][:64]))
+        torch.testing.assert_close(own.eval()(x), source(x), atol=1e-3, rtol=1e-3)
+    path.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(model, path)
+    return path
+
+
+def dev_npz(data: Path, folder: Path) -> Path:
+    """10,000 training images; 2,000 more to choose by, which the pretrained nets know by heart; the clean 2,000."""
+    path = folder / "dev.npz"
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        dev, clean = np.load(data / "cifar10_dev.npz"), np.load(data / "cifar10_clean.npz")
+        np.savez(path, train_images=dev["x_train"], train_labels=dev["y_train"], val_images=dev["x_val"],
+                 val_labels=dev["y_val"], test_images=clean["x"], test_labels=clean["y"])  # fmt: skip
     return path
 
 

@@ -32,6 +32,7 @@ from edgekd.quant.ptq import calibrated
 from edgekd.quant.qat import trained
 from edgekd.quant.stages import Freezing
 from edgekd.stats import paired_difference
+from edgekd.train.loop import Batch
 from edgekd.train.losses.logits import weighted
 from edgekd.train.losses.settings import KdLoss
 from edgekd.train.settings import Training
@@ -95,14 +96,14 @@ def qat(name: str, seed: int, dialect: Dialect, images: Tensor, asked: argparse.
     student = cifar.net_of("resnet20", asked.data).train()
     losses = (KdLoss(name="kd", temperature=4.0, weight=1.0),)
 
-    def objective(net: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    def objective(net: nn.Module, batch: Batch) -> Tensor:
         with torch.no_grad():
-            targets = teacher(x)
-        return weighted(losses, net(x), targets, labels)
+            targets = teacher(batch.x)
+        return weighted(losses, net(batch.x), targets, batch.labels)
 
-    def batches(generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(generator: torch.Generator) -> Iterator[Batch]:
         for rows in torch.randperm(len(images), generator=generator).split(BATCH):
-            yield crop_and_flip(images[rows], generator), torch.zeros(len(rows), dtype=torch.int64)
+            yield Batch(crop_and_flip(images[rows], generator), torch.zeros(len(rows), dtype=torch.int64))
 
     scratch = asked.folder / f"{name}-{asked.epochs}-{asked.images}-{asked.rate}-{seed}"
     scratch.mkdir(exist_ok=True)

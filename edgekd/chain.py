@@ -31,7 +31,6 @@ from edgekd.search import stages as search
 from edgekd.teacher import stages as teacher
 from edgekd.teacher.given import inspect
 from edgekd.teacher.stages import WORDS, Given
-from edgekd.train.settings import Training
 
 T = TypeVar("T")
 
@@ -55,17 +54,16 @@ def chain(
     runtimes = installed(profile)
     target = _Target(engine, pipeline, profile, runtimes[0], device, runtimes)
     call, here = engine.call, Coordinates(target=profile.name)
-    stage, source = data.loading(pipeline.data, pipeline.preprocess)
-    dataset = call(stage, source, {})
+    dataset = dataset_of(engine, pipeline)
     if isinstance(dataset, Artifact):
         check_decidable(pipeline.budget, dataset.json("dataset.json")["splits"]["test"])
-    master, given = _teacher(engine, pipeline, dataset)
+    master, given = teacher_of(engine, pipeline, dataset)
     models = target.teachers(master, given, dataset)
     found = target.search(dataset, models, master, given)
     student = call(
         distill.FLOAT,
         distill.DistillFloat(
-            losses=pipeline.distill.losses, train=_training(pipeline.distill), preprocess=pipeline.preprocess.outside,
+            losses=pipeline.distill.losses, train=pipeline.distill.training, preprocess=pipeline.preprocess.outside,
             views=pipeline.views,
         ),
         {"data": dataset, "teacher": master, "student": found["choice"]},
@@ -290,7 +288,12 @@ class _Target:
         return replace(stage, uses=(*stage.uses, *(package for spec in self.runtimes for package in spec.packages)))
 
 
-def _teacher(engine: Engine, pipeline: Pipeline, dataset: Result) -> tuple[Result, Given | None]:
+def dataset_of(engine: Engine, pipeline: Pipeline) -> Result:
+    stage, source = data.loading(pipeline.data, pipeline.preprocess)
+    return engine.call(stage, source, {})
+
+
+def teacher_of(engine: Engine, pipeline: Pipeline, dataset: Result) -> tuple[Result, Given | None]:
     """The teacher's checkpoint, and what it is where it is given and not trained here; looked at before it teaches."""
     plan = pipeline.teacher
     given = given_teacher(pipeline)
@@ -326,10 +329,6 @@ def check_needs(pipeline: Pipeline, given: Given) -> None:
                 f"{who} needs the teacher's {WORDS[lacking[0]]}, and {given.path} ({given.kind}) gives "
                 f"{', '.join(WORDS[gift] for gift in sorted(given.gives))} alone; leave it out, or take another teacher"
             )
-
-
-def _training(plan: Training) -> Training:
-    return Training(**{name: getattr(plan, name) for name in Training.model_fields})
 
 
 def _prefixed(prefix: str, results: Mapping[str, T]) -> dict[str, T]:

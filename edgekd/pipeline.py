@@ -60,6 +60,10 @@ class DistillPlan(Training):
         default=(KdLoss(name="kd"), CrossEntropyLoss(name="cross-entropy")), min_length=1
     )
 
+    @property
+    def training(self) -> Training:
+        return Training(**{name: getattr(self, name) for name in Training.model_fields})
+
 
 class QuantizePlan(Settings):
     first: Literal["ptq"] = "ptq"

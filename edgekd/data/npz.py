@@ -16,7 +16,7 @@ from edgekd.data.arrays import read_archive
 from edgekd.data.dataset import resized, write
 from edgekd.data.gather import sentences
 from edgekd.data.split import by_content
-from edgekd.data.stages import LoadNpz, Split
+from edgekd.data.stages import SPLITS, LoadNpz, NpzSource, Split
 from edgekd.engine.digest import digest_file
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
@@ -27,14 +27,38 @@ def run(settings: LoadNpz, _inputs: Mapping[str, Artifact], work: Work) -> None:
     source = settings.data
     if digest_file(Path(source.path)) != source.sha256:
         raise DataError(f"{source.path}: changed while the build began; run it again")
-    images, labels = (_read(Path(source.path), name) for name in ("images", "labels"))
-    pixels = resized(as_pixels(images), settings.geometry.model_dump())
-    numbers = as_labels(labels, len(source.labels))
-    if len(pixels) != len(numbers):
-        raise DataError(f"data: {len(pixels)} images but {len(numbers)} labels; each image needs one")
-    rows = by_content(pixels, numbers, source.val_per_class, source.test_per_class)
+    archive = read_archive(Path(source.path))
+    parts = [part(archive, source, split) for split in (SPLITS if "train_images" in archive else (None,))]
+    if len({images.shape[1:] for images, _ in parts}) > 1:
+        raise DataError(f"{source.path}: its splits hold images of several sizes; give all one size")
+    images, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
+    pixels = resized(images, settings.geometry.model_dump())
+    if len(parts) > 1:
+        ends = np.cumsum([len(labels) for _, labels in parts])
+        rows = dict(zip(SPLITS, np.split(np.arange(ends[-1]), ends[:-1]), strict=True))
+    elif source.val_per_class is None or source.test_per_class is None:
+        raise DataError(
+            f"{source.path}: is not split (it has no train_images); say how many images of each class to hold out: "
+            "data.val_per_class and data.test_per_class"
+        )
+    else:
+        rows = by_content(pixels, numbers, source.val_per_class, source.test_per_class)
     write(work.out, pixels, numbers, rows, source.labels)
     tell(work, pixels, numbers, rows, source.labels)
+
+
+def part(
+    archive: Mapping[str, NDArray[Any]], source: NpzSource, split: Split | None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images and labels of one split, or of all where they are not split. Raises DataError."""
+    names = [f"{split}_{what}" if split else what for what in ("images", "labels")]
+    for name in names:
+        if name not in archive:
+            raise DataError(f"{source.path}: has no array {name!r}, only {', '.join(archive) or 'nothing'}")
+    pixels, numbers = as_pixels(archive[names[0]]), as_labels(archive[names[1]], len(source.labels))
+    if len(pixels) != len(numbers):
+        raise DataError(f"data: {len(pixels)} {names[0]} but {len(numbers)} {names[1]}; each image needs one")
+    return pixels, numbers
 
 
 def tell(
@@ -100,13 +124,6 @@ def as_labels(labels: NDArray[Any], classes: int) -> NDArray[np.int64]:
             f"{_first(wrong)}; {classes} classes are named, so labels go from 0 to {classes - 1}"
         )
     return labels.astype(np.int64)
-
-
-def _read(path: Path, name: str) -> NDArray[Any]:
-    archive = read_archive(path)
-    if name not in archive:
-        raise DataError(f"{path}: has no array {name!r}, only {', '.join(archive) or 'nothing'}")
-    return archive[name]
 
 
 def _first(mask: NDArray[np.bool_]) -> int:

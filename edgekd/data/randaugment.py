@@ -20,16 +20,22 @@ from edgekd.data.stages import RandAugment
 Operation = Callable[[Tensor, Tensor], Tensor]  # of images [b, C, H, W] and signed strengths [b], from -1 to 1
 
 
-def rand_augment(x: Tensor, settings: RandAugment, generator: Generator) -> Tensor:
-    """`operations` of the table an image, drawn with replacement, each at `magnitude` / 10 and either sign."""
-    names = list(OPERATIONS)
-    for _ in range(settings.operations):
-        drawn = torch.randint(len(names), (len(x),), generator=generator)
-        signs = 2.0 * torch.randint(2, (len(x),), generator=generator) - 1
-        strength = signs * settings.magnitude / 10
+def draw_operations(settings: RandAugment, count: int, generator: Generator) -> dict[str, Tensor]:
+    """Which operations each image gets, with replacement, and their signs, each [N] by its place."""
+    drawn = {}
+    for place in range(settings.operations):
+        drawn[f"operation.{place}"] = torch.randint(len(OPERATIONS), (count,), generator=generator)
+        drawn[f"sign.{place}"] = 2.0 * torch.randint(2, (count,), generator=generator) - 1
+    return drawn
+
+
+def rand_augment(x: Tensor, settings: RandAugment, drawn: Mapping[str, Tensor]) -> Tensor:
+    """`operations` of the table an image, as drawn, each at `magnitude` / 10 and either sign."""
+    for place in range(settings.operations):
+        strength = drawn[f"sign.{place}"] * settings.magnitude / 10
         made = x.clone()
-        for number, name in enumerate(names):
-            rows = (drawn == number).nonzero()[:, 0]
+        for number, name in enumerate(OPERATIONS):
+            rows = (drawn[f"operation.{place}"] == number).nonzero()[:, 0]
             if len(rows):
                 made[rows] = OPERATIONS[name](x[rows], strength[rows]).clamp(0, 1)
         x = made

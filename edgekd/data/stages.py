@@ -28,13 +28,17 @@ class DigitsSource(Settings):
 
 
 class NpzSource(Settings):
-    """A numpy archive: `images` [N, H, W] or [N, H, W, C] of 0 to 255, `labels` [N] counting from 0."""
+    """
+    A numpy archive: `images` [N, H, W] or [N, H, W, C] of 0 to 255, `labels` [N] counting from 0.
+
+    One that is split already has `train_images`, `train_labels` and the same of val and test, and takes no counts.
+    """
 
     source: Literal["npz"]
     path: str
     labels: tuple[str, ...] = Field(min_length=2)  # the classes' names, in the order of their numbers
-    val_per_class: int = Field(ge=1)
-    test_per_class: int = Field(ge=1)
+    val_per_class: int | None = Field(default=None, ge=1)
+    test_per_class: int | None = Field(default=None, ge=1)
     sha256: str | None = None  # of the file; filled in when the pipeline is read, so that other bytes are other data
 
     def pinned(self) -> NpzSource:
@@ -221,6 +225,7 @@ class Views(Settings):
     Zhang et al., "mixup" (2018), and Yun et al., "CutMix" (2019); cutout: DeVries and Taylor (2017).
     """
 
+    pad: int = Field(default=0, ge=0)  # pixels of black around the image, of which a part of its size is cut out
     rotate_degrees: float = Field(default=12.0, ge=0)
     scale: float = Field(default=0.1, ge=0, lt=1)  # zoom between 1 - scale and 1 + scale
     shift: float = Field(default=0.08, ge=0, lt=1)  # of the image's width and height

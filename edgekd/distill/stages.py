@@ -1,14 +1,20 @@
-"""Settings of the distillation stage; nothing heavy is imported here."""
+"""Settings of the distillation stages; nothing heavy is imported here."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
-from edgekd.data.stages import Preprocess, Views
+from edgekd.data.stages import Preprocess, Split, Views
 from edgekd.engine.stage import Stage
+from edgekd.models.shape import NetShape
+from edgekd.resources import cores
 from edgekd.settings import Settings
 from edgekd.train.losses.settings import LossSettings
 from edgekd.train.settings import Training
+
+Start = Literal["fresh", "teacher"]
 
 
 class DistillFloat(Settings):
@@ -16,15 +22,40 @@ class DistillFloat(Settings):
     train: Training
     preprocess: Preprocess
     views: Views
+    start: Start = "fresh"
 
 
+class GiveStudent(Settings):
+    """A student that no search chose."""
+
+    shape: NetShape
+
+
+class Judge(Settings):
+    """A net's answers in torch: for choosing between recipes. What ships is judged in its runtime."""
+
+    split: Split
+    preprocess: Preprocess
+    threads: int = Field(default_factory=cores, ge=1)
+
+
+GIVEN = Stage[GiveStudent]("distill.student", "edgekd.distill.given:run", gives="decision")
 FLOAT = Stage[DistillFloat](
     "distill.float",
     "edgekd.distill.float_phase:run",
-    takes={"data": "dataset", "teacher": "checkpoint", "student": "decision"},
+    takes={"data": "dataset", "teacher": "checkpoint", "student": "decision", "targets": "targets"},
+    may_lack=("targets", "teacher"),  # targets stand for the teacher; cross-entropy needs neither
     gives="checkpoint",
+    version=2,
     uses=("torch", "transformers"),
     cost=lambda settings: settings.train.epochs,
     memory="distill.batch",
     typical_s=4.0,
+)
+JUDGE = Stage[Judge](
+    "distill.judge",
+    "edgekd.distill.judge:run",
+    takes={"net": "checkpoint", "data": "dataset"},
+    gives="predictions",
+    uses=("torch", "transformers"),
 )

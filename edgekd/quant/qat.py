@@ -23,11 +23,11 @@ from edgekd.quant.quantizer import DialectQuantizer
 from edgekd.quant.stages import Freezing, Qat
 from edgekd.teacher.answers import answers_of
 from edgekd.train.batches import views_of
-from edgekd.train.loop import Batches, fit
+from edgekd.train.loop import Batch, Batches, fit
 from edgekd.train.losses.logits import weighted
 from edgekd.train.settings import Training
 
-Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]  # of the net under quantisation, x and labels: the loss
+Objective = Callable[[nn.Module, Batch], Tensor]  # of the net under quantisation and a batch: the loss
 aten = torch.ops.aten
 TRAINS = 5  # the argument of aten.batch_norm that says whether it takes the batch's statistics
 
@@ -38,8 +38,8 @@ def run(settings: Qat, inputs: Mapping[str, Artifact], work: Work) -> None:
     student = checkpoint.load(inputs["student"].path).net.train()
     checkpoint.contiguous(student)
 
-    def objective(net: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-        return weighted(settings.losses, net(x), teacher(x), labels)
+    def objective(net: nn.Module, batch: Batch) -> Tensor:
+        return weighted(settings.losses, net(batch.x), teacher(batch.x), batch.labels)
 
     train = data.split("train")
     batches = views_of(train, settings.preprocess, settings.views, settings.train.batch, len(data.labels))
@@ -78,7 +78,7 @@ def trained(
         if epoch >= math.ceil(freezing.norms_from * training.epochs):
             freeze_norms(prepared)
 
-    fit(prepared, batches, samples, lambda x, labels: objective(prepared, x, labels), training, scratch, progress,
+    fit(prepared, batches, samples, lambda batch: objective(prepared, batch), training, scratch, progress,
         before_epoch=before_epoch)  # fmt: skip
     prepared.apply(pt2e.disable_observer)
     pt2e.move_exported_model_to_eval(prepared)

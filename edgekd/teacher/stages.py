@@ -9,6 +9,7 @@ from pydantic import Field
 from edgekd.data.stages import Preprocess, Views
 from edgekd.engine.stage import Stage
 from edgekd.models.shape import NetShape
+from edgekd.resources import cores
 from edgekd.settings import Settings
 from edgekd.train.settings import Training
 
@@ -52,6 +53,27 @@ class CheckTeacher(Settings):
     seed: int = 0
 
 
+class KeptViews(Settings):
+    """How many views of each sample a teacher answers once, for all students and epochs."""
+
+    views: int = Field(default=16, ge=1)
+    top: int = Field(default=16, ge=1)  # logits that are kept of each, where there are more than 32 classes
+    seed: int = Field(default=0, ge=0)
+
+
+class MakeTargets(Settings):
+    kept: KeptViews
+    views: Views
+    preprocess: Preprocess
+    threads: int = Field(default_factory=cores, ge=1)
+
+
+class RandomTeacher(Settings):
+    """A control: the teacher's own shape with fresh weights. What it teaches is no knowledge."""
+
+    seed: int = 0
+
+
 class TrainTeacher(Settings):
     shape: NetShape
     train: TeacherTraining
@@ -74,6 +96,24 @@ CHECK = Stage[CheckTeacher](
     gives="teacher-check",
     uses=("torch", "transformers", "onnxruntime", "scipy"),
     typical_s=8.0,
+)
+TARGETS = Stage[MakeTargets](
+    "teacher.targets",
+    "edgekd.teacher.targets:run",
+    takes={"data": "dataset", "teacher": "checkpoint", "model": "exported"},
+    may_lack=("teacher", "model"),  # one of them: what it was trained as, or its fastest file
+    gives="targets",
+    uses=("torch", "transformers", "onnxruntime"),
+    cost=lambda settings: settings.kept.views,
+    memory="distill.targets.views",
+    typical_s=5.0,
+)
+RANDOM = Stage[RandomTeacher](
+    "teacher.random",
+    "edgekd.teacher.random:run",
+    takes={"teacher": "checkpoint"},
+    gives="checkpoint",
+    uses=("torch", "transformers"),
 )
 TRAIN = Stage[TrainTeacher](
     "teacher.train",

@@ -13,7 +13,7 @@ from edgekd.engine.store import Artifact
 from edgekd.models import checkpoint
 from edgekd.teacher.stages import TrainTeacher
 from edgekd.train.batches import views_of
-from edgekd.train.loop import fit
+from edgekd.train.loop import Batch, fit
 
 
 def run(settings: TrainTeacher, inputs: Mapping[str, Artifact], work: Work) -> None:
@@ -21,8 +21,8 @@ def run(settings: TrainTeacher, inputs: Mapping[str, Artifact], work: Work) -> N
     model = checkpoint.build(settings.shape, data.labels, data.image[0], settings.train.seed)
     net, train = model.net.train(), data.split("train")
 
-    def objective(x: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(net(x), labels, label_smoothing=settings.train.label_smoothing)
+    def objective(batch: Batch) -> Tensor:
+        return F.cross_entropy(net(batch.x), batch.labels, label_smoothing=settings.train.label_smoothing)
 
     batches = views_of(train, settings.preprocess, settings.views, settings.train.batch, len(data.labels))
     fit(net, batches, len(train), objective, settings.train, work.scratch, work.progress)

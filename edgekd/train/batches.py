@@ -26,7 +26,7 @@ def views_of(samples: Samples, settings: Preprocess, views: Views, batch: int, c
         for rows in torch.randperm(len(labels), generator=generator).split(batch):
             x = view(pixels(samples, rows), views, generator)
             x, targets = mixed(x, labels[rows], classes, views, generator)
-            yield normalised(x, settings).contiguous(memory_format=torch.channels_last), targets
+            yield Batch(normalised(x, settings).contiguous(memory_format=torch.channels_last), targets)
 
     return epoch
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,15 +17,24 @@ from edgekd.train import snapshots
 from edgekd.train.average import Average
 from edgekd.train.settings import Training
 
-Batch = tuple[Tensor, Tensor]  # what the net reads [B, ...], labels [B]
+
+class Batch(NamedTuple):
+    """What the net reads [B, ...]; labels [B], or shares [B, K]; the teacher's logits [B, K] where they are kept."""
+
+    x: Tensor
+    labels: Tensor
+    targets: Tensor | None = None
+
+
 Batches = Callable[[torch.Generator], Iterator[Batch]]  # one epoch's, drawn from the generator
+Objective = Callable[[Batch], Tensor]  # the loss of a batch, a scalar
 
 
 def fit(
     net: nn.Module,
     batches: Batches,
     samples: int,
-    objective: Callable[[Tensor, Tensor], Tensor],
+    objective: Objective,
     settings: Training,
     scratch: Path,
     progress: Progress,
@@ -32,7 +42,7 @@ def fit(
     before_epoch: Callable[[int], None] = lambda _epoch: None,
 ) -> None:
     """
-    Train `net` in place; `objective(x, labels)` is the loss of a batch, a scalar.
+    Train `net` in place, so that `objective` falls.
 
     An epoch draws all its randomness from (seed, epoch) and ends with a snapshot in `scratch`, so a killed
     run goes on from its last whole epoch and ends with the weights of an undisturbed one.
@@ -49,11 +59,11 @@ def fit(
         generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
         torch.manual_seed(settings.seed * 1_000_003 + epoch)
         start, seen = time.perf_counter(), 0
-        for step, (x, labels) in enumerate(batches(generator)):
+        for step, batch in enumerate(batches(generator)):
             rate = learning_rate(epoch * steps + step, settings.epochs * steps, settings)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss = objective(x, labels)
+            loss = objective(batch)
             value = loss.item()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -68,7 +78,7 @@ def fit(
             optimizer.step()
             if average is not None:
                 average.update()
-            seen += len(labels)
+            seen += len(batch.labels)
             speed = seen / (time.perf_counter() - start)
             progress.step(epoch * steps + step + 1, settings.epochs * steps, "step",
                           epoch=epoch + 1, loss=value, images_per_s=speed)  # fmt: skip

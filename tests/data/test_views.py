@@ -11,11 +11,15 @@ from torch import Tensor
 from edgekd.data.colour import contrasted, saturated
 from edgekd.data.randaugment import OPERATIONS
 from edgekd.data.stages import RandAugment, Views
-from edgekd.data.views import mixed, random_affine, view
+from edgekd.data.views import applied, draw, mixed, moved, view
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def random_affine(images: Tensor, settings: Views, source: torch.Generator) -> Tensor:
+    return moved(images, settings, (2 * torch.rand(4, len(images), generator=source) - 1).T)
 
 
 def test_a_view_without_freedom_is_the_image() -> None:
@@ -135,3 +139,25 @@ def test_cutout_covers_a_square_of_its_share() -> None:
     shares = covered.float().mean((1, 2, 3))
     assert float(shares.max()) <= 0.26  # a quarter, less where it reaches over the border
     assert float(shares.min()) >= 0.06
+
+
+def test_rows_of_what_was_drawn_replay_the_views_of_these_images_alone() -> None:
+    settings = ALL.model_copy(update={"pad": 2})
+    drawn = draw(settings, 6, generator(5))
+    whole = applied(IMAGES, settings, drawn)
+    rows = torch.tensor([4, 0, 4])
+    part = applied(IMAGES[rows], settings, {name: values[rows] for name, values in drawn.items()})
+    torch.testing.assert_close(part, whole[rows], atol=1e-6, rtol=0)
+
+
+def test_a_crop_is_the_image_moved_by_whole_pixels_with_black_where_there_is_none() -> None:
+    settings = STILL.model_copy(update={"pad": 3})
+    drawn = {"crop": torch.tensor([[0, 0], [3, 3], [6, 6], [6, 0], [3, 4], [2, 3]])}
+    made = applied(IMAGES, settings, drawn)
+    assert torch.equal(made[1], IMAGES[1])
+    assert torch.equal(made[0][:, 3:, 3:], IMAGES[0][:, :-3, :-3])
+    assert float(made[0][:, :3].max()) == 0
+    assert torch.equal(made[2][:, :-3, :-3], IMAGES[2][:, 3:, 3:])
+    assert torch.equal(made[4][:, :, :-1], IMAGES[4][:, :, 1:])
+    corners = draw(settings, 4000, generator())["crop"]
+    assert corners.unique().tolist() == list(range(7))

@@ -1,0 +1,157 @@
+"""Which way of distilling pays on a person's own data: recipes x learning rates x seeds, beside their controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from pydantic import Field
+
+from edgekd.chain import dataset_of, teacher_of
+from edgekd.data.stages import Split
+from edgekd.distill import stages as distill
+from edgekd.engine.executor import Engine
+from edgekd.engine.plan import Result
+from edgekd.engine.stage import Coordinates
+from edgekd.engine.store import Artifact
+from edgekd.models.shape import NetShape
+from edgekd.pipeline import Pipeline
+from edgekd.settings import Settings
+from edgekd.teacher import stages as teacher
+from edgekd.teacher.stages import KeptViews
+from edgekd.train.losses.recipes import RECIPES, RecipeName
+
+CE, KD, RANDOM = "cross-entropy", "kd", "random-teacher"
+CONTROLS = (CE, KD, RANDOM)
+WITHOUT: tuple[RecipeName, ...] = ("cross-entropy", "kd", "label-smoothing")
+METHODS: tuple[RecipeName, ...] = tuple(name for name in RECIPES if name not in WITHOUT)
+
+
+class BakeOff(Settings):
+    """
+    First every recipe at every rate, briefly; then the `keep` best and the controls, each at its best rate, longer
+    and with more seeds. Rates and recipes are chosen on val; the second round is judged on test.
+    """
+
+    student: NetShape
+    recipes: tuple[RecipeName, ...] = METHODS
+    rates: tuple[float, ...] = Field(default=(0.05, 0.1, 0.2), min_length=1)
+    epochs: int = Field(default=10, ge=1)
+    seeds: int = Field(default=1, ge=1)
+    keep: int = Field(default=3, ge=0)
+    final_epochs: int = Field(default=30, ge=1)
+    final_seeds: int = Field(default=5, ge=2)  # an interval needs two at least
+    kept: KeptViews = KeptViews(views=8)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One student: how it was trained, and what it answers."""
+
+    arm: str
+    rate: float
+    seed: int
+    epochs: int
+    answers: Result
+
+    @property
+    def right(self) -> int:
+        assert isinstance(self.answers, Artifact)
+        return int(self.answers.json("metrics.json")["right"])
+
+
+@dataclass
+class Baked:
+    """`final` is empty until every run of the first round is there; `left` counts the runs that time forbade."""
+
+    grid: list[Run] = field(default_factory=list)
+    final: list[Run] = field(default_factory=list)
+    best_rates: dict[str, float] = field(default_factory=dict)
+    finalists: tuple[str, ...] = ()
+    left: int = 0
+    data: Result | None = None
+    teacher: Result | None = None  # its answers on test
+
+
+def bake_off(
+    engine: Engine, pipeline: Pipeline, asked: BakeOff, out_of_time: Callable[[], bool] = lambda: False
+) -> Baked:
+    """Run what is not there yet, as far as time allows. Every run is kept, so that the same call goes on."""
+    kitchen = _Kitchen(engine, pipeline, asked)
+    arms = (*CONTROLS, *(name for name in asked.recipes if name not in CONTROLS))
+    baked = Baked(data=kitchen.data, teacher=kitchen.judged(kitchen.teacher, "test", Coordinates(student="teacher")))
+    first = [(arm, rate, seed) for arm in arms for rate in asked.rates for seed in range(asked.seeds)]
+    for done, (arm, rate, seed) in enumerate(first):
+        if out_of_time():
+            baked.left = len(first) - done + len(_finalists(baked, asked, arms)) * asked.final_seeds
+            return baked
+        baked.grid.append(kitchen.run(arm, rate, seed, asked.epochs, "val"))
+    baked.best_rates = {arm: best_rate([run for run in baked.grid if run.arm == arm]) for arm in arms}
+    baked.finalists = _finalists(baked, asked, arms)
+    second = [(arm, seed) for seed in range(asked.final_seeds) for arm in baked.finalists]
+    for done, (arm, seed) in enumerate(second):
+        if out_of_time():
+            baked.left = len(second) - done
+            return baked
+        baked.final.append(kitchen.run(arm, baked.best_rates[arm], seed, asked.final_epochs, "test"))
+    return baked
+
+
+def best_rate(runs: Sequence[Run]) -> float:
+    """Where the mean over seeds is best on val; the lower of two equals."""
+    rates = sorted({run.rate for run in runs})
+    return max(rates, key=lambda rate: fmean(run.right for run in runs if run.rate == rate))
+
+
+def _finalists(baked: Baked, asked: BakeOff, arms: Sequence[str]) -> tuple[str, ...]:
+    """The controls, and the best of the others at their best rates."""
+    if not baked.best_rates:
+        return (*CONTROLS, *(arm for arm in arms if arm not in CONTROLS))[: len(CONTROLS) + asked.keep]
+
+    def value(arm: str) -> float:
+        return fmean(run.right for run in baked.grid if run.arm == arm and run.rate == baked.best_rates[arm])
+
+    others = sorted((arm for arm in arms if arm not in CONTROLS), key=value, reverse=True)
+    return (*CONTROLS, *others[: asked.keep])
+
+
+class _Kitchen:
+    """What all runs share: data, teacher, its targets and the random teacher's."""
+
+    def __init__(self, engine: Engine, pipeline: Pipeline, asked: BakeOff) -> None:
+        self.call, self.pipeline, self.asked = engine.call, pipeline, asked
+        self.data = dataset_of(engine, pipeline)
+        self.teacher, _ = teacher_of(engine, pipeline, self.data)
+        nobody = self.call(teacher.RANDOM, teacher.RandomTeacher(), {"teacher": self.teacher})
+        self.targets = {name: self._targets(master) for name, master in ((KD, self.teacher), (RANDOM, nobody))}
+        self.student = self.call(distill.GIVEN, distill.GiveStudent(shape=asked.student), {})
+
+    def _targets(self, master: Result) -> Result:
+        settings = teacher.MakeTargets(
+            kept=self.asked.kept, views=self.pipeline.views, preprocess=self.pipeline.preprocess.outside,
+            threads=self.pipeline.distill.threads,
+        )  # fmt: skip
+        return self.call(teacher.TARGETS, settings, {"data": self.data, "teacher": master})
+
+    def run(self, arm: str, rate: float, seed: int, epochs: int, split: Split) -> Run:
+        plan = self.pipeline.distill
+        settings = distill.DistillFloat(
+            losses=RECIPES[KD if arm == RANDOM else arm],  # type: ignore[index]
+            train=plan.training.model_copy(update={"learning_rate": rate, "seed": seed, "epochs": epochs}),
+            preprocess=self.pipeline.preprocess.outside, views=self.pipeline.views,
+        )  # fmt: skip
+        targets = self.targets[RANDOM if arm == RANDOM else KD]
+        at = Coordinates(student=f"{arm}, rate {rate:g}, seed {seed}, {epochs} epochs")
+        net = self.call(distill.FLOAT, settings, {"data": self.data, "student": self.student, "targets": targets}, at)
+        return Run(arm, rate, seed, epochs, self.judged(net, split, at))
+
+    def judged(self, net: Result, split: Split, at: Coordinates) -> Result:
+        settings = distill.Judge(
+            split=split, preprocess=self.pipeline.preprocess.outside, threads=self.pipeline.distill.threads
+        )
+        return self.call(distill.JUDGE, settings, {"net": net, "data": self.data}, at)
+
+
+def by_arm(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    return {arm: [run for run in runs if run.arm == arm] for arm in dict.fromkeys(run.arm for run in runs)}

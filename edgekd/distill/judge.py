@@ -1,0 +1,33 @@
+"""What a net answers on a split, in torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+
+from edgekd.data.dataset import Dataset
+from edgekd.distill.stages import Judge
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact
+from edgekd.teacher.answers import answers_of
+from edgekd.train.batches import normalised, pixels
+
+BATCH = 128
+
+
+def run(settings: Judge, inputs: Mapping[str, Artifact], work: Work) -> None:
+    torch.set_num_threads(settings.threads)
+    samples, answer = Dataset(inputs["data"]).split(settings.split), answers_of(inputs["net"].path)
+    said = [
+        answer(normalised(pixels(samples, rows), settings.preprocess)).numpy()
+        for rows in torch.arange(len(samples)).split(BATCH)
+    ]
+    answers = np.concatenate(said).astype(np.float32)
+    right = answers.argmax(1) == samples.labels
+    save_file({"answers": np.ascontiguousarray(answers), "right": right}, work.out / "predictions.safetensors")
+    about = {"schema": 2, "split": settings.split, "right": int(right.sum()), "n": len(right)}
+    (work.out / "metrics.json").write_text(json.dumps(about), "utf-8")
