@@ -32,10 +32,11 @@ from edgekd.quant.ptq import calibrated
 from edgekd.quant.qat import trained
 from edgekd.quant.stages import Freezing
 from edgekd.stats import paired_difference
+from edgekd.train.lesson import Lesson
 from edgekd.train.loop import Batch
-from edgekd.train.losses.logits import weighted
 from edgekd.train.losses.settings import KdLoss
 from edgekd.train.settings import Training
+from edgekd.train.terms import Said
 
 BATCH = 64
 CASES = {"W3A8": (3, 8), "W4A4": (4, 4)}
@@ -94,12 +95,12 @@ def row(name: str, seed: int, asked: argparse.Namespace, clean: dict[str, np.nda
 def qat(name: str, seed: int, dialect: Dialect, images: Tensor, asked: argparse.Namespace) -> torch.fx.GraphModule:
     teacher = cifar.net_of("resnet20", asked.data)
     student = cifar.net_of("resnet20", asked.data).train()
-    losses = (KdLoss(name="kd", temperature=4.0, weight=1.0),)
+    lesson = Lesson((KdLoss(name="kd", temperature=4.0, weight=1.0),), 1)
 
     def objective(net: nn.Module, batch: Batch) -> Tensor:
         with torch.no_grad():
             targets = teacher(batch.x)
-        return weighted(losses, net(batch.x), targets, batch.labels)
+        return lesson(Said(net(batch.x)), Said(targets), batch.labels)
 
     def batches(generator: torch.Generator) -> Iterator[Batch]:
         for rows in torch.randperm(len(images), generator=generator).split(BATCH):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 
 import torch
@@ -13,45 +14,78 @@ from edgekd.distill.stages import DistillFloat
 from edgekd.distill.start import from_teacher
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
+from edgekd.errors import ConfigError
 from edgekd.models import checkpoint
+from edgekd.models.residual_cnn import ResidualCnnForImageClassification
 from edgekd.models.shape import NetShape
-from edgekd.teacher.answers import answers_of
 from edgekd.teacher.targets import bank_for
+from edgekd.teacher.teaching import right_on, teaching, unlike, with_outputs
 from edgekd.train.bank import kept_views
-from edgekd.train.batches import views_of
-from edgekd.train.loop import Batch, Batches, Objective, fit
-from edgekd.train.losses.logits import weighted
+from edgekd.train.batches import normalised, pixels, views_of
+from edgekd.train.loop import Batch, Batches, fit
 
 
 def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> None:
+    torch.set_num_threads(settings.train.threads)
     data = Dataset(inputs["data"])
+    train = data.split("train")
+    some = part(len(train), settings)
+    if some is not None:
+        train = Samples(train.images[some.numpy()], train.labels[some.numpy()])
     shape = NetShape.model_validate_json(inputs["student"].file("shape.json").read_text("utf-8"))
     model = checkpoint.build(shape, data.labels, data.image[0], settings.train.seed)
-    if settings.start == "teacher":
-        taken = from_teacher(model, inputs["teacher"].path)
-        work.progress.say(taken.sentence)
-        (work.out / "start.json").write_text(json.dumps(taken.told(), indent=1), "utf-8")
-    net, train = model.net.train(), data.split("train")
-    batches = _batches(settings, inputs, train, len(data.labels))
-    fit(net, batches, len(train), _objective(settings, inputs, net), settings.train, work.scratch, work.progress)
-    checkpoint.save(model, work.out)
-
-
-def _batches(settings: DistillFloat, inputs: Mapping[str, Artifact], train: Samples, classes: int) -> Batches:
-    if "targets" not in inputs:
-        return views_of(train, settings.preprocess, settings.views, settings.train.batch, classes)
-    bank, kept = bank_for(inputs["targets"], inputs["data"], settings.views, settings.preprocess)
-    return kept_views(bank, kept, settings.train.batch)
-
-
-def _objective(settings: DistillFloat, inputs: Mapping[str, Artifact], net: nn.Module) -> Objective:
-    """With targets that were kept, with a teacher that answers along, or with labels alone."""
-    asked = any(loss.needs for loss in settings.losses)
-    live = answers_of(inputs["teacher"].path) if asked and "targets" not in inputs else None
+    told = {"schema": 1, "start": started(model, settings, inputs, work)}
+    net, master = model.net.train(), inputs.get("teacher")
+    lessons = teaching(
+        settings.losses, master.path if master else None, net, data.image, len(data.labels),
+        settings.train.epochs * math.ceil(len(train) / settings.train.batch), kept="targets" in inputs,
+        seed=settings.train.seed,
+    )  # fmt: skip
+    for sentence in unlike(lessons, net, normalised(pixels(train, torch.arange(min(256, len(train)))),
+                                                    settings.preprocess)):  # fmt: skip
+        work.progress.say(f"warning: {sentence}")
+    student = with_outputs(net, lessons.names)
 
     def objective(batch: Batch) -> Tensor:
-        said = batch.targets if live is None else live(batch.x)
-        return weighted(settings.losses, net(batch.x), said, batch.labels)
+        return lessons.loss(student(batch.x), batch)
 
-    torch.set_num_threads(settings.train.threads)
-    return objective
+    watch = fit(
+        nn.ModuleDict({"net": net, "lesson": lessons.lesson}), _batches(settings, inputs, train, some),
+        len(train), objective, settings.train, work.scratch, work.progress,
+        right=right_on(net, data.split("val"), settings.preprocess) if settings.train.looks else None,
+    )  # fmt: skip
+    checkpoint.save(model, work.out)
+    (work.out / "training.json").write_text(json.dumps(told | watch.told(), indent=1), "utf-8")
+
+
+def part(samples: int, settings: DistillFloat) -> Tensor | None:
+    """The rows of a random share of the samples; None: all of them."""
+    if settings.data_share == 1:
+        return None
+    generator = torch.Generator().manual_seed(settings.train.seed)
+    return torch.randperm(samples, generator=generator)[: max(2, round(settings.data_share * samples))]
+
+
+def started(
+    model: ResidualCnnForImageClassification, settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work
+) -> dict[str, object] | None:
+    """The student's first weights from the teacher, where that is wanted and goes; what was taken."""
+    if settings.start == "fresh":
+        return None
+    try:
+        taken = from_teacher(model, inputs["teacher"].path)
+    except ConfigError as error:
+        if settings.start == "teacher":
+            raise
+        work.progress.say(f"the student starts with fresh weights: {error}")
+        return None
+    work.progress.say(taken.sentence)
+    return taken.told()
+
+
+def _batches(settings: DistillFloat, inputs: Mapping[str, Artifact], train: Samples, some: Tensor | None) -> Batches:
+    if "targets" not in inputs:
+        classes = len(Dataset(inputs["data"]).labels)
+        return views_of(train, settings.preprocess, settings.views, settings.train.batch, classes)
+    bank, kept = bank_for(inputs["targets"], inputs["data"], settings.views, settings.preprocess)
+    return kept_views(bank, kept, settings.train.batch, some)

@@ -14,7 +14,7 @@ from edgekd.settings import Settings
 from edgekd.train.losses.settings import LossSettings
 from edgekd.train.settings import Training
 
-Start = Literal["fresh", "teacher"]
+Start = Literal["fresh", "teacher", "auto"]  # auto: from the teacher where the shapes allow it
 
 
 class DistillFloat(Settings):
@@ -23,6 +23,7 @@ class DistillFloat(Settings):
     preprocess: Preprocess
     views: Views
     start: Start = "fresh"
+    data_share: float = Field(default=1.0, gt=0, le=1)  # of the training samples: Zakarias et al. 2024, [137]
 
 
 class GiveStudent(Settings):

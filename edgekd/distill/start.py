@@ -51,21 +51,11 @@ def from_teacher(model: ResidualCnnForImageClassification, folder: Path) -> Take
 @torch.no_grad()
 def transplant(student: ResidualCnn, teacher: ResidualCnn) -> Taken:
     """In place. Stages are matched by their order; of each, blocks evenly spaced, the first one always."""
-    theirs: list[Block] = list(teacher.blocks)
-    pairs = matched(list(student.blocks), theirs)
-    apart = len(theirs[0].shortcut)
-    stem = _channels(_width(student.stem), [teacher.stem[0].weight] if apart else _shared(teacher, 0))
-    if stem is None or student.stem[0].stride != teacher.stem[0].stride:
-        raise ConfigError(
-            f"distill.start: teacher: the student's stem ({_width(student.stem)} channels, stride "
-            f"{student.stem[0].stride[0]}) is no part of the teacher's ({_width(teacher.stem)}, stride "
-            f"{teacher.stem[0].stride[0]}); leave it out"
-        )
-    _copy(student.stem[0], teacher.stem[0], stem, None)
-    _norm(student.stem[1], teacher.stem[1], stem)
-    trunk: Tensor | None = stem
+    blocks, theirs = _blocks(student), _blocks(teacher)
+    pairs = matched(blocks, theirs)
+    trunk = _take_stem(student, teacher)
     taken: list[int | None] = []
-    for block, number in zip(student.blocks, pairs, strict=True):
+    for block, number in zip(blocks, pairs, strict=True):
         source = theirs[number] if number is not None else None
         out = None if number is None else _channels(block.conv2.out_channels, _shared(teacher, number))
         fits = source is not None and trunk is not None and out is not None and _take(block, source, trunk, out)
@@ -79,9 +69,25 @@ def transplant(student: ResidualCnn, teacher: ResidualCnn) -> Taken:
         raise ConfigError("distill.start: teacher: none of its blocks fits the student's; leave it out")
     narrower = any(
         number is not None and block.conv2.weight.shape != theirs[number].conv2.weight.shape
-        for block, number in zip(student.blocks, taken, strict=True)
+        for block, number in zip(blocks, taken, strict=True)
     )
-    return Taken(tuple(taken), len(teacher.blocks), narrower, whole)
+    return Taken(tuple(taken), len(theirs), narrower, whole)
+
+
+def _take_stem(student: ResidualCnn, teacher: ResidualCnn) -> Tensor | None:
+    """Which of the teacher's channels the student's stem makes now. Raises ConfigError where it is no part of it."""
+    own: Any = student.stem
+    stem: Any = teacher.stem
+    apart = len(_blocks(teacher)[0].shortcut)  # else the first stage hands the stem's channels on
+    kept = _channels(own[0].out_channels, [stem[0].weight] if apart else _shared(teacher, 0))
+    if kept is None or own[0].stride != stem[0].stride:
+        raise ConfigError(
+            f"distill.start: teacher: the student's stem ({own[0].out_channels} channels, stride {own[0].stride[0]}) "
+            f"is no part of the teacher's ({stem[0].out_channels}, stride {stem[0].stride[0]}); leave it out"
+        )
+    _copy(own[0], stem[0], kept, None)
+    _norm(own[1], stem[1], kept)
+    return kept
 
 
 def matched(student: list[Block], teacher: list[Block]) -> list[int | None]:
@@ -109,10 +115,12 @@ def stages(blocks: list[Block]) -> list[list[int]]:
 
 def _shared(teacher: ResidualCnn, number: int) -> list[Tensor]:
     """The weights that make the channels which block `number` hands on: those of its stage, and the stem's if bare."""
-    blocks: list[Block] = list(teacher.blocks)
+    blocks, stem = _blocks(teacher), teacher.stem[0].weight
     stage = next(stage for stage in stages(blocks) if number in stage)
-    stem = [teacher.stem[0].weight] if not len(blocks[stage[0]].shortcut) else []
-    return [*stem, *(blocks[place].conv2.weight for place in stage)]
+    made = [blocks[place].conv2.weight for place in stage]
+    if isinstance(stem, Tensor) and not len(blocks[stage[0]].shortcut):
+        made.insert(0, stem)
+    return [weight for weight in made if len(weight) == len(blocks[number].conv2.weight)]
 
 
 def _take(block: Block, source: Block, into: Tensor, out: Tensor) -> bool:
@@ -127,11 +135,13 @@ def _take(block: Block, source: Block, into: Tensor, out: Tensor) -> bool:
     _norm(block.bn1, source.bn1, inner)
     _copy(block.conv2, source.conv2, out, inner)
     _norm(block.bn2, source.bn2, out)
-    if not bare and len(source.shortcut):
-        _copy(block.shortcut[0], source.shortcut[0], out, into)
-        _norm(block.shortcut[1], source.shortcut[1], out)
+    own: Any = block.shortcut
+    theirs: Any = source.shortcut
+    if not bare and len(theirs):
+        _copy(own[0], theirs[0], out, into)
+        _norm(own[1], theirs[1], out)
     elif not bare:  # the teacher passes its channels on as they are: so does a projection onto those that are kept
-        block.shortcut[0].weight.copy_((out[:, None] == into[None, :]).float()[:, :, None, None])
+        own[0].weight.copy_((out[:, None] == into[None, :]).float()[:, :, None, None])
     return True
 
 
@@ -153,5 +163,5 @@ def _norm(norm: nn.BatchNorm2d, source: nn.BatchNorm2d, kept: Tensor) -> None:
         getattr(norm, name).copy_(getattr(source, name)[kept])
 
 
-def _width(stem: nn.Sequential) -> int:
-    return int(stem[0].out_channels)
+def _blocks(net: ResidualCnn) -> list[Block]:
+    return [block for block in net.blocks if isinstance(block, Block)]

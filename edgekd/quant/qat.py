@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchao.quantization.pt2e as pt2e
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_flatten
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_qat_pt2e
 
 from edgekd.data.dataset import Dataset
@@ -21,10 +23,9 @@ from edgekd.models import checkpoint
 from edgekd.quant.ptq import trace
 from edgekd.quant.quantizer import DialectQuantizer
 from edgekd.quant.stages import Freezing, Qat
-from edgekd.teacher.answers import answers_of
+from edgekd.teacher.teaching import teaching, with_outputs
 from edgekd.train.batches import views_of
 from edgekd.train.loop import Batch, Batches, fit
-from edgekd.train.losses.logits import weighted
 from edgekd.train.settings import Training
 
 Objective = Callable[[nn.Module, Batch], Tensor]  # of the net under quantisation and a batch: the loss
@@ -34,18 +35,18 @@ TRAINS = 5  # the argument of aten.batch_norm that says whether it takes the bat
 
 def run(settings: Qat, inputs: Mapping[str, Artifact], work: Work) -> None:
     data = Dataset(inputs["data"])
-    teacher = answers_of(inputs["teacher"].path)
     student = checkpoint.load(inputs["student"].path).net.train()
     checkpoint.contiguous(student)
-
-    def objective(net: nn.Module, batch: Batch) -> Tensor:
-        return weighted(settings.losses, net(batch.x), teacher(batch.x), batch.labels)
-
     train = data.split("train")
+    lessons = teaching(
+        settings.losses, inputs["teacher"].path, student, data.image, len(data.labels),
+        settings.train.epochs * math.ceil(len(train) / settings.train.batch), seed=settings.train.seed,
+    )  # fmt: skip
     batches = views_of(train, settings.preprocess, settings.views, settings.train.batch, len(data.labels))
     quantised = trained(
-        student, data.image, settings.dialect, batches, len(train), objective, settings.train, settings.freezing,
-        work.scratch, work.progress,
+        with_outputs(student, lessons.names).train(), data.image, settings.dialect, batches, len(train),
+        lambda net, batch: lessons.loss(net(batch.x), batch), settings.train, settings.freezing,
+        work.scratch, work.progress, lesson=lessons.lesson,
     )  # fmt: skip
     hub.write(quantised, data, settings.preprocess, work.out)
 
@@ -61,9 +62,11 @@ def trained(
     freezing: Freezing,
     scratch: Path,
     progress: Progress,
+    lesson: nn.Module | None = None,
 ) -> fx.GraphModule:
     """
     `net`, in training mode and with its float weights, trained under fake quantisation; integers with their scales.
+    Of several outputs the first one stays; `lesson` is trained along and dropped.
 
     First ranges and batch norms follow the data, then the norms stand, then the ranges: what is exported has both
     fixed, and the last epochs are trained as it will run (Krishnamoorthi, "Quantizing deep convolutional networks
@@ -78,11 +81,26 @@ def trained(
         if epoch >= math.ceil(freezing.norms_from * training.epochs):
             freeze_norms(prepared)
 
-    fit(prepared, batches, samples, lambda batch: objective(prepared, batch), training, scratch, progress,
+    whole = nn.ModuleDict({"net": prepared, **({"lesson": lesson} if lesson is not None else {})})
+    fit(whole, batches, samples, lambda batch: objective(prepared, batch), training, scratch, progress,
         before_epoch=before_epoch)  # fmt: skip
+    logits_alone(prepared)
     prepared.apply(pt2e.disable_observer)
     pt2e.move_exported_model_to_eval(prepared)
     return convert_pt2e(prepared)  # type: ignore[no-any-return]
+
+
+def logits_alone(graph: fx.GraphModule) -> None:
+    """In place: features that losses asked for are no outputs any more, and what made them alone goes."""
+    (last,) = (node for node in graph.graph.nodes if node.op == "output")
+    answers = last.args[0]
+    if not isinstance(answers, (tuple, list)) or len(answers) == 1:
+        return
+    last.args = ((answers[0],),)
+    code: Any = graph.graph._codegen
+    code.pytree_info = code.pytree_info._replace(out_spec=tree_flatten(0)[1])  # one leaf
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
 
 
 def freeze_norms(prepared: fx.GraphModule) -> None:

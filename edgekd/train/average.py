@@ -1,4 +1,4 @@
-"""A moving average of weights (Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992)."""
+"""Averages of weights."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ class Average:
     """
     Of parameters alone: scales, zero points and batch statistics stay those that training ended with.
 
-    The decay is lower at first, (1 + n) / (10 + n) after n updates, so that the start is forgotten.
+    With a decay the moving average of Polyak and Juditsky, "Acceleration of stochastic approximation by averaging"
+    (1992); the decay is lower at first, (1 + n) / (10 + n) after n updates, so that the start is forgotten. Without one
+    the plain mean: Izmailov et al., "Averaging weights leads to wider optima" (2018), algorithm 1, and WAKD [291].
     """
 
-    def __init__(self, net: nn.Module, decay: float) -> None:
+    def __init__(self, net: nn.Module, decay: float | None) -> None:
         self._parameters = list(net.parameters())
         self.decay, self.updates = decay, 0
         self.shadow = [parameter.detach().clone() for parameter in self._parameters]
@@ -21,9 +23,9 @@ class Average:
     @torch.no_grad()
     def update(self) -> None:
         self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        new = 1 / self.updates if self.decay is None else 1 - min(self.decay, (1 + self.updates) / (10 + self.updates))
         for mean, parameter in zip(self.shadow, self._parameters, strict=True):
-            mean.lerp_(parameter, 1 - decay)
+            mean.lerp_(parameter, new)
 
     @torch.no_grad()
     def take(self) -> None:

@@ -45,13 +45,17 @@ def bank_of(samples: Samples, preprocess: Preprocess, views: Views, count: int, 
     return Bank(samples, preprocess, views, count, {name: torch.stack([one[name] for one in each]) for name in each[0]})
 
 
-def kept_views(bank: Bank, kept: Kept, batch: int) -> Batches:
-    """Each epoch visits every sample once, in a new order, in one of its views with what the teacher said of it."""
+def kept_views(bank: Bank, kept: Kept, batch: int, some: Tensor | None = None) -> Batches:
+    """
+    Each epoch visits every sample once, or each of `some` [n], in a new order, in one of its views with what the
+    teacher said of it.
+    """
     labels = torch.from_numpy(bank.samples.labels)
+    every = torch.arange(len(labels)) if some is None else some
 
     def epoch(generator: torch.Generator) -> Iterator[Batch]:
         views = torch.randint(bank.count, (len(labels),), generator=generator)
-        for rows in torch.randperm(len(labels), generator=generator).split(batch):
+        for rows in every[torch.randperm(len(every), generator=generator)].split(batch):
             which = views[rows]
             yield Batch(bank.read(which, rows), labels[rows], kept(which, rows))
 

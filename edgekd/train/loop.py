@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -9,13 +10,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from edgekd.engine.events import Progress
 from edgekd.errors import ConfigError
 from edgekd.train import snapshots
 from edgekd.train.average import Average
+from edgekd.train.schedule import Dot, learning_rate, optimizer_of
 from edgekd.train.settings import Training
+from edgekd.train.snapshots import Place
+from edgekd.train.watch import Look, Right, Watch, due
+
+BEST = "best.safetensors"
 
 
 class Batch(NamedTuple):
@@ -27,7 +34,7 @@ class Batch(NamedTuple):
 
 
 Batches = Callable[[torch.Generator], Iterator[Batch]]  # one epoch's, drawn from the generator
-Objective = Callable[[Batch], Tensor]  # the loss of a batch, a scalar
+Objective = Callable[[Batch], Tensor]  # the loss of a batch: a scalar, or [what labels say, what the teacher says]
 
 
 def fit(
@@ -40,66 +47,154 @@ def fit(
     progress: Progress,
     *,
     before_epoch: Callable[[int], None] = lambda _epoch: None,
-) -> None:
+    right: Right | None = None,
+) -> Watch:
     """
-    Train `net` in place, so that `objective` falls.
+    Train `net` in place, so that `objective` falls; `right` looks at val, where that is wanted.
 
-    An epoch draws all its randomness from (seed, epoch) and ends with a snapshot in `scratch`, so a killed
-    run goes on from its last whole epoch and ends with the weights of an undisturbed one.
+    An epoch draws all its randomness from (seed, epoch), and snapshots in `scratch` hold the rest, so that a killed
+    run goes on from the last of them and ends with the weights of an undisturbed one.
     """
     torch.set_num_threads(settings.threads)
-    optimizer = torch.optim.SGD(_groups(net, settings), lr=0.0, momentum=settings.momentum, nesterov=True)
-    steps = math.ceil(samples / settings.batch)
-    average = Average(net, settings.average) if settings.average else None
-    first = snapshots.restore(scratch, net, optimizer, average)
-    if first:
-        progress.say(f"resumed after epoch {first} of {settings.epochs}")
-    for epoch in range(first, settings.epochs):
+    run = _Run(net, samples, objective, settings, scratch, progress)
+    place = snapshots.restore(scratch, net, run.optimizer, run.average)
+    watch = Watch.of(settings.patience, place.notes)
+    if place.epoch or place.step:
+        within = f" and {place.step} steps of the next" if place.step else ""
+        progress.say(f"resumed after epoch {place.epoch} of {settings.epochs}{within}")
+    for epoch in range(place.epoch, settings.epochs):
+        if watch.enough:
+            break
         before_epoch(epoch)
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
-        torch.manual_seed(settings.seed * 1_000_003 + epoch)
-        start, seen = time.perf_counter(), 0
-        for step, batch in enumerate(batches(generator)):
-            rate = learning_rate(epoch * steps + step, settings.epochs * steps, settings)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            loss = objective(batch)
-            value = loss.item()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            size = float(nn.utils.clip_grad_norm_(net.parameters(), settings.clip_norm))
-            if not (math.isfinite(value) and math.isfinite(size)):
-                what = f"loss became {value}" if not math.isfinite(value) else f"gradient became {size}"
-                kept = f"the last good checkpoint, after epoch {epoch}, is kept" if epoch else "no epoch was finished"
-                raise ConfigError(
-                    f"training: the {what} in epoch {epoch + 1}, step {step + 1}; "
-                    f"lower learning_rate (it peaks at {settings.learning_rate}); {kept}"
-                )
-            optimizer.step()
-            if average is not None:
-                average.update()
+        run.epoch(epoch, batches, place, watch)
+        place = Place(epoch + 1, 0, watch.told())
+        if right is not None and due(epoch + 1, settings.epochs, settings.looks):
+            run.look(epoch + 1, right, watch)
+            place.notes = watch.told()
+        snapshots.save(scratch, place, net, run.optimizer, run.average)
+    run.end(batches, watch)
+    return watch
+
+
+class _Run:
+    """What the steps of one training share."""
+
+    def __init__(
+        self, net: nn.Module, samples: int, objective: Objective, settings: Training, scratch: Path, progress: Progress
+    ) -> None:
+        self.net, self.objective, self.settings = net, objective, settings
+        self.scratch, self.progress = scratch, progress
+        self.optimizer = optimizer_of(net, settings)
+        self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.steps = math.ceil(samples / settings.batch)
+        self.mean_from = math.ceil(settings.average_from * settings.epochs)
+        plain = settings.average_from < 1
+        self.average = Average(net, settings.average or None) if settings.average or plain else None
+        self.losses: list[float] = []  # since the last look
+
+    def epoch(self, epoch: int, batches: Batches, place: Place, watch: Watch) -> None:
+        seed = self.settings.seed * 1_000_003 + epoch
+        generator = torch.Generator().manual_seed(seed)
+        done = place.step
+        if done:
+            self.losses = list(place.notes.get("losses", ()))
+        else:
+            torch.manual_seed(seed)
+        start = saved = time.perf_counter()
+        seen = 0
+        for step, batch in enumerate(itertools.islice(batches(generator), done, None), done):
+            value = self.step(epoch, step, batch)
             seen += len(batch.labels)
-            speed = seen / (time.perf_counter() - start)
-            progress.step(epoch * steps + step + 1, settings.epochs * steps, "step",
-                          epoch=epoch + 1, loss=value, images_per_s=speed)  # fmt: skip
-        snapshots.save(scratch, epoch + 1, net, optimizer, average)
-    if average is not None:
-        average.take()
+            now = time.perf_counter()
+            self.progress.step(epoch * self.steps + step + 1, self.settings.epochs * self.steps, "step",
+                               epoch=epoch + 1, loss=value, images_per_s=seen / (now - start))  # fmt: skip
+            if now - saved > self.settings.snapshot_s and step + 1 < self.steps:
+                saved = now
+                notes = watch.told() | {"losses": self.losses}
+                snapshots.save(self.scratch, Place(epoch, step + 1, notes), self.net, self.optimizer, self.average)
+        if self.average is not None and self.average.decay is None and epoch + 1 > self.mean_from:
+            self.average.update()
 
+    def step(self, epoch: int, step: int, batch: Batch) -> float:
+        """One batch; the loss. Raises ConfigError for a loss or gradient that is no number."""
+        rate = learning_rate(epoch * self.steps + step, self.settings.epochs * self.steps, self.settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        bf16 = self.settings.precision == "bfloat16"
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = self.objective(batch)
+        value = float(loss.detach().sum())
+        self.optimizer.zero_grad(set_to_none=True)
+        size = self._backward(loss)
+        if not (math.isfinite(value) and math.isfinite(size)):
+            what = f"loss became {value}" if not math.isfinite(value) else f"gradient became {size}"
+            kept = f"the last good checkpoint, after epoch {epoch}, is kept" if epoch else "no epoch was finished"
+            raise ConfigError(
+                f"training: the {what} in epoch {epoch + 1}, step {step + 1}; "
+                f"lower learning_rate (it peaks at {self.settings.learning_rate}); {kept}"
+            )
+        self.optimizer.step()
+        if self.average is not None and self.average.decay is not None:
+            self.average.update()
+        self.losses.append(value)
+        return value
 
-def learning_rate(step: int, steps: int, settings: Training) -> float:
-    """Linear from 0 to the peak over the warm-up, then half a cosine to 0; `step` counts from 0."""
-    warm = settings.warmup * steps
-    if step < warm:
-        return settings.learning_rate * (step + 1) / (warm + 1)
-    done = (step - warm) / max(1.0, steps - warm)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    def _backward(self, loss: Tensor) -> float:
+        """The norm of the gradient, which is clipped."""
+        if isinstance(self.optimizer, Dot) and loss.ndim > 0:
+            grads = torch.autograd.grad(loss[1], self.parameters, retain_graph=True, allow_unused=True)
+            taught: list[Tensor | None] = list(grads)
+            loss[0].backward()
+            norm = nn.utils.get_total_norm([g for g in (*taught, *(p.grad for p in self.parameters)) if g is not None])
+            share = min(1.0, self.settings.clip_norm / (float(norm) + 1e-6))
+            for parameter in self.parameters:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(share)
+            self.optimizer.taught = [None if grad is None else grad * share for grad in taught]
+            return float(norm)
+        loss.sum().backward()
+        return float(nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm))
 
+    def look(self, epoch: int, right: Right, watch: Watch) -> None:
+        said = watch.alarm
+        found, n = right()
+        watch.add(Look(epoch, sum(self.losses) / max(1, len(self.losses)), found, n))
+        self.losses = []
+        self.progress.step(epoch * self.steps, self.settings.epochs * self.steps, "step", epoch=epoch,
+                           val_percent=100 * found / n)  # fmt: skip
+        if watch.alarm and watch.alarm != said:
+            self.progress.say(f"warning: {watch.alarm}")
+        if self.settings.patience and watch.best == watch.looks[-1]:
+            half = self.scratch / f"{BEST}.half"
+            save_file({name: value.contiguous() for name, value in self.net.state_dict().items()}, half)
+            half.replace(self.scratch / BEST)
 
-def _groups(net: nn.Module, settings: Training) -> list[dict[str, object]]:
-    """Weight decay for matrices and kernels, none for biases and batch norms."""
-    parameters = [p for p in net.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    def end(self, batches: Batches, watch: Watch) -> None:
+        """The weights that are kept: the last, their average, or those of the best look."""
+        if watch.enough and watch.best is not None and (self.scratch / BEST).is_file():
+            self.net.load_state_dict(load_file(self.scratch / BEST))
+            self.progress.say(
+                f"stopped after {watch.looks[-1].epoch} of {self.settings.epochs} epochs: val was best after "
+                f"{watch.best.epoch}, whose weights are kept"
+            )
+            return
+        if self.average is not None and self.average.updates:
+            self.average.take()
+            if self.average.decay is None:
+                self._norms_anew(batches)
+
+    @torch.no_grad()
+    def _norms_anew(self, batches: Batches) -> None:
+        """Statistics of batch norms under the mean weights, of one epoch: Izmailov et al. (2018), section 3.2."""
+        kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+        norms = [module for module in self.net.modules() if isinstance(module, kinds)]
+        if not norms:
+            return
+        kept = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over batches
+        for batch in batches(torch.Generator().manual_seed(self.settings.seed)):
+            self.objective(batch)
+        for norm, momentum in zip(norms, kept, strict=True):
+            norm.momentum = momentum

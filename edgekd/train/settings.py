@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from edgekd.resources import cores
@@ -9,15 +11,22 @@ from edgekd.settings import Settings
 
 
 class Training(Settings):
-    """SGD with Nesterov momentum, linear warm-up and cosine to zero, over whole epochs."""
+    """SGD with Nesterov momentum and a warm-up, over whole epochs unless it is stopped early."""
 
     epochs: int = Field(ge=1)
     batch: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=0.1, gt=0)  # the peak
+    schedule: Literal["cosine", "one-cycle"] = "cosine"  # from the peak to zero: along half a cosine, or a line
     warmup: float = Field(default=0.15, ge=0, le=1)  # share of the steps
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    distill_momentum: float = Field(default=0.0, ge=0, lt=1)  # how much more of it what the teacher says gets: DOT
     weight_decay: float = Field(default=5e-4, ge=0)  # of weights with more than one dimension
     clip_norm: float = Field(default=5.0, gt=0)
     average: float = Field(default=0.0, ge=0, lt=1)  # decay of the moving average of weights that is kept; 0: the last
+    average_from: float = Field(default=1.0, ge=0, le=1)  # share of the epochs after which their plain mean is taken
+    precision: Literal["float32", "bfloat16"] = "float32"  # of products; CPUs without its units emulate bfloat16
+    looks: int = Field(default=10, ge=0)  # at val, spread over the epochs
+    patience: int = Field(default=0, ge=0)  # looks without a better one before it stops, and keeps the best; 0: never
+    snapshot_s: float = Field(default=300.0, gt=0)  # within an epoch; each epoch ends with one too
     threads: int = Field(default_factory=cores, ge=1)  # part of the key: another count rounds differently
     seed: int = Field(default=0, ge=0)

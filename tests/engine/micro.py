@@ -49,11 +49,11 @@ def train(settings: Nothing, inputs: Mapping[str, Artifact], work: Work) -> None
 
     def batches(generator: torch.Generator) -> Iterator[Batch]:
         for rows in torch.randperm(200, generator=generator).split(TRAINING.batch):
-            yield tensors["x"][rows], tensors["y"][rows]
+            yield Batch(tensors["x"][rows], tensors["y"][rows])
 
-    def objective(x: Tensor, labels: Tensor) -> Tensor:
+    def objective(batch: Batch) -> Tensor:
         time.sleep(0.004)  # so that there are moments to die in
-        return F.cross_entropy(net(x), labels)
+        return F.cross_entropy(net(batch.x), batch.labels)
 
     fit(net, batches, 200, objective, TRAINING, work.scratch, work.progress)
     save_file({k: v.contiguous() for k, v in net.state_dict().items()}, work.out / "model.safetensors")

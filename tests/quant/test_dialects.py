@@ -31,6 +31,7 @@ from edgekd.quant.stages import Qat
 from edgekd.train import snapshots
 from edgekd.train.losses.settings import KdLoss
 from edgekd.train.settings import Training
+from edgekd.train.snapshots import Place
 
 SHAPE = NetShape(stem_width=8, stem_stride=2, widths=((16, 16), (16, 24)), strides=(1, 2))
 U8 = Dialect(activation="uint8-affine", reduced_range=False)
@@ -167,9 +168,9 @@ def test_a_snapshot_under_quantisation_is_gone_on_from(tmp_path: Path) -> None:
     optimizer = optimiser(first)
     first(torch.randn(8, 1, 28, 28)).sum().backward()
     optimizer.step()
-    snapshots.save(tmp_path, 1, first, optimizer)
+    snapshots.save(tmp_path, Place(1), first, optimizer)
     second = prepared()
-    assert snapshots.restore(tmp_path, second, optimiser(second)) == 1
+    assert snapshots.restore(tmp_path, second, optimiser(second)) == Place(1)
     one, two = first.state_dict(), second.state_dict()
     # eps is a constant of the observers and no result of training
     different = [n for n in one if not n.endswith(".eps") and not torch.equal(one[n], two[n])]

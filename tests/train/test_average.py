@@ -9,6 +9,7 @@ from torch import nn
 
 from edgekd.train import snapshots
 from edgekd.train.average import Average
+from edgekd.train.snapshots import Place
 
 
 def test_it_is_the_mean_of_what_the_weights_were_and_leaves_statistics_alone() -> None:
@@ -39,8 +40,8 @@ def test_a_snapshot_brings_it_back(tmp_path: Path) -> None:
     with torch.no_grad():
         net.weight += 1
     average.update()
-    snapshots.save(tmp_path, 3, net, optimizer, average)
+    snapshots.save(tmp_path, Place(3), net, optimizer, average)
     again = Average(nn.Linear(2, 2), 0.9)
-    assert snapshots.restore(tmp_path, net, optimizer, again) == 3
+    assert snapshots.restore(tmp_path, net, optimizer, again) == Place(3)
     assert again.updates == 1
     assert all(torch.equal(a, b) for a, b in zip(again.shadow, average.shadow, strict=True))

@@ -16,8 +16,10 @@ from edgekd.errors import ConfigError
 from edgekd.models import checkpoint
 from edgekd.models.shape import NetShape
 from edgekd.train import snapshots
-from edgekd.train.loop import Batch, fit, learning_rate
+from edgekd.train.loop import Batch, fit
+from edgekd.train.schedule import learning_rate
 from edgekd.train.settings import Training
+from edgekd.train.snapshots import Place
 
 SETTINGS = Training(epochs=4, batch=16, learning_rate=0.05, threads=1)
 SHAPE = NetShape(stem_width=8, widths=((8, 8), (8, 16)), strides=(1, 2))
@@ -26,7 +28,7 @@ SHAPE = NetShape(stem_width=8, widths=((8, 8), (8, 16)), strides=(1, 2))
 def batches(generator: torch.Generator) -> Iterator[Batch]:
     for _ in range(5):
         x = torch.randn(16, 1, 8, 8, generator=generator)
-        yield x, (x.mean((1, 2, 3)) > 0).long()
+        yield Batch(x, (x.mean((1, 2, 3)) > 0).long())
 
 
 class KilledError(Exception):
@@ -42,8 +44,8 @@ def trained(folder: Path, *, die_in_epoch: int | None = None, seen: list[int] | 
         if seen is not None:
             seen.append(epoch)
 
-    def objective(x: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(net(x), labels)
+    def objective(batch: Batch) -> Tensor:
+        return F.cross_entropy(net(batch.x), batch.labels)
 
     fit(net, batches, 80, objective, SETTINGS, folder, Progress(Silent()), before_epoch=before_epoch)
     return net.state_dict()
@@ -84,14 +86,14 @@ def test_a_snapshot_that_is_not_what_was_written_is_not_trusted(tmp_path: Path, 
 def test_a_snapshot_of_another_net_is_left_alone(tmp_path: Path) -> None:
     trained(tmp_path)
     net = nn.Linear(2, 2)
-    assert snapshots.restore(tmp_path, net, torch.optim.SGD(net.parameters(), lr=0.1)) == 0
+    assert snapshots.restore(tmp_path, net, torch.optim.SGD(net.parameters(), lr=0.1)) == Place()
 
 
 def test_a_gradient_that_explodes_under_a_finite_loss_is_never_kept(tmp_path: Path) -> None:
     net = nn.Linear(64, 2)
 
-    def objective(x: Tensor, _labels: Tensor) -> Tensor:
-        return torch.as_tensor((net(x.flatten(1)).sum() * 0).sqrt())  # 0, with an infinite slope
+    def objective(batch: Batch) -> Tensor:
+        return torch.as_tensor((net(batch.x.flatten(1)).sum() * 0).sqrt())  # 0, with an infinite slope
 
     with pytest.raises(ConfigError, match=r"gradient became (nan|inf) in epoch 1, step 1; .*; no epoch was finished"):
         fit(net, batches, 80, objective, SETTINGS, tmp_path, Progress(Silent()))
@@ -102,8 +104,8 @@ def test_a_gradient_that_explodes_under_a_finite_loss_is_never_kept(tmp_path: Pa
 def test_a_loss_that_is_no_number_names_the_step_and_the_way_out(tmp_path: Path) -> None:
     net = nn.Linear(64, 2)
 
-    def objective(x: Tensor, _labels: Tensor) -> Tensor:
-        return torch.as_tensor(net(x.flatten(1)).sum() * float("nan"))
+    def objective(batch: Batch) -> Tensor:
+        return torch.as_tensor(net(batch.x.flatten(1)).sum() * float("nan"))
 
     with pytest.raises(
         ConfigError,
@@ -128,8 +130,8 @@ def test_weight_decay_spares_biases_and_norms(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(64, 4), nn.BatchNorm1d(4))
     before = {name: value.clone() for name, value in net.state_dict().items()}
 
-    def objective(x: Tensor, _labels: Tensor) -> Tensor:
-        return torch.as_tensor(net(x.flatten(1)).sum() * 0)
+    def objective(batch: Batch) -> Tensor:
+        return torch.as_tensor(net(batch.x.flatten(1)).sum() * 0)
 
     fit(net, batches, 80, objective, SETTINGS, tmp_path, Progress(Silent()))
     assert not torch.equal(net.state_dict()["0.weight"], before["0.weight"])

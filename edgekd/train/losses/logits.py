@@ -1,16 +1,13 @@
-"""The configured losses on logits, added up. Shapes: B batch, C classes."""
+"""The losses of logits by their names in a pipeline."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from edgekd.train.losses import divergences, labelled, relations
-from edgekd.train.losses.settings import LossSettings
 
 Loss = Callable[[Any, Tensor, Tensor, Tensor], Tensor]  # of its settings, student's and teacher's logits, labels
 
@@ -34,17 +31,3 @@ LOSSES: Mapping[str, Loss] = {
     "bd-kd": lambda o, s, t, _y: divergences.bd_kd(s, t, o.temperature),
     "top-k": lambda o, s, t, _y: divergences.top_k(s, t, o.k, o.temperature),
 }
-
-
-def weighted(losses: Sequence[LossSettings], student: Tensor, teacher: Tensor | None, labels: Tensor) -> Tensor:
-    """The weighted sum of the configured losses, logits [B, C]; labels [B], or shares [B, C] of mixed images."""
-    total = torch.zeros(())
-    for loss in losses:
-        if loss.name == "cross-entropy":
-            value = F.cross_entropy(student, labels, label_smoothing=loss.label_smoothing)
-        elif teacher is None:
-            raise ValueError(f"{loss.name}: needs a teacher's logits")
-        else:
-            value = LOSSES[loss.name](loss, student, teacher, labels)
-        total = total + loss.weight * value
-    return total

@@ -11,12 +11,39 @@ from edgekd.settings import Settings
 LOGITS: frozenset[str] = frozenset({"logits"})
 
 
-class _OfLogits(Settings):
-    """`one_class`: whether it needs to know the one true class, which mixed images do not have."""
+class _Loss(Settings):
+    """
+    `weight` counts from `start` to `stop`, shares of the steps, and grows to its full size over `ramp` of them.
 
-    needs: ClassVar[frozenset[str]] = LOGITS  # of the teacher
+    `one_class`: whether it needs to know the one true class, which mixed images do not have.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset()  # of the teacher
     one_class: ClassVar[bool] = False
     weight: float = Field(default=1.0, ge=0)
+    start: float = Field(default=0.0, ge=0, le=1)
+    stop: float = Field(default=1.0, ge=0, le=1)
+    ramp: float = Field(default=0.0, ge=0, le=1)
+
+    def weight_at(self, done: float) -> float:
+        """After a share `done` of the steps."""
+        if not self.start <= done <= self.stop:
+            return 0.0
+        return self.weight * min(1.0, (done - self.start) / self.ramp) if self.ramp else self.weight
+
+
+class _OfLogits(_Loss):
+    needs: ClassVar[frozenset[str]] = LOGITS
+
+
+class _OfFeatures(_Loss):
+    """
+    `pairs` name an output of the student and one of the teacher: `stem`, `block3`, `stage2`, `pooled` of edgekd's own
+    nets, a module's path of any other.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"module"})
+    pairs: tuple[tuple[str, str], ...] = Field(min_length=1)
 
 
 class KdLoss(_OfLogits):
@@ -26,8 +53,7 @@ class KdLoss(_OfLogits):
     weight: float = Field(default=0.9, ge=0)
 
 
-class CrossEntropyLoss(_OfLogits):
-    needs: ClassVar[frozenset[str]] = frozenset()
+class CrossEntropyLoss(_Loss):
     name: Literal["cross-entropy"]
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     weight: float = Field(default=0.1, ge=0)
@@ -92,6 +118,49 @@ class TopKLoss(_OfLogits):
     temperature: float = Field(default=4.0, gt=0)
 
 
+class TaidLoss(_OfLogits):
+    name: Literal["taid"]
+    first: float = Field(default=0.4, ge=0, le=1)  # share of the teacher in the target, at the start
+    rate: float = Field(default=5e-4, ge=0)
+    momentum: float = Field(default=0.99, ge=0, lt=1)
+
+
+class HintLoss(_OfFeatures):
+    name: Literal["hint"]
+    weight: float = Field(default=1.0, ge=0)
+
+
+class AttentionLoss(_OfFeatures):
+    name: Literal["attention"]
+    weight: float = Field(default=1000.0, ge=0)
+
+
+class SimilarityLoss(_OfFeatures):
+    name: Literal["similarity"]
+    weight: float = Field(default=3000.0, ge=0)
+
+
+class RkdLoss(_OfFeatures):
+    name: Literal["rkd"]
+    distance: float = Field(default=25.0, ge=0)
+    angle: float = Field(default=50.0, ge=0)
+
+
+class OfaStagesLoss(_OfLogits):
+    """Each named output of the student gets a head of its own, which learns the teacher's classes."""
+
+    one_class: ClassVar[bool] = True
+    name: Literal["ofa-stages"]
+    outputs: tuple[str, ...] = Field(min_length=1)
+    exponent: float = Field(default=1.0, ge=1)
+
+
+class CkdLoss(_OfFeatures):
+    name: Literal["ckd"]
+    queue: int = Field(default=1024, ge=1)  # of the teacher's embeddings, that are no sample's own
+    temperature: float = Field(default=0.05, gt=0)
+
+
 LossSettings = Annotated[
     KdLoss
     | CrossEntropyLoss
@@ -104,6 +173,13 @@ LossSettings = Annotated[
     | DistLoss
     | SkewKlLoss
     | BdKdLoss
-    | TopKLoss,
+    | TopKLoss
+    | TaidLoss
+    | HintLoss
+    | AttentionLoss
+    | SimilarityLoss
+    | RkdLoss
+    | OfaStagesLoss
+    | CkdLoss,
     Field(discriminator="name"),
 ]
