@@ -22,38 +22,31 @@ from about import versions
 from edgekd import baking
 from edgekd.bakeoff import BakeOff
 from edgekd.cli.progress import Watcher
-from edgekd.models.shape import NetShape
+from edgekd.models.shape import resnet
 from edgekd.pipeline import pipeline_of
 from edgekd.teacher.stages import KeptViews
 
-BLOCKS = {"resnet8": 1, "resnet20": 3}
+DEPTHS = {"resnet8": 8, "resnet20": 20}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--folder", type=Path, default=Path("bakeoff"))
-    parser.add_argument("--student", choices=BLOCKS, default="resnet8")
+    parser.add_argument("--student", choices=DEPTHS, default="resnet8")
     parser.add_argument("--minutes", type=float, default=150)
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
     pipeline = pipeline_of(tree(asked), "bakeoff")
     final_seeds = 5 if asked.student == "resnet8" else 3
     plan = BakeOff(
-        student=shape(BLOCKS[asked.student]), final_seeds=final_seeds, kept=KeptViews(views=8)
+        student=resnet(DEPTHS[asked.student]), final_seeds=final_seeds, kept=KeptViews(views=8)
     )  # fmt: skip
     done = baking.bakeoff(
         pipeline, plan, out=asked.folder / asked.student, workspace=asked.folder / "workspace",
         time_s=60 * asked.minutes, listener=Watcher(),
     )  # fmt: skip
     print(versions(), "", (done / "bakeoff.md").read_text("utf-8"), sep="\n")
-
-
-def shape(blocks: int) -> NetShape:
-    """He et al. (2015), section 4.2: 6 n + 2 layers."""
-    widths = [width for width in (16, 32, 64) for _ in range(blocks)]
-    strides = [stride for first in (1, 2, 2) for stride in (first, *[1] * (blocks - 1))]
-    return NetShape(stem_width=16, widths=tuple((width, width) for width in widths), strides=tuple(strides))
 
 
 def tree(asked: argparse.Namespace) -> dict:

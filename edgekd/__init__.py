@@ -10,6 +10,7 @@ from edgekd import _auto
 
 if TYPE_CHECKING:
     from edgekd.api import build, plan
+    from edgekd.distilling import distil
     from edgekd.exporting import export
     from edgekd.gate.run import check
     from edgekd.hardware.profile import load_profile
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from edgekd.pipeline import load_pipeline
 
 __version__ = "0.1.0"  # the build reads it from here
-__all__ = ["build", "check", "compare", "export", "load_pipeline", "load_profile", "measure", "plan"]
+__all__ = ["build", "check", "compare", "distil", "export", "load_pipeline", "load_profile", "measure", "plan"]
 
 _HOMES = {
     "build": "edgekd.api",
@@ -25,6 +26,7 @@ _HOMES = {
     "check": "edgekd.gate.run",
     "export": "edgekd.exporting",
     "compare": "edgekd.measuring",
+    "distil": "edgekd.distilling",
     "measure": "edgekd.measuring",
     "load_pipeline": "edgekd.pipeline",
     "load_profile": "edgekd.hardware.profile",

@@ -93,10 +93,7 @@ def _judged(run: Run, labels: Array, taught: Array) -> dict[str, float]:
         "seed": run.seed,
         "rate": run.rate,
         "accuracy_percent": 100 * float((own.argmax(1) == labels).mean()),
-        "ece": fidelity.expected_calibration_error(own, labels),
-        "nll": fidelity.negative_log_likelihood(own, labels),
-        "agreement": fidelity.agreement(own, taught),
-        "kl": fidelity.predictive_kl(own, taught),
+        **fidelity.all_of(own, taught, labels),
     }
 
 

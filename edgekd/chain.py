@@ -58,15 +58,13 @@ def chain(
     if isinstance(dataset, Artifact):
         check_decidable(pipeline.budget, dataset.json("dataset.json")["splits"]["test"])
     master, given = teacher_of(engine, pipeline, dataset)
+    targets = kept_targets(engine, pipeline, dataset, master)
     models = target.teachers(master, given, dataset)
     found = target.search(dataset, models, master, given)
     student = call(
         distill.FLOAT,
-        distill.DistillFloat(
-            losses=pipeline.distill.losses, train=pipeline.distill.training, preprocess=pipeline.preprocess.outside,
-            views=pipeline.views,
-        ),
-        {"data": dataset, "teacher": master, "student": found["choice"]},
+        distill.of(pipeline.distill, pipeline.preprocess, pipeline.views),
+        {"data": dataset, "teacher": master, "student": found["choice"]} | ({"targets": targets} if targets else {}),
         here,
     )  # fmt: skip
     variants = target.floats(student, dataset)
@@ -307,6 +305,17 @@ def teacher_of(engine: Engine, pipeline: Pipeline, dataset: Result) -> tuple[Res
         shape=plan.shape, train=plan.train, preprocess=pipeline.preprocess.outside, views=pipeline.views
     )
     return engine.call(teacher.TRAIN, settings, {"data": dataset}), None
+
+
+def kept_targets(engine: Engine, pipeline: Pipeline, dataset: Result, master: Result) -> Result | None:
+    """What the teacher says of a fixed set of views, where that is wanted or cheaper; None: it answers along."""
+    kept = pipeline.distill.kept(pipeline.views)
+    if kept is None:
+        return None
+    settings = teacher.MakeTargets(
+        kept=kept, views=pipeline.views, preprocess=pipeline.preprocess.outside, threads=pipeline.distill.threads
+    )
+    return engine.call(teacher.TARGETS, settings, {"data": dataset, "teacher": master})
 
 
 def given_teacher(pipeline: Pipeline) -> Given | None:

@@ -11,6 +11,17 @@ Array = NDArray[Any]
 BINS = 15
 
 
+def all_of(student: Array, teacher: Array, labels: Array) -> dict[str, float]:
+    """What a report says of a student beside its accuracy."""
+    return {
+        "ece": expected_calibration_error(student, labels),
+        "nll": negative_log_likelihood(student, labels),
+        "agreement": agreement(student, teacher),
+        "kl": predictive_kl(student, teacher),
+        "probability_loyalty": probability_loyalty(student, teacher),
+    }
+
+
 def log_softmax(logits: Array) -> Array:
     """[N, K]."""
     shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)

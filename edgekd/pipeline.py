@@ -11,11 +11,12 @@ from pydantic import Field, model_validator
 from edgekd import resources
 from edgekd.budget import Budget
 from edgekd.data.stages import CodeSource, DigitsSource, Preprocess, Source, Views
+from edgekd.distill.stages import Start
 from edgekd.formats import upgraded
 from edgekd.models.shape import NetShape
 from edgekd.search.stages import ResidualCnnSpace, ScoreName
 from edgekd.settings import Settings, override, read_yaml, validate
-from edgekd.teacher.stages import TeacherTraining
+from edgekd.teacher.stages import KeptViews, TeacherTraining
 from edgekd.train.losses.settings import CrossEntropyLoss, KdLoss, LossSettings
 from edgekd.train.settings import Training
 
@@ -55,10 +56,32 @@ class SearchPlan(Settings):
     seed: int = Field(default=0, ge=0)
 
 
+class TargetsPlan(KeptViews):
+    """
+    `auto` keeps what the teacher says of a fixed number of views where that spares it a fifth of its work or more:
+    where there are more epochs than views. Mixed views and losses on features need the teacher itself.
+    """
+
+    keep: Literal["auto", "always", "never"] = "auto"
+
+
 class DistillPlan(Training):
+    start: Start = "fresh"
+    data_share: float = Field(default=1.0, gt=0, le=1)
+    targets: TargetsPlan = TargetsPlan()
     losses: tuple[LossSettings, ...] = Field(
         default=(KdLoss(name="kd"), CrossEntropyLoss(name="cross-entropy")), min_length=1
     )
+
+    def kept(self, views: Views) -> KeptViews | None:
+        """Which views' targets are kept; None: the teacher answers along."""
+        plan = self.targets
+        asked = any(loss.needs for loss in self.losses) and not any("module" in loss.needs for loss in self.losses)
+        if plan.keep == "never" or not asked or views.mixup or views.cutmix:
+            return None
+        if plan.keep == "auto" and plan.views > 0.8 * self.epochs:
+            return None
+        return KeptViews(views=plan.views, top=plan.top, seed=plan.seed)
 
     @property
     def training(self) -> Training:
@@ -106,6 +129,23 @@ class Pipeline(Settings):
             raise ValueError(
                 f"distill.losses: {sure[0]} needs one class an image, which mixed ones do not have; leave "
                 "views.mixup and views.cutmix out, or take another loss"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_only_what_can_be_kept(self) -> Pipeline:
+        if self.distill.targets.keep != "always":
+            return self
+        if self.views.mixup or self.views.cutmix:
+            raise ValueError(
+                "distill.targets.keep: always: mixed views belong to a batch and to no sample; leave views.mixup and "
+                "views.cutmix out, or let the teacher answer along (never)"
+            )
+        deep = [loss.name for loss in self.distill.losses if "module" in loss.needs]
+        if deep:
+            raise ValueError(
+                f"distill.targets.keep: always: {deep[0]} needs the teacher's layers, which are not kept; leave it "
+                "out, or let the teacher answer along (never)"
             )
         return self
 

@@ -11,7 +11,22 @@ from types import FrameType
 
 import typer
 
-from edgekd.cli import build, cache, check, data, devices, doctor, export, init, pipelines, plan, profile, schema
+from edgekd.cli import (
+    bakeoff,
+    build,
+    cache,
+    check,
+    data,
+    devices,
+    distill,
+    doctor,
+    export,
+    init,
+    pipelines,
+    plan,
+    profile,
+    schema,
+)
 from edgekd.cli.console import complain, print_version
 from edgekd.errors import INTERRUPTED, EdgekdError, StoppedError
 
@@ -29,6 +44,8 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.command("build")(build.build)
 app.command("export")(export.export)
+app.command("distill")(distill.distill)
+app.command("bakeoff")(bakeoff.bakeoff)
 app.command("plan")(plan.plan)
 app.command("profile")(profile.profile)
 app.command("check")(check.check)

@@ -30,7 +30,10 @@ def run(settings: Evaluate, inputs: Mapping[str, Artifact], work: Work) -> None:
     answers = predict(model.kind, session, feeds(arrays, signature.read(model.path).inputs), settings.batch)
     session.close()
     right = _right(answers, arrays.get("labels"), inputs.get("like"))
-    save_file({"answers": np.ascontiguousarray(answers), "right": right}, work.out / "predictions.safetensors")
+    kept = {"answers": np.ascontiguousarray(answers), "right": right}
+    if "labels" in arrays:
+        kept["labels"] = np.asarray(arrays["labels"])
+    save_file(kept, work.out / "predictions.safetensors")
     about = {"schema": 2, "split": settings.split, "right": int(right.sum()), "n": len(right)}
     (work.out / "metrics.json").write_text(json.dumps(about), "utf-8")
 

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from safetensors.numpy import save_file
+from torch import Tensor
 
-from edgekd.data.dataset import Dataset
+from edgekd.data.dataset import Dataset, Samples
+from edgekd.data.shift import shift
 from edgekd.distill.stages import Judge
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
@@ -23,11 +25,18 @@ def run(settings: Judge, inputs: Mapping[str, Artifact], work: Work) -> None:
     torch.set_num_threads(settings.threads)
     samples, answer = Dataset(inputs["data"]).split(settings.split), answers_of(inputs["net"].path)
     said = [
-        answer(normalised(pixels(samples, rows), settings.preprocess)).numpy()
+        answer(normalised(seen(samples, rows, shifted=settings.shifted), settings.preprocess)).numpy()
         for rows in torch.arange(len(samples)).split(BATCH)
     ]
     answers = np.concatenate(said).astype(np.float32)
     right = answers.argmax(1) == samples.labels
-    save_file({"answers": np.ascontiguousarray(answers), "right": right}, work.out / "predictions.safetensors")
+    kept = {"answers": np.ascontiguousarray(answers), "right": right, "labels": np.asarray(samples.labels)}
+    save_file(kept, work.out / "predictions.safetensors")
     about = {"schema": 2, "split": settings.split, "right": int(right.sum()), "n": len(right)}
     (work.out / "metrics.json").write_text(json.dumps(about), "utf-8")
+
+
+def seen(samples: Samples, rows: Tensor, *, shifted: bool) -> Tensor:
+    """Pixels from 0 to 1, [B, C, H, W], as they are or as another camera might have them."""
+    x = pixels(samples, rows)
+    return shift(x, rows) if shifted else x

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -37,7 +37,16 @@ class Judge(Settings):
 
     split: Split
     preprocess: Preprocess
+    shifted: bool = False  # noise, blur or less contrast: what a camera may add
     threads: int = Field(default_factory=cores, ge=1)
+
+
+def of(plan: Any, preprocess: Preprocess, views: Views) -> DistillFloat:
+    """The settings that a pipeline's `distill` means."""
+    return DistillFloat(
+        losses=plan.losses, train=plan.training, preprocess=preprocess.outside, views=views, start=plan.start,
+        data_share=plan.data_share,
+    )  # fmt: skip
 
 
 GIVEN = Stage[GiveStudent]("distill.student", "edgekd.distill.given:run", gives="decision")
@@ -56,6 +65,7 @@ FLOAT = Stage[DistillFloat](
 JUDGE = Stage[Judge](
     "distill.judge",
     "edgekd.distill.judge:run",
+    version=2,
     takes={"net": "checkpoint", "data": "dataset"},
     gives="predictions",
     uses=("torch", "transformers"),

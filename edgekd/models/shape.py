@@ -22,3 +22,16 @@ class NetShape(Settings):
         if len(self.widths) != len(self.strides):
             raise ValueError(f"{len(self.widths)} blocks in widths but {len(self.strides)} strides; one a block")
         return self
+
+
+def resnet(depth: int) -> NetShape:
+    """
+    The net for 32 x 32 images of He et al., "Deep residual learning for image recognition" (2015), section 4.2: 6 n + 2
+    layers in three stages of 16, 32 and 64 channels. Its shortcuts are projections. Raises ValueError.
+    """
+    blocks, odd = divmod(depth - 2, 6)
+    if odd or blocks < 1:
+        raise ValueError(f"resnet{depth}: has 6 n + 2 layers: resnet8, resnet14, resnet20, resnet32, resnet56")
+    widths = [width for width in (16, 32, 64) for _ in range(blocks)]
+    strides = [stride for first in (1, 2, 2) for stride in (first, *[1] * (blocks - 1))]
+    return NetShape(stem_width=16, widths=tuple((width, width) for width in widths), strides=tuple(strides))

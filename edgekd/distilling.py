@@ -1,0 +1,143 @@
+"""What a script calls to distil one student, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from edgekd import fidelity
+from edgekd.advice import advice
+from edgekd.api import check_code
+from edgekd.chain import dataset_of, kept_targets, teacher_of
+from edgekd.data.stages import Split
+from edgekd.distill import stages as distill
+from edgekd.engine.events import Listener, Silent
+from edgekd.engine.executor import Builder
+from edgekd.engine.faults import explained
+from edgekd.engine.stage import Coordinates
+from edgekd.engine.store import Artifact, Store
+from edgekd.engine.swap import put_in_place
+from edgekd.engine.usage import Usage
+from edgekd.engine.workspace import default_workspace, temporary_files_in
+from edgekd.errors import ConfigError, UnavailableError
+from edgekd.models.shape import NetShape, resnet
+from edgekd.pipeline import Pipeline, load_pipeline
+from edgekd.report.distilled import markdown
+from edgekd.settings import read_yaml, validate
+from edgekd.stats import paired_difference, proportion_interval
+
+Array = NDArray[Any]
+LOOKS: tuple[tuple[str, Split, bool], ...] = (
+    ("train", "train", False),
+    ("val", "val", False),
+    ("test", "test", False),
+    ("test, shifted", "test", True),
+)
+
+
+def distil(
+    pipeline: Pipeline | str,
+    student: NetShape | str,
+    *,
+    out: Path,
+    workspace: Path | None = None,
+    listener: Listener | None = None,
+    allow_code: bool = False,
+) -> dict[str, Any]:
+    """
+    Train a student of a stated shape on the pipeline's data by its teacher and losses, and leave it in `out`: a
+    Hugging Face folder, with `training.json` and `report.json` beside the weights. The report.
+
+    `student` is a shape, or what `student_shape` reads. What is finished is kept in the workspace: the same call goes
+    on where it stopped. Raises EdgekdError.
+    """
+    pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
+    shape = student_shape(student) if isinstance(student, str) else student
+    check_code(pipeline.code, allow_code)
+    listener, store = listener or Silent(), Store(workspace or default_workspace())
+    with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
+        builder = Builder(store, listener, pipeline=pipeline.name, need=need)
+        data = dataset_of(builder, pipeline)
+        master, _ = teacher_of(builder, pipeline, data)
+        assert isinstance(data, Artifact)
+        for sentence in advice(pipeline, classes=len(data.json("dataset.json")["labels"])):
+            listener.said(f"advice: {sentence}")
+        targets = kept_targets(builder, pipeline, data, master)
+        chosen = builder.call(distill.GIVEN, distill.GiveStudent(shape=shape), {})
+        inputs = {"data": data, "teacher": master, "student": chosen} | ({"targets": targets} if targets else {})
+        net = builder.call(distill.FLOAT, distill.of(pipeline.distill, pipeline.preprocess, pipeline.views), inputs)
+        looks = {}
+        for name, split, shifted in LOOKS:
+            settings = distill.Judge(split=split, preprocess=pipeline.preprocess.outside, shifted=shifted)
+            own, theirs = (
+                builder.call(
+                    distill.JUDGE, settings, {"net": each, "data": data}, Coordinates(student=who, variant=name)
+                )
+                for who, each in (("student", net), ("teacher", master))
+            )
+            looks[name] = looked(own, theirs)
+        report = {
+            "schema": 1, "pipeline": pipeline.name, "student": shape.model_dump(mode="json"), "looks": looks,
+            "training": net.json("training.json"),
+        }  # fmt: skip
+        leave(net, report, out)
+    return report
+
+
+def leave(net: Artifact, report: dict[str, Any], out: Path) -> None:
+    """The student's folder at `out`, whole; what edgekd left there before is replaced. Raises EdgekdError."""
+    if out.exists() and not (out / "training.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out {out}: is there and nothing that edgekd distill left; choose another folder")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as work:
+            made = Path(work) / "new"
+            shutil.copytree(net.path, made)
+            (made / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
+            (made / "report.md").write_text(markdown(report), "utf-8")
+            put_in_place(made, out, Path(work) / "old")
+    except OSError as error:
+        raise UnavailableError(f"--out {out}: cannot be written: {error.strerror}; choose another place") from error
+
+
+def looked(student: Artifact, teacher: Artifact) -> dict[str, Any]:
+    """How right, how sure and how like its teacher the student is on some samples."""
+    own, theirs = (load_file(each.file("predictions.safetensors")) for each in (student, teacher))
+    right, n = own["right"], len(own["right"])
+    return {
+        "n": n,
+        "accuracy_percent": list(proportion_interval(int(right.sum()), n)),
+        "change_points": list(paired_difference(theirs["right"], right)),
+        **fidelity.all_of(own["answers"], theirs["answers"], own["labels"]),
+        "teacher": {"accuracy_percent": 100 * float(np.mean(theirs["right"]))},
+    }
+
+
+def student_shape(text: str) -> NetShape:
+    """`resnet20`, a checkpoint's folder, or a YAML file of a shape. Raises ConfigError."""
+    path = Path(text)
+    if path.is_dir():
+        config = path / "config.json"
+        if not config.is_file():
+            raise ConfigError(f"--student {text}: has no config.json; give a folder of edgekd's, a .yaml, or resnet20")
+        tree = json.loads(config.read_text("utf-8"))
+        return validate(NetShape, {key: tree[key] for key in NetShape.model_fields if key in tree}, str(config))
+    if path.suffix in (".yaml", ".yml", ".json"):
+        if not path.is_file():
+            raise ConfigError(f"--student {text}: no such file")
+        return validate(NetShape, read_yaml(path.read_text("utf-8"), text), text)
+    if text.startswith("resnet") and text.removeprefix("resnet").isdigit():
+        try:
+            return resnet(int(text.removeprefix("resnet")))
+        except ValueError as error:
+            raise ConfigError(f"--student {error}") from None
+    raise ConfigError(
+        f"--student {text}: neither a folder, nor a .yaml with stem_width, widths and strides, nor a name like resnet20"
+    )
