@@ -58,7 +58,7 @@ class SearchPlan(Settings):
 
 class TargetsPlan(KeptViews):
     """
-    `auto` keeps what the teacher says of a fixed number of views where that spares it a fifth of its work or more:
+    `auto` keeps what the teacher says of a fixed number of views where that spares it more than a fifth of its work:
     where there are more epochs than views. Mixed views and losses on features need the teacher itself.
     """
 
@@ -79,7 +79,7 @@ class DistillPlan(Training):
         asked = any(loss.needs for loss in self.losses) and not any("module" in loss.needs for loss in self.losses)
         if plan.keep == "never" or not asked or views.mixup or views.cutmix:
             return None
-        if plan.keep == "auto" and plan.views > 0.8 * self.epochs:
+        if plan.keep == "auto" and 5 * plan.views >= 4 * self.epochs:
             return None
         return KeptViews(views=plan.views, top=plan.top, seed=plan.seed)
 

@@ -1,0 +1,187 @@
+"""The float phase as a stage: with features, from the teacher, on a part of the data, killed and resumed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from edgekd.data.dataset import Dataset
+from edgekd.data.stages import Preprocess, Views
+from edgekd.deploy import stages as deploy
+from edgekd.distill import float_phase
+from edgekd.distill.stages import FLOAT, GIVEN, DistillFloat, GiveStudent
+from edgekd.engine.events import Progress, Silent
+from edgekd.engine.executor import Builder
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact, Store
+from edgekd.errors import ConfigError
+from edgekd.models import checkpoint
+from edgekd.models.shape import NetShape
+from edgekd.train.losses.settings import (
+    AttentionLoss,
+    CrossEntropyLoss,
+    HintLoss,
+    KdLoss,
+    LossSettings,
+    OfaStagesLoss,
+    RkdLoss,
+)
+from edgekd.train.settings import Training
+
+HOW = Preprocess(mean=(0.13,), std=(0.31,))
+TEACHER = NetShape(stem_width=16, stem_stride=2, widths=((16, 16), (16, 16), (32, 32)), strides=(1, 1, 2))
+STUDENT = NetShape(stem_width=8, stem_stride=2, widths=((8, 8), (16, 16)), strides=(1, 2))
+FEATURES: tuple[LossSettings, ...] = (
+    KdLoss(name="kd"),
+    HintLoss(name="hint", pairs=(("stage2", "stage2"),)),
+    AttentionLoss(name="attention", pairs=(("stage1", "block2"),)),
+    RkdLoss(name="rkd", pairs=(("pooled", "pooled"),)),
+    OfaStagesLoss(name="ofa-stages", outputs=("stage1",)),
+)
+
+
+def asked(losses: tuple[LossSettings, ...] = (KdLoss(name="kd"),), **more: object) -> DistillFloat:
+    train = Training(epochs=2, batch=50, learning_rate=0.05, threads=1, looks=2, snapshot_s=1e-9)
+    return DistillFloat(losses=losses, train=train, preprocess=HOW, views=Views()).model_copy(update=more)
+
+
+@pytest.fixture(scope="module")
+def inputs(digits: Artifact, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    folder = tmp_path_factory.mktemp("teacher")
+    checkpoint.save(checkpoint.build(TEACHER, Dataset(digits).labels, 1, seed=3), folder)
+    student = Builder(Store(tmp_path_factory.mktemp("s")), Silent()).call(GIVEN, GiveStudent(shape=STUDENT), {})
+    return {"data": digits, "teacher": Artifact("checkpoint", "teacher", folder), "student": student}
+
+
+class KilledError(Exception):
+    pass
+
+
+class Dying(Silent):
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def progressed(self, done: int, total: int, unit: str, **facts: float) -> None:
+        if done == self.at:
+            raise KilledError
+
+
+def ran(settings: DistillFloat, inputs: dict[str, Artifact], folder: Path, listener: Silent | None = None) -> Path:
+    for name in ("out", "scratch"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    float_phase.run(settings, inputs, Work(folder / "out", folder / "scratch", Progress(listener or Silent())))
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def featured(inputs: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ran(asked(FEATURES), inputs, tmp_path_factory.mktemp("featured"))
+
+
+def test_a_training_with_features_that_is_killed_ends_with_the_same_student(
+    inputs: dict[str, Artifact], featured: Path, tmp_path: Path
+) -> None:
+    """Projectors and heads come back with it."""
+    with pytest.raises(KilledError):
+        ran(asked(FEATURES), inputs, tmp_path, Dying(at=9))
+    again = ran(asked(FEATURES), inputs, tmp_path)
+    assert (again / "model.safetensors").read_bytes() == (featured / "model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_what_features_were_learnt_with_leaves_no_trace_in_the_exported_graph(
+    inputs: dict[str, Artifact], featured: Path, tmp_path: Path
+) -> None:
+    plain = ran(asked(), inputs, tmp_path / "plain")
+    builder = Builder(Store(tmp_path / "store"), Silent())
+    graphs = [
+        onnx.load(
+            builder.call(
+                deploy.ONNX_FLOAT, deploy.ExportFloat(preprocess=HOW),
+                {"checkpoint": Artifact("checkpoint", name, folder), "data": inputs["data"]},
+            ).file("model.onnx")
+        ).graph
+        for name, folder in (("plain", plain), ("featured", featured))
+    ]  # fmt: skip
+    assert [node.op_type for node in graphs[0].node] == [node.op_type for node in graphs[1].node]
+    assert [len(graph.output) for graph in graphs] == [1, 1]
+    sizes = [sum(int(np.prod(tensor.dims)) for tensor in graph.initializer) for graph in graphs]
+    assert sizes[0] == sizes[1]
+
+
+def test_it_says_what_it_saw_on_val(featured: Path) -> None:
+    told = json.loads((featured / "training.json").read_text("utf-8"))
+    assert [look["epoch"] for look in told["looks"]] == [1, 2]
+    assert all(0 <= look["right"] <= look["n"] for look in told["looks"])
+    assert told["start"] is None
+
+
+def test_a_student_may_start_from_its_teacher_and_says_what_it_took(
+    inputs: dict[str, Artifact], tmp_path: Path
+) -> None:
+    out = ran(asked(start="teacher"), inputs, tmp_path)
+    told = json.loads((out / "training.json").read_text("utf-8"))["start"]
+    assert told == {"schema": 1, "blocks": [0, 2], "of": 3, "narrower": True, "classifier": True}
+
+
+def test_where_nothing_fits_auto_starts_afresh_and_says_why(
+    inputs: dict[str, Artifact], tmp_path: Path, store: Store
+) -> None:
+    class Notes(Silent):
+        said_: list[str] = []
+
+        def said(self, sentence: str) -> None:
+            self.said_.append(sentence)
+
+    wide = Builder(store, Silent()).call(GIVEN, GiveStudent(shape=STUDENT.model_copy(update={"stem_width": 48})), {})
+    notes = Notes()
+    out = ran(asked(start="auto"), inputs | {"student": wide}, tmp_path, notes)
+    assert json.loads((out / "training.json").read_text("utf-8"))["start"] is None
+    assert any(said.startswith("the student starts with fresh weights: ") for said in notes.said_)
+    with pytest.raises(ConfigError, match=r"the student's stem \(48 channels, stride 2\) is no part"):
+        ran(asked(start="teacher"), inputs | {"student": wide}, tmp_path / "teacher")
+
+
+def test_cross_entropy_needs_no_teacher_at_all(inputs: dict[str, Artifact], tmp_path: Path) -> None:
+    alone = {name: artifact for name, artifact in inputs.items() if name != "teacher"}
+    settings = asked((CrossEntropyLoss(name="cross-entropy", weight=1.0),))
+    with_teacher, without = ran(settings, inputs, tmp_path / "a"), ran(settings, alone, tmp_path / "b")
+    assert (with_teacher / "model.safetensors").read_bytes() == (without / "model.safetensors").read_bytes()
+
+
+def test_a_part_of_the_data_is_a_random_one_of_that_size() -> None:
+    rows = float_phase.part(1000, asked(data_share=0.25))
+    assert rows is not None
+    assert len(rows.unique()) == 250
+    assert float_phase.part(1000, asked()) is None
+    assert float(rows.float().mean()) == pytest.approx(500, abs=60)
+
+
+@pytest.mark.parametrize(
+    ("loss", "sentence"),
+    [
+        (HintLoss(name="hint", pairs=(("stage7", "stage1"),)), "the student has no output 'stage7'"),
+        (HintLoss(name="hint", pairs=(("stage1", "layer1"),)), "the teacher has no output 'layer1'"),
+        (HintLoss(name="hint", pairs=(("pooled", "stage1"),)), "a hint needs both as maps"),
+        (OfaStagesLoss(name="ofa-stages", outputs=("conv",)), "the student has no output 'conv'"),
+    ],
+)
+def test_outputs_that_do_not_go_are_named_before_the_first_step(
+    loss: LossSettings, sentence: str, inputs: dict[str, Artifact], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        ran(asked((loss,)), inputs, tmp_path, Dying(at=1))
+
+
+def test_a_stage_takes_the_same_key_wherever_it_runs(inputs: dict[str, Artifact], store: Store) -> None:
+    """Twice in one workspace it runs once."""
+    builder = Builder(store, Silent())
+    settings = asked(data_share=0.1)
+    one, two = (builder.call(FLOAT, settings, inputs) for _ in range(2))
+    assert one.digest == two.digest
+    assert torch.get_num_threads() == 1

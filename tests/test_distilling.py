@@ -1,0 +1,244 @@
+"""`edgekd distill` and `edgekd bakeoff`: what they leave, that they go on, and a sentence for every misuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import own
+from safetensors.torch import load_file
+from transformers import AutoModelForImageClassification
+from typer.testing import CliRunner
+
+from edgekd.advice import advice
+from edgekd.bakeoff import CONTROLS, METHODS, BakeOff, Run, best_rate
+from edgekd.cli.app import app
+from edgekd.distilling import distil, student_shape
+from edgekd.errors import ConfigError
+from edgekd.models.residual_cnn import register
+from edgekd.models.shape import NetShape, resnet
+from edgekd.pipeline import Pipeline, load_pipeline
+from edgekd.report.baked import markdown, plot
+from edgekd.train.losses.recipes import RECIPES
+
+SHAPE = NetShape(stem_width=8, stem_stride=2, widths=((8, 8), (16, 16)), strides=(1, 2))
+
+
+def test_a_student_comes_as_a_folder_that_transformers_load(micro: Pipeline, workspace: Path, tmp_path: Path) -> None:
+    report = distil(micro, SHAPE, out=tmp_path / "student", workspace=workspace)
+    register()
+    model = AutoModelForImageClassification.from_pretrained(tmp_path / "student")
+    assert model.config.widths == [[8, 8], [16, 16]]
+    assert list(report["looks"]) == ["train", "val", "test", "test, shifted"]
+    for row in report["looks"].values():
+        assert 0 <= row["ece"] <= 1
+        assert row["nll"] > 0
+        assert 0 <= row["agreement"] <= 1
+    assert json.loads((tmp_path / "student" / "report.json").read_text("utf-8")) == report
+    assert "| test, shifted | 4500 |" in (tmp_path / "student" / "report.md").read_text("utf-8")
+    again = distil(micro, SHAPE, out=tmp_path / "student", workspace=workspace)
+    assert again == report
+
+
+def test_a_folder_with_other_things_is_left_alone(micro: Pipeline, workspace: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine", "utf-8")
+    with pytest.raises(ConfigError, match=r"--out .*: is there and nothing that edgekd distill left; choose another"):
+        distil(micro, SHAPE, out=tmp_path, workspace=workspace)
+    assert (tmp_path / "thesis.txt").read_text("utf-8") == "mine"
+
+
+def test_a_student_is_named_by_depth_by_file_or_by_a_folder(tmp_path: Path) -> None:
+    assert student_shape("resnet20") == resnet(20)
+    path = tmp_path / "shape.yaml"
+    path.write_text("{stem_width: 8, stem_stride: 2, widths: [[8, 8], [16, 16]], strides: [1, 2]}", "utf-8")
+    assert student_shape(str(path)) == SHAPE
+    config = SHAPE.model_dump(mode="json") | {"model_type": "edgekd_residual_cnn", "architectures": ["x"]}
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    assert student_shape(str(tmp_path)) == SHAPE
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("resnet21", r"--student resnet21: has 6 n \+ 2 layers: resnet8, resnet14"),
+        ("mobilenet", r"--student mobilenet: neither a folder, nor a .yaml .*, nor a name like resnet20"),
+        ("nowhere.yaml", r"--student nowhere.yaml: no such file"),
+        ("{folder}", r"--student .*: has no config.json"),
+        ("{folder}/odd.yaml", r"odd.yaml:1: widht: no such setting; did you mean 'stem_width'|'widths'"),
+    ],
+)
+def test_a_student_that_cannot_be_is_one_sentence(text: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.yaml").write_text("{stem_width: 8, widths: [[8, 8]], strides: [1], widht: 3}", "utf-8")
+    with pytest.raises(ConfigError, match=sentence):
+        student_shape(text.format(folder=tmp_path))
+
+
+def invoked(*words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(words))
+    told = str(result.exception) if result.exception and not isinstance(result.exception, SystemExit) else ""
+    return result.exit_code, result.output + told
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["distill", "digits"], "Missing option '--student'"),
+        (["distill", "digits", "--student", "resnet9"], "resnet9: has 6 n + 2 layers"),
+        (["distill", "nowhere", "--student", "resnet8"], "nowhere"),
+        (["distill", "digits", "--student", "resnet8", "--set", "distill.start=copy"], "distill.start"),
+        (["distill", "digits", "--student", "resnet8", "--set", "distill.losses=[{name: kdd}]"], "distill.losses.0"),
+        (["bakeoff", "digits", "--student", "resnet8", "--recipe", "nonsense"], "--recipe nonsense: no such recipe"),
+        (["bakeoff", "digits", "--student", "resnet8", "--rates", "fast"], "write numbers like"),
+    ],
+)
+def test_each_misuse_gets_its_sentence(words: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    code, told = invoked(*words)
+    assert code != 0
+    assert sentence in told
+
+
+@pytest.mark.parametrize(
+    ("assignments", "sentence"),
+    [
+        (["distill.targets={keep: always}", "views.mixup=0.2"], r"keep: always: mixed views belong to a batch"),
+        (["distill.targets={keep: always}", "distill.losses=[{name: rkd, pairs: [[pooled, pooled]]}]"],
+         r"keep: always: rkd needs the teacher's layers, which are not kept"),
+    ],
+)  # fmt: skip
+def test_targets_that_cannot_be_kept_are_refused_before_anything_runs(assignments: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_pipeline("digits", assignments)
+
+
+def test_targets_are_kept_where_that_spares_the_teacher_a_fifth() -> None:
+    def kept(*assignments: str) -> bool:
+        pipeline = load_pipeline("digits", list(assignments))
+        return pipeline.distill.kept(pipeline.views) is not None
+
+    assert not kept("distill.epochs=20")
+    assert kept("distill.epochs=21")
+    assert kept("distill.epochs=1", "distill.targets={keep: always}")
+    assert not kept("distill.epochs=100", "distill.targets={keep: never}")
+    assert not kept("distill.epochs=100", "views.cutmix=1.0")
+    assert not kept("distill.epochs=100", "distill.losses=[{name: cross-entropy}]")
+
+
+@pytest.mark.parametrize(
+    ("assignments", "classes", "sentence"),
+    [
+        ([], None, r"kd at temperature 4 from a teacher trained with label_smoothing 0.1"),
+        (["distill.losses=[{name: cross-entropy, weight: 1.0}]"], None, "ask nothing of the teacher"),
+        ([], 2, "2 classes: a teacher's probabilities tell little more"),
+        (
+            ["distill.losses=[{name: kd, weight: 3.0}]"],
+            None,
+            "kd weighs 3: above 1.5 it acts as a higher learning rate",
+        ),
+        (["distill.epochs=90"], None, "90 epochs over 16 kept views of each sample"),
+    ],
+)
+def test_a_recipe_that_is_known_to_go_wrong_is_told_so(
+    assignments: list[str], classes: int | None, sentence: str
+) -> None:
+    assert any(sentence in said for said in advice(load_pipeline("digits", assignments), classes))
+
+
+def test_a_sound_recipe_gets_no_advice() -> None:
+    sound = ["teacher.train.label_smoothing=0.0", "distill.losses=[{name: kd}, {name: cross-entropy}]"]
+    assert advice(load_pipeline("digits", sound), 10) == []
+
+
+def test_every_recipe_is_a_method_or_a_control() -> None:
+    assert set(METHODS) | {"cross-entropy", "kd", "label-smoothing"} == set(RECIPES)
+    assert len(METHODS) >= 10
+
+
+def test_the_rate_is_chosen_by_val_over_seeds() -> None:
+    class Fixed(Run):
+        @property
+        def right(self) -> int:
+            return {(0.1, 0): 80, (0.1, 1): 60, (0.2, 0): 75, (0.2, 1): 75}[self.rate, self.seed]
+
+    runs = [Fixed("kd", rate, seed, 1, None) for rate in (0.2, 0.1) for seed in (0, 1)]  # type: ignore[arg-type]
+    assert best_rate(runs) == 0.2
+
+
+@pytest.mark.slow
+def test_a_bake_off_ranks_recipes_beside_their_controls_and_goes_on(micro: Pipeline, tmp_path: Path) -> None:
+    from edgekd.baking import bakeoff
+
+    class Count:
+        ran: list[str] = []
+
+        def started(self, *_: object) -> None: ...
+        def running(self, stage: str, at: str) -> None:
+            self.ran.append(f"{stage} {at}")
+
+        def progressed(self, *_: object, **__: object) -> None: ...
+        def finished(self, *_: object) -> None: ...
+        def said(self, _: str) -> None: ...
+
+    asked = BakeOff(
+        student=SHAPE, recipes=("dkd", "pld"), rates=(0.05, 0.1), epochs=1, keep=1, final_epochs=2, final_seeds=2
+    )
+
+    def bake(time_s: float | None = None) -> None:
+        bakeoff(micro, asked, out=tmp_path / "out", workspace=tmp_path / "w", time_s=time_s, listener=Count())
+
+    bake(time_s=0.0)
+    told = json.loads((tmp_path / "out" / "bakeoff.json").read_text("utf-8"))
+    assert told["grid"] == {}
+    assert told["left"] == 5 * 2 + 4 * 2
+    bake()
+    told = json.loads((tmp_path / "out" / "bakeoff.json").read_text("utf-8"))
+    assert set(told["grid"]) == {*CONTROLS, "dkd", "pld"}
+    assert set(told["final"]) > set(CONTROLS)
+    assert len(told["final"]) == 4
+    assert told["left"] == 0
+    kd = told["final"]["kd"]
+    assert kd["against"]["cross-entropy"]["n"] == 2
+    by_hand = np.mean(
+        [
+            a["accuracy_percent"] - b["accuracy_percent"]
+            for a, b in zip(kd["runs"], told["final"]["cross-entropy"]["runs"], strict=True)
+        ]
+    )
+    assert kd["against"]["cross-entropy"]["points"][0] == pytest.approx(by_hand)
+    table = (tmp_path / "out" / "bakeoff.md").read_text("utf-8")
+    assert "| random-teacher | " in table
+    assert (tmp_path / "out" / "bakeoff.svg").read_text("utf-8").startswith("<svg")
+    Count.ran.clear()
+    bake()
+    assert Count.ran == []
+    assert markdown(told) == table
+    assert plot(told) == (tmp_path / "out" / "bakeoff.svg").read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["module", "onnx", "folder"])
+def test_every_kind_of_teacher_teaches(kind: str, micro_settings: list[str], workspace: Path, tmp_path: Path) -> None:
+    if kind == "folder":
+        distil(load_pipeline("digits", micro_settings), SHAPE, out=tmp_path / "teacher", workspace=workspace)
+        given = f"{{from: {tmp_path / 'teacher'}, trust: true}}"
+    else:
+        code = own.teacher(tmp_path)
+        given = f"{{from: {code}, weights: {code.with_suffix('.safetensors')}, trust: true}}"
+        if kind == "onnx":
+            net = own.net()
+            net.load_state_dict(load_file(code.with_suffix(".safetensors")))
+            program = torch.onnx.export(
+                net.eval(), (torch.zeros(2, 1, 28, 28),), dynamo=True, verbose=False,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+            )  # fmt: skip
+            assert program is not None
+            program.save(str(tmp_path / "teacher.onnx"))
+            given = f"{{from: {tmp_path / 'teacher.onnx'}, trust: true}}"
+    kept = [line for line in micro_settings if not line.startswith(("teacher", "search"))]
+    pipeline = load_pipeline("digits", [*kept, f"teacher={given}"])
+    report = distil(pipeline, SHAPE, out=tmp_path / "student", workspace=workspace, allow_code=True)
+    assert report["looks"]["test"]["n"] == 4500
+    assert (tmp_path / "student" / "model.safetensors").is_file()
