@@ -23,6 +23,7 @@ from edgekd.hardware.fingerprint import Cpu
 from edgekd.hardware.here import by_dialect, installed, takes_floats
 from edgekd.hardware.profile import DeviceProfile, this_cpu
 from edgekd.hardware.specs import Runnable
+from edgekd.keeping import targets_of
 from edgekd.models.shape import NetShape
 from edgekd.pipeline import Pipeline
 from edgekd.quant import stages as quant
@@ -58,7 +59,7 @@ def chain(
     if isinstance(dataset, Artifact):
         check_decidable(pipeline.budget, dataset.json("dataset.json")["splits"]["test"])
     master, given = teacher_of(engine, pipeline, dataset)
-    targets = kept_targets(engine, pipeline, dataset, master)
+    targets = targets_of(engine, pipeline, dataset, master, given)
     models = target.teachers(master, given, dataset)
     found = target.search(dataset, models, master, given)
     student = call(
@@ -305,17 +306,6 @@ def teacher_of(engine: Engine, pipeline: Pipeline, dataset: Result) -> tuple[Res
         shape=plan.shape, train=plan.train, preprocess=pipeline.preprocess.outside, views=pipeline.views
     )
     return engine.call(teacher.TRAIN, settings, {"data": dataset}), None
-
-
-def kept_targets(engine: Engine, pipeline: Pipeline, dataset: Result, master: Result) -> Result | None:
-    """What the teacher says of a fixed set of views, where that is wanted or cheaper; None: it answers along."""
-    kept = pipeline.distill.kept(pipeline.views)
-    if kept is None:
-        return None
-    settings = teacher.MakeTargets(
-        kept=kept, views=pipeline.views, preprocess=pipeline.preprocess.outside, threads=pipeline.distill.threads
-    )
-    return engine.call(teacher.TARGETS, settings, {"data": dataset, "teacher": master})
 
 
 def given_teacher(pipeline: Pipeline) -> Given | None:

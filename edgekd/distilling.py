@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from edgekd import fidelity
 from edgekd.advice import advice
 from edgekd.api import check_code
-from edgekd.chain import dataset_of, kept_targets, teacher_of
+from edgekd.chain import dataset_of, teacher_of
 from edgekd.data.stages import Split
 from edgekd.distill import stages as distill
 from edgekd.engine.events import Listener, Silent
@@ -27,6 +27,7 @@ from edgekd.engine.swap import put_in_place
 from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import default_workspace, temporary_files_in
 from edgekd.errors import ConfigError, UnavailableError
+from edgekd.keeping import targets_of
 from edgekd.models.shape import NetShape, resnet
 from edgekd.pipeline import Pipeline, load_pipeline
 from edgekd.report.distilled import markdown
@@ -65,11 +66,11 @@ def distil(
     with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
         builder = Builder(store, listener, pipeline=pipeline.name, need=need)
         data = dataset_of(builder, pipeline)
-        master, _ = teacher_of(builder, pipeline, data)
+        master, given = teacher_of(builder, pipeline, data)
         assert isinstance(data, Artifact)
         for sentence in advice(pipeline, classes=len(data.json("dataset.json")["labels"])):
             listener.said(f"advice: {sentence}")
-        targets = kept_targets(builder, pipeline, data, master)
+        targets = targets_of(builder, pipeline, data, master, given)
         chosen = builder.call(distill.GIVEN, distill.GiveStudent(shape=shape), {})
         inputs = {"data": data, "teacher": master, "student": chosen} | ({"targets": targets} if targets else {})
         net = builder.call(distill.FLOAT, distill.of(pipeline.distill, pipeline.preprocess, pipeline.views), inputs)

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from edgekd.data.stages import Preprocess, Views
 from edgekd.engine.stage import Stage
+from edgekd.hardware.fingerprint import Cpu
 from edgekd.models.shape import NetShape
 from edgekd.resources import cores
 from edgekd.settings import Settings
@@ -68,6 +69,18 @@ class MakeTargets(Settings):
     threads: int = Field(default_factory=cores, ge=1)
 
 
+class MeasureRates(Settings):
+    preprocess: Preprocess
+    cpu: Cpu  # what is measured is this machine's
+    images: int = Field(default=256, ge=1)
+    rounds: int = Field(default=3, ge=1)
+    threads: int = Field(default_factory=cores, ge=1)
+
+
+class ChooseForm(Settings):
+    margin_points: float = Field(default=0.5, ge=0)  # that an int8 teacher may be worse on val
+
+
 class RandomTeacher(Settings):
     """A control: the teacher's own shape with fresh weights. What it teaches is no knowledge."""
 
@@ -107,6 +120,22 @@ TARGETS = Stage[MakeTargets](
     cost=lambda settings: settings.kept.views,
     memory="distill.targets.views",
     typical_s=5.0,
+)
+RATES = Stage[MeasureRates](
+    "teacher.rates",
+    "edgekd.teacher.form:run_rates",
+    takes={"data": "dataset", "teacher": "checkpoint", "model.*": "exported"},
+    gives="rates",
+    nature="observation",
+    uses=("torch", "transformers", "onnxruntime"),
+    typical_s=6.0,
+)
+FORM = Stage[ChooseForm](
+    "teacher.form",
+    "edgekd.teacher.form:run_form",
+    takes={"rates": "rates", "val.*": "predictions"},
+    gives="decision",
+    nature="decision",
 )
 RANDOM = Stage[RandomTeacher](
     "teacher.random",

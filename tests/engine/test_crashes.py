@@ -68,9 +68,9 @@ def test_a_killed_training_goes_on_from_its_last_epoch_and_not_from_its_first(
     tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
     root = tmp_path / "w"
-    second = "*/scratch/snapshot-000002-*"
+    second = "*/scratch/snapshot-000002.*"
     micro.in_child(lambda: micro.run(root), kill_when=lambda: bool(list((root / "work").glob(second))))
-    epochs = max(int(path.name.split("-")[1]) for path in (root / "work").glob("*/scratch/snapshot-*"))
+    epochs = max(int(path.name.split("-")[1].split(".")[0]) for path in (root / "work").glob("*/scratch/snapshot-*"))
     assert 0 < epochs < micro.TRAINING.epochs
     ear = Ear()
     assert micro.run(root, Builder(Store(root), ear)) == undisturbed

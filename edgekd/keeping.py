@@ -1,0 +1,97 @@
+"""Targets that are kept: in which form the teacher answers fastest here without answering worse, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edgekd.deploy import exporter
+from edgekd.deploy import stages as deploy
+from edgekd.engine.executor import Engine
+from edgekd.engine.plan import Result
+from edgekd.engine.stage import Coordinates
+from edgekd.engine.store import Artifact
+from edgekd.errors import EdgekdError
+from edgekd.hardware.here import installed
+from edgekd.hardware.profile import load_profile, this_cpu
+from edgekd.pipeline import Pipeline
+from edgekd.quant import stages as quant
+from edgekd.teacher import stages as teacher
+from edgekd.teacher.stages import Given, KeptViews
+
+WORTH_MACS = 5e12  # of the teacher over all views: below it, writing and judging its files costs more than they spare
+SIZE = "size.json"
+
+
+def targets_of(
+    engine: Engine, pipeline: Pipeline, dataset: Result, master: Result, given: Given | None,
+    kept: KeptViews | None = None,
+) -> Result | None:  # fmt: skip
+    """
+    What the teacher says of a fixed set of views, where that is wanted or cheaper; None: it answers along. `kept`
+    overrides what the pipeline says of it.
+    """
+    kept = kept or pipeline.distill.kept(pipeline.views)
+    if kept is None:
+        return None
+    settings = teacher.MakeTargets(
+        kept=kept, views=pipeline.views, preprocess=pipeline.preprocess.outside, threads=pipeline.distill.threads
+    )
+    fastest = fastest_form(engine, pipeline, dataset, master, given) if worth(dataset, master, kept) else {}
+    return engine.call(teacher.TARGETS, settings, {"data": dataset} | (fastest or {"teacher": master}))
+
+
+def worth(dataset: Result, master: Result, kept: KeptViews) -> bool:
+    """Whether the teacher has enough to say that its fastest form is looked for."""
+    if not (isinstance(master, Artifact) and isinstance(dataset, Artifact) and master.file(SIZE).is_file()):
+        return False
+    macs = master.json(SIZE)["macs"] or 0
+    return bool(macs * kept.views * dataset.json("dataset.json")["splits"]["train"] > WORTH_MACS)
+
+
+def fastest_form(
+    engine: Engine, pipeline: Pipeline, dataset: Result, master: Result, given: Given | None
+) -> dict[str, Result]:
+    """The input of the targets' stage: the net itself, or its file in float or int8. Nothing where none can be made."""
+    outside = pipeline.preprocess.outside
+    profile = load_profile("local-cpu")
+    device, spec = this_cpu(profile), installed(profile)[0]
+    if given is not None and given.kind == "onnx":
+        hub = engine.call(
+            deploy.TAKE_TEACHER, deploy.ExportFloat(preprocess=outside), {"checkpoint": master, "data": dataset}
+        )
+    else:
+        hub = engine.call(
+            deploy.ONNX_FLOAT, deploy.ExportFloat(preprocess=outside), {"checkpoint": master, "data": dataset}
+        )
+    plan = quant.PtqGiven(dialect=spec.dialect.on(device), samples=pipeline.quantize.calibration_images)
+    models: dict[str, Result] = {}
+    for name in ("float", "int8"):
+        at = Coordinates(student="teacher", variant=f"{name}, for targets")
+        try:
+            graph = hub if name == "float" else engine.call(quant.PTQ_GIVEN, plan, {"hub": hub, "data": dataset}, at)
+        except EdgekdError:
+            continue  # a graph that cannot be quantised teaches in float
+        settings = deploy.Export(runtime=spec, cpu=device, model=str(at), needed=False)
+        stage = replace(deploy.EXPORT, uses=(*deploy.EXPORT.uses, *spec.packages))
+        made = engine.call(stage, settings, {"hub": graph}, at)
+        if exporter.is_written(made):
+            models[name] = made
+    val = {
+        name: engine.call(
+            replace(deploy.EVALUATE, uses=(*deploy.EVALUATE.uses, *spec.packages)),
+            deploy.Evaluate(split="val", cpu=device), {"model": model, "data": dataset},
+            Coordinates(student="teacher", variant=f"{name}, val"),
+        )
+        for name, model in models.items()
+    }  # fmt: skip
+    rates = engine.call(
+        teacher.RATES, teacher.MeasureRates(preprocess=outside, cpu=device, threads=pipeline.distill.threads),
+        {"data": dataset, "teacher": master} | {f"model.{name}": model for name, model in models.items()},
+    )  # fmt: skip
+    form = engine.call(
+        teacher.FORM, teacher.ChooseForm(), {"rates": rates} | {f"val.{name}": said for name, said in val.items()}
+    )
+    if not isinstance(form, Artifact):
+        return {}
+    chosen = form.json("decision.json")["form"]
+    return {"teacher": master} if chosen == "torch" else {"model": models[chosen]}
