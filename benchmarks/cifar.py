@@ -142,12 +142,22 @@ def eval_npz(data: Path, folder: Path, package: Path | None = None) -> Path:
     return path
 
 
-def _others(package: Path, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One image a row of test_batch.png, 1,024 pixels of three channels each."""
+def train_split(package: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The 50,000 training images, uint8 [N, 32, 32, 3], and their labels."""
+    images = np.concatenate([_sheet(package / f"data_batch_{number}.png") for number in range(1, 6)])
+    return images, np.array(json.loads((package / "train_lables.json").read_text("utf-8")), np.uint8)
+
+
+def _sheet(path: Path) -> np.ndarray:
+    """One image a row, 1,024 pixels of three channels each."""
     from PIL import Image
 
-    with Image.open(package / "test_batch.png") as picture:
-        images = np.asarray(picture.convert("RGB")).reshape(-1, 32, 32, 3)
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB")).reshape(-1, 32, 32, 3)
+
+
+def _others(package: Path, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    images = _sheet(package / "test_batch.png")
     labels = np.array(json.loads((package / "test_lables.json").read_text("utf-8")), np.uint8)
     rest = np.setdiff1d(np.arange(len(images)), index)
     return images[rest], labels[rest]

@@ -35,11 +35,11 @@ from edgekd.settings import read_yaml, validate
 from edgekd.stats import paired_difference, proportion_interval
 
 Array = NDArray[Any]
-LOOKS: tuple[tuple[str, Split, bool], ...] = (
-    ("train", "train", False),
-    ("val", "val", False),
-    ("test", "test", False),
-    ("test, shifted", "test", True),
+LOOKS: tuple[tuple[str, Split, bool, int | None], ...] = (  # name, split, shifted, at most
+    ("train", "train", False, 2000),
+    ("val", "val", False, None),
+    ("test", "test", False, None),
+    ("test, shifted", "test", True, None),
 )
 
 
@@ -75,8 +75,8 @@ def distil(
         inputs = {"data": data, "teacher": master, "student": chosen} | ({"targets": targets} if targets else {})
         net = builder.call(distill.FLOAT, distill.of(pipeline.distill, pipeline.preprocess, pipeline.views), inputs)
         looks = {}
-        for name, split, shifted in LOOKS:
-            settings = distill.Judge(split=split, preprocess=pipeline.preprocess.outside, shifted=shifted)
+        for name, split, shifted, most in LOOKS:
+            settings = distill.Judge(split=split, preprocess=pipeline.preprocess.outside, shifted=shifted, most=most)
             own, theirs = (
                 builder.call(
                     distill.JUDGE, settings, {"net": each, "data": data}, Coordinates(student=who, variant=name)

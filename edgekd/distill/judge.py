@@ -24,13 +24,15 @@ BATCH = 128
 def run(settings: Judge, inputs: Mapping[str, Artifact], work: Work) -> None:
     torch.set_num_threads(settings.threads)
     samples, answer = Dataset(inputs["data"]).split(settings.split), answers_of(inputs["net"].path)
+    count = min(len(samples), settings.most or len(samples))
     said = [
         answer(normalised(seen(samples, rows, shifted=settings.shifted), settings.preprocess)).numpy()
-        for rows in torch.arange(len(samples)).split(BATCH)
+        for rows in torch.arange(count).split(BATCH)
     ]
     answers = np.concatenate(said).astype(np.float32)
-    right = answers.argmax(1) == samples.labels
-    kept = {"answers": np.ascontiguousarray(answers), "right": right, "labels": np.asarray(samples.labels)}
+    labels = np.asarray(samples.labels[:count])
+    right = answers.argmax(1) == labels
+    kept = {"answers": np.ascontiguousarray(answers), "right": right, "labels": labels}
     save_file(kept, work.out / "predictions.safetensors")
     about = {"schema": 2, "split": settings.split, "right": int(right.sum()), "n": len(right)}
     (work.out / "metrics.json").write_text(json.dumps(about), "utf-8")

@@ -37,6 +37,7 @@ class Judge(Settings):
 
     split: Split
     preprocess: Preprocess
+    most: int | None = Field(default=None, ge=1)  # samples, the first ones; None: all
     shifted: bool = False  # noise, blur or less contrast: what a camera may add
     threads: int = Field(default_factory=cores, ge=1)
 

@@ -55,8 +55,9 @@ class Block(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(width_in, out, 1, stride, bias=False), nn.BatchNorm2d(out))
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(inner)) + self.shortcut(x))
+        # in place: what it overwrites nothing reads again, and memory is what these layers wait for
+        inner = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return F.relu(self.bn2(self.conv2(inner)) + self.shortcut(x), inplace=True)
 
 
 class ResidualCnn(nn.Module):
@@ -67,7 +68,7 @@ class ResidualCnn(nn.Module):
         self.stem = nn.Sequential(
             nn.Conv2d(config.in_channels, config.stem_width, 3, config.stem_stride, 1, bias=False),
             nn.BatchNorm2d(config.stem_width),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         )
         width = config.stem_width
         blocks = []

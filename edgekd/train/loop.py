@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from edgekd.engine.events import Progress
 from edgekd.errors import ConfigError
+from edgekd.resources import keep_memory
 from edgekd.train import snapshots
 from edgekd.train.average import Average
 from edgekd.train.schedule import Dot, learning_rate, optimizer_of
@@ -56,6 +57,7 @@ def fit(
     run goes on from the last of them and ends with the weights of an undisturbed one.
     """
     torch.set_num_threads(settings.threads)
+    keep_memory()
     run = _Run(net, samples, objective, settings, scratch, progress)
     place = snapshots.restore(scratch, net, run.optimizer, run.average)
     watch = Watch.of(settings.patience, place.notes)
