@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -12,6 +14,7 @@ from typing import Literal
 from edgekd.errors import ConfigError
 
 Kind = Literal["pipelines", "hw_profiles"]
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's mallopt
 
 
 def shipped(kind: Kind) -> list[str]:
@@ -52,3 +55,14 @@ def cores() -> int:
     """The cores that this process may use; more than eight pay nowhere in what edgekd trains."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, 8)
+
+
+def keep_memory() -> None:
+    """
+    Memory that was freed stays with the process where glibc is: a training asks for the same large pieces in every
+    step, and getting them anew from the kernel costs up to a tenth of it (benchmarks/train_throughput.py).
+    """
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(MMAP_THRESHOLD, 2**30)
