@@ -153,8 +153,8 @@ def told_start(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         value, low, high = row["test"]["accuracy_percent"]
         lines.append(
-            f"| {row['seed']} | {row['epochs']:.1f} | {row['seconds'] / 60:.1f} | {value:.2f} [{low:.2f}, {high:.2f}] | "
-            f"{row['test']['n']} |"
+            f"| {row['seed']} | {row['epochs']:.1f} | {row['seconds'] / 60:.1f} | "
+            f"{value:.2f} [{low:.2f}, {high:.2f}] | {row['test']['n']} |"
         )
     return "\n".join(lines)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from edgekd.advice import advice
 from edgekd.budget import TEACHER, TEACHER_INT8, check_decidable
 from edgekd.data import stages as data
 from edgekd.deploy import exporter
@@ -89,8 +90,9 @@ def chain(
             rank=pipeline.search.rank,
             dialect="; ".join(map(str, by_dialect(runtimes, device))), not_written=target.not_written,
             replayed=tuple(differences) if differences is not None else None,
+            advice=tuple(advice(pipeline, _classes(dataset))),
         ),
-        judged | found | {"selection": selection, "precision": precision} | _prefixed("test", test),
+        judged | found | {"selection": selection, "precision": precision, "student": student} | _prefixed("test", test),
         here,
     )  # fmt: skip
     return Chain(dataset, models, told)
@@ -328,6 +330,10 @@ def check_needs(pipeline: Pipeline, given: Given) -> None:
                 f"{who} needs the teacher's {WORDS[lacking[0]]}, and {given.path} ({given.kind}) gives "
                 f"{', '.join(WORDS[gift] for gift in sorted(given.gives))} alone; leave it out, or take another teacher"
             )
+
+
+def _classes(dataset: Result) -> int | None:
+    return len(dataset.json("dataset.json")["labels"]) if isinstance(dataset, Artifact) else None
 
 
 def _prefixed(prefix: str, results: Mapping[str, T]) -> dict[str, T]:

@@ -32,6 +32,7 @@ def markdown(report: dict[str, Any]) -> str:
         *(f"- `{name}` could not be written: {why}" for name, why in report["not_written"].items()),
         "",
         *_replayed(report["replayed"]),
+        *_distillation(report["distillation"]),
         *_search(report["search"]),
     ]
     return "\n".join(lines) + "\n"
@@ -60,6 +61,28 @@ def _replayed(differences: list[str] | None) -> list[str]:
         return []
     said = [f"- {sentence}" for sentence in differences] or ["- nowhere"]
     return ["Built from a lock. Where today would have come out otherwise:", *said, ""]
+
+
+def _distillation(told: dict[str, Any]) -> list[str]:
+    looks = told["training"]["looks"]
+    lines = ["## Distillation", ""]
+    if looks:
+        last = looks[-1]
+        lines += [f"Val after {last['epoch']} epochs: {100 * last['right'] / last['n']:.1f} % (n {last['n']}).", ""]
+    if told["training"]["start"]:
+        blocks = ", ".join(
+            "fresh" if block is None else str(block + 1) for block in told["training"]["start"]["blocks"]
+        )
+        lines += [f"The student started from the teacher's blocks {blocks}.", ""]
+    warnings = [*([told["training"]["alarm"]] if told["training"]["alarm"] else []), *told["advice"]]
+    lines += [*(f"- {sentence}" for sentence in warnings), *([""] if warnings else [])]
+    lines += ["| on test | agrees with teacher | KL(teacher, it) | loyalty | ECE | NLL |", "|---|---|---|---|---|---|"]
+    for name, row in told["test"].items():
+        lines.append(
+            f"| {name} | {100 * row['agreement']:.1f} % | {row['kl']:.3f} | {row['probability_loyalty']:.3f} | "
+            f"{row['ece']:.3f} | {row['nll']:.3f} |"
+        )
+    return [*lines, ""]
 
 
 def _search(search: dict[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ class Tell(Settings):
     rank: tuple[ScoreName, ...]
     dialect: str
     not_written: dict[str, str] = {}  # variant -> why its exporter could not
+    advice: tuple[str, ...] = ()  # on the recipe
     replayed: tuple[str, ...] | None = None  # with --locked: where today would have decided otherwise
 
 
@@ -61,7 +62,9 @@ REPORT = Stage[Tell](
         "choice": "decision",
         "precision": "decision",
         "selection": "selection",
+        "student": "checkpoint",
     },
+    version=2,
     gives="report",
     nature="observation",  # it restates measurements
     uses=("scipy",),

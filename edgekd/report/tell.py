@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from safetensors.numpy import load_file
 from scipy.stats import kendalltau
 
+from edgekd import fidelity
 from edgekd.budget import TEACHER, Verdict, worst
 from edgekd.deploy.evaluate import correct
 from edgekd.deploy.select import rank, why_not
@@ -45,10 +47,25 @@ def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
         "rejected": rejected,
         "not_written": settings.not_written,
         "replayed": list(settings.replayed) if settings.replayed is not None else None,
+        "distillation": _distillation(settings, inputs, list(comparison.models)),
         "search": _search(settings, inputs),
     }
     (work.out / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
     (work.out / "report.md").write_text(markdown(report), "utf-8")
+
+
+def _distillation(settings: Tell, inputs: Mapping[str, Artifact], names: list[str]) -> dict[str, Any]:
+    """How the student was trained, and on test how sure each file is and how like the teacher; none of it decides."""
+    teacher = load_file(inputs[f"test.{TEACHER}"].file("predictions.safetensors"))
+    fidelities = {}
+    for name in names:
+        own = load_file(inputs[f"test.{name}"].file("predictions.safetensors"))
+        fidelities[name] = fidelity.all_of(own["answers"], teacher["answers"], teacher["labels"])
+    return {
+        "advice": list(settings.advice),
+        "training": inputs["student"].json("training.json"),
+        "test": fidelities,
+    }
 
 
 def how_measured(comparison: Comparison) -> dict[str, Any]:
