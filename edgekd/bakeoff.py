@@ -8,7 +8,7 @@ from statistics import fmean
 
 from pydantic import Field
 
-from edgekd.chain import dataset_of, teacher_of
+from edgekd.chain import dataset_of, taught_by, teacher_of
 from edgekd.data.stages import Split
 from edgekd.distill import stages as distill
 from edgekd.engine.executor import Engine
@@ -124,7 +124,8 @@ class _Kitchen:
         self.data = dataset_of(engine, pipeline)
         self.teacher, _ = teacher_of(engine, pipeline, self.data)
         nobody = self.call(teacher.RANDOM, teacher.RandomTeacher(), {"teacher": self.teacher})
-        self.targets = {name: self._targets(master) for name, master in ((KD, self.teacher), (RANDOM, nobody))}
+        tutor = taught_by(engine, pipeline, self.data, self.teacher)
+        self.targets = {name: self._targets(master) for name, master in ((KD, tutor), (RANDOM, nobody))}
         self.student = self.call(distill.GIVEN, distill.GiveStudent(shape=asked.student), {})
 
     def _targets(self, master: Result) -> Result:

@@ -27,6 +27,7 @@ from edgekd.hardware.specs import Runnable
 from edgekd.keeping import targets_of
 from edgekd.models.shape import NetShape
 from edgekd.pipeline import Pipeline
+from edgekd.probing import float_settings
 from edgekd.quant import stages as quant
 from edgekd.report import stages as report
 from edgekd.search import stages as search
@@ -60,19 +61,16 @@ def chain(
     if isinstance(dataset, Artifact):
         check_decidable(pipeline.budget, dataset.json("dataset.json")["splits"]["test"])
     master, given = teacher_of(engine, pipeline, dataset)
-    targets = targets_of(engine, pipeline, dataset, master, given)
+    tutor = taught_by(engine, pipeline, dataset, master)
+    targets = targets_of(engine, pipeline, dataset, tutor, given)
     models = target.teachers(master, given, dataset)
     found = target.search(dataset, models, master, given)
-    student = call(
-        distill.FLOAT,
-        distill.of(pipeline.distill, pipeline.preprocess, pipeline.views),
-        {"data": dataset, "teacher": master, "student": found["choice"]} | ({"targets": targets} if targets else {}),
-        here,
-    )  # fmt: skip
+    lesson = {"data": dataset, "teacher": tutor, "student": found["choice"]} | ({"targets": targets} if targets else {})
+    student = call(distill.FLOAT, float_settings(engine, pipeline, lesson, here), lesson, here)
     variants = target.floats(student, dataset)
     val = {name: target.evaluate(model, dataset, "val", name) for name, model in (models | variants).items()}
     precisions = [
-        target.int8(student, master, dataset, dialect, members, variants, val)
+        target.int8(student, tutor, dataset, dialect, members, variants, val)
         for dialect, members in by_dialect(runtimes, device).items()
     ]
     precision = next((decision for decision in precisions if decision), None)
@@ -308,6 +306,22 @@ def teacher_of(engine: Engine, pipeline: Pipeline, dataset: Result) -> tuple[Res
         shape=plan.shape, train=plan.train, preprocess=pipeline.preprocess.outside, views=pipeline.views
     )
     return engine.call(teacher.TRAIN, settings, {"data": dataset}), None
+
+
+def taught_by(engine: Engine, pipeline: Pipeline, dataset: Result, master: Result) -> Result:
+    """Whom students learn from: the teacher, or the mean of all where there is a pool."""
+    pool = pipeline.teacher.pool
+    if not pool:
+        return master
+    members = {"teacher.0": master}
+    check = teacher.CheckTeacher(preprocess=pipeline.preprocess.outside, trust=pipeline.teacher.trust)
+    for number, one in enumerate(pool, 1):
+        given = inspect(one.from_, one.weights, one.function, one.labels, one.revision)
+        taken = engine.call(teacher.LOAD, teacher.LoadTeacher(given=given), {"data": dataset})
+        engine.call(teacher.CHECK, check, {"teacher": taken, "data": dataset})
+        members[f"teacher.{number}"] = taken
+    shares = (1.0, *(one.share for one in pool))
+    return engine.call(teacher.POOL, teacher.PoolTeachers(shares=shares), members)
 
 
 def given_teacher(pipeline: Pipeline) -> Given | None:

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from edgekd import fidelity
 from edgekd.advice import advice
 from edgekd.api import check_code
-from edgekd.chain import dataset_of, teacher_of
+from edgekd.chain import dataset_of, taught_by, teacher_of
 from edgekd.data.stages import Split
 from edgekd.distill import stages as distill
 from edgekd.engine.events import Listener, Silent
@@ -30,6 +30,7 @@ from edgekd.errors import ConfigError, UnavailableError
 from edgekd.keeping import targets_of
 from edgekd.models.shape import NetShape, resnet
 from edgekd.pipeline import Pipeline, load_pipeline
+from edgekd.probing import float_settings
 from edgekd.report.distilled import markdown
 from edgekd.settings import read_yaml, validate
 from edgekd.stats import paired_difference, proportion_interval
@@ -70,10 +71,11 @@ def distil(
         assert isinstance(data, Artifact)
         for sentence in advice(pipeline, classes=len(data.json("dataset.json")["labels"])):
             listener.said(f"advice: {sentence}")
-        targets = targets_of(builder, pipeline, data, master, given)
+        tutor = taught_by(builder, pipeline, data, master)
+        targets = targets_of(builder, pipeline, data, tutor, given)
         chosen = builder.call(distill.GIVEN, distill.GiveStudent(shape=shape), {})
-        inputs = {"data": data, "teacher": master, "student": chosen} | ({"targets": targets} if targets else {})
-        net = builder.call(distill.FLOAT, distill.of(pipeline.distill, pipeline.preprocess, pipeline.views), inputs)
+        inputs = {"data": data, "teacher": tutor, "student": chosen} | ({"targets": targets} if targets else {})
+        net = builder.call(distill.FLOAT, float_settings(builder, pipeline, inputs), inputs)
         looks = {}
         for name, split, shifted, most in LOOKS:
             settings = distill.Judge(split=split, preprocess=pipeline.preprocess.outside, shifted=shifted, most=most)

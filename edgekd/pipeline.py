@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from edgekd import resources
 from edgekd.budget import Budget
 from edgekd.data.stages import CodeSource, DigitsSource, Preprocess, Source, Views
-from edgekd.distill.stages import Start
+from edgekd.distill.stages import RateProbe, Start
 from edgekd.formats import upgraded
 from edgekd.models.shape import NetShape
 from edgekd.search.stages import ResidualCnnSpace, ScoreName
@@ -23,6 +23,17 @@ from edgekd.train.settings import Training
 DEFAULT_TEACHER = NetShape(
     stem_width=24, stem_stride=2, widths=((48, 48), (48, 48), (96, 96), (96, 96)), strides=(1, 1, 2, 1)
 )
+
+
+class PoolMember(Settings):
+    """A further teacher, given as the first one may be; `share` is its part in their mean, where the first has 1."""
+
+    from_: str = Field(alias="from")
+    weights: str | None = None
+    function: str = "model"
+    labels: tuple[str, ...] = ()
+    revision: str | None = None
+    share: float = Field(default=1.0, gt=0)
 
 
 class TeacherPlan(Settings):
@@ -39,6 +50,7 @@ class TeacherPlan(Settings):
     labels: tuple[str, ...] = ()  # its classes, in the order of its answers, where it does not say so itself
     revision: str | None = None  # of a hub name
     trust: bool = False  # go on where it answers badly
+    pool: tuple[PoolMember, ...] = ()  # more teachers: students learn from the mean of all
 
     @model_validator(mode="after")
     def _one_way(self) -> TeacherPlan:
@@ -69,6 +81,7 @@ class DistillPlan(Training):
     start: Start = "fresh"
     data_share: float = Field(default=1.0, gt=0, le=1)
     targets: TargetsPlan = TargetsPlan()
+    probe: RateProbe | None = None  # else learning_rate is taken as it stands
     losses: tuple[LossSettings, ...] = Field(
         default=(KdLoss(name="kd"), CrossEntropyLoss(name="cross-entropy")), min_length=1
     )
@@ -133,6 +146,16 @@ class Pipeline(Settings):
         return self
 
     @model_validator(mode="after")
+    def _asks_a_pool_for_logits_alone(self) -> Pipeline:
+        deep = [loss.name for loss in self.distill.losses if "module" in loss.needs]
+        if self.teacher.pool and deep:
+            raise ValueError(
+                f"distill.losses: {deep[0]} needs a teacher's layers, and the teachers of a pool give logits alone; "
+                "leave one of the two out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _keeps_only_what_can_be_kept(self) -> Pipeline:
         if self.distill.targets.keep != "always":
             return self
@@ -168,7 +191,8 @@ class Pipeline(Settings):
     @property
     def code(self) -> tuple[str, ...]:
         """Files of the person's own whose code would run."""
-        found = [self.teacher.from_] if self.teacher.from_ and Path(self.teacher.from_).suffix == ".py" else []
+        teachers = [self.teacher.from_, *(member.from_ for member in self.teacher.pool)]
+        found = [path for path in teachers if path and Path(path).suffix == ".py"]
         return (*found, *([self.data.path] if isinstance(self.data, CodeSource) else []))
 
     def scaled(self, share: float, *, teacher: bool = True) -> Pipeline:

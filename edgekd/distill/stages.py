@@ -26,6 +26,17 @@ class DistillFloat(Settings):
     data_share: float = Field(default=1.0, gt=0, le=1)  # of the training samples: Zakarias et al. 2024, [137]
 
 
+class RateProbe(Settings):
+    """Peak rates of which the best on val is taken, each tried for a share of the epochs: one fits not all losses."""
+
+    rates: tuple[float, ...] = Field(default=(0.05, 0.1, 0.2), min_length=2)
+    share: float = Field(default=0.1, gt=0, le=1)
+
+
+class ChooseRate(Settings):
+    rates: tuple[float, ...] = Field(min_length=2)
+
+
 class GiveStudent(Settings):
     """A student that no search chose."""
 
@@ -62,6 +73,9 @@ FLOAT = Stage[DistillFloat](
     cost=lambda settings: settings.train.epochs,
     memory="distill.batch",
     typical_s=4.0,
+)
+RATE = Stage[ChooseRate](
+    "distill.rate", "edgekd.distill.rate:run", takes={"val.*": "predictions"}, gives="decision", nature="decision"
 )
 JUDGE = Stage[Judge](
     "distill.judge",

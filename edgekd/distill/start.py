@@ -40,7 +40,10 @@ class Taken:
 
 def from_teacher(model: ResidualCnnForImageClassification, folder: Path) -> Taken:
     """Fill the model with what fits of the teacher in `folder`. Raises ConfigError where nothing can."""
-    if foreign.described(folder) is not None:
+    about = foreign.described(folder)
+    if about is not None and about.kind == "pool":
+        return from_teacher(model, folder / "0")
+    if about is not None:
         raise ConfigError(
             "distill.start: teacher: the teacher is no net of the student's family, whose blocks it could start from; "
             "leave it out"

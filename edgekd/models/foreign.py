@@ -27,11 +27,12 @@ class Foreign(Settings):
     """
 
     schema_version: Literal[1] = 1
-    kind: Literal["transformers", "module", "onnx"]
+    kind: Literal["transformers", "module", "onnx", "pool"]
     order: tuple[int, ...] | None
     function: str = "model"
     code_sha256: str | None = None
     weights: str | None = None
+    shares: tuple[float, ...] = ()  # of a pool: each member's, whose folders are 0, 1, ...
 
 
 class Answering(nn.Module):
@@ -55,7 +56,9 @@ def described(folder: Path) -> Foreign | None:
 
 
 def net_of(folder: Path, about: Foreign) -> Answering:
-    """The net, in evaluation mode. Raises ConfigError for an ONNX file, which is none."""
+    """The net, in evaluation mode. Raises ConfigError for an ONNX file and a pool, which are none."""
+    if about.kind == "pool":
+        raise ConfigError("teacher.pool: several teachers give logits alone; what needs layers takes one teacher")
     if about.kind == "onnx":
         raise ConfigError("teacher.from: an ONNX file gives logits alone; what needs its layers takes a torch teacher")
     net = transformers_net(folder) if about.kind == "transformers" else module_net(folder, about)

@@ -69,10 +69,8 @@ def _distillation(told: dict[str, Any]) -> list[str]:
     if looks:
         last = looks[-1]
         lines += [f"Val after {last['epoch']} epochs: {100 * last['right'] / last['n']:.1f} % (n {last['n']}).", ""]
-    if told["training"]["start"]:
-        blocks = ", ".join(
-            "fresh" if block is None else str(block + 1) for block in told["training"]["start"]["blocks"]
-        )
+    if begun := told["training"]["start"]:
+        blocks = ", ".join("fresh" if block is None else str(block + 1) for block in begun["blocks"])
         lines += [f"The student started from the teacher's blocks {blocks}.", ""]
     warnings = [*([told["training"]["alarm"]] if told["training"]["alarm"] else []), *told["advice"]]
     lines += [*(f"- {sentence}" for sentence in warnings), *([""] if warnings else [])]

@@ -28,12 +28,29 @@ def answers_of(folder: Path) -> Answers:
     about = foreign.described(folder)
     if about is not None and about.kind == "onnx":
         return _of_onnx(folder / foreign.ONNX)
+    if about is not None and about.kind == "pool":
+        return _of_pool(folder, about.shares)
     net = checkpoint.net_of(folder)
     checkpoint.channels_last(net)
 
     def answer(x: Tensor) -> Tensor:
         with torch.no_grad():
             return net(x)  # type: ignore[no-any-return]
+
+    return answer
+
+
+def _of_pool(folder: Path, shares: tuple[float, ...]) -> Answers:
+    """
+    The log of the members' mean probabilities, weighted: Shen and Savvides, "MEAL V2" (2020), equation 1, [54]; their
+    discriminator is left out.
+    """
+    members = [answers_of(folder / str(number)) for number in range(len(shares))]
+    logs = torch.tensor(shares).log()
+
+    def answer(x: Tensor) -> Tensor:
+        said = [member(x).log_softmax(1) + log for member, log in zip(members, logs, strict=True)]
+        return torch.stack(said).logsumexp(0)
 
     return answer
 

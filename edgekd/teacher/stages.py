@@ -81,6 +81,10 @@ class ChooseForm(Settings):
     margin_points: float = Field(default=0.5, ge=0)  # that an int8 teacher may be worse on val
 
 
+class PoolTeachers(Settings):
+    shares: tuple[float, ...] = Field(min_length=2)  # of each in their mean, the first teacher's first
+
+
 class RandomTeacher(Settings):
     """A control: the teacher's own shape with fresh weights. What it teaches is no knowledge."""
 
@@ -136,6 +140,9 @@ FORM = Stage[ChooseForm](
     takes={"rates": "rates", "val.*": "predictions"},
     gives="decision",
     nature="decision",
+)
+POOL = Stage[PoolTeachers](
+    "teacher.pool", "edgekd.teacher.pool:run", takes={"teacher.*": "checkpoint"}, gives="checkpoint"
 )
 RANDOM = Stage[RandomTeacher](
     "teacher.random",
