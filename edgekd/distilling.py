@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from edgekd import fidelity
 from edgekd.advice import advice
 from edgekd.api import check_code
+from edgekd.assistant import assistant_of
 from edgekd.chain import dataset_of, taught_by, teacher_of
 from edgekd.data.stages import Split
 from edgekd.distill import stages as distill
@@ -72,8 +73,11 @@ def distil(
         for sentence in advice(pipeline, classes=len(data.json("dataset.json")["labels"])):
             listener.said(f"advice: {sentence}")
         tutor = taught_by(builder, pipeline, data, master)
-        targets = targets_of(builder, pipeline, data, tutor, given)
         chosen = builder.call(distill.GIVEN, distill.GiveStudent(shape=shape), {})
+        taught = given.shape if given else pipeline.teacher.shape
+        between = assistant_of(builder, pipeline, taught, chosen, {"data": data, "teacher": tutor})
+        tutor, given = (between, None) if between else (tutor, given)
+        targets = targets_of(builder, pipeline, data, tutor, given)
         inputs = {"data": data, "teacher": tutor, "student": chosen} | ({"targets": targets} if targets else {})
         net = builder.call(distill.FLOAT, float_settings(builder, pipeline, inputs), inputs)
         looks = {}

@@ -81,6 +81,7 @@ class DistillPlan(Training):
     start: Start = "fresh"
     data_share: float = Field(default=1.0, gt=0, le=1)
     targets: TargetsPlan = TargetsPlan()
+    assistant: Literal["none", "auto"] = "none"  # between a teacher and a student of less than a tenth of it
     probe: RateProbe | None = None  # else learning_rate is taken as it stands
     losses: tuple[LossSettings, ...] = Field(
         default=(KdLoss(name="kd"), CrossEntropyLoss(name="cross-entropy")), min_length=1

@@ -37,6 +37,11 @@ class ChooseRate(Settings):
     rates: tuple[float, ...] = Field(min_length=2)
 
 
+class ChooseAssistant(Settings):
+    candidates: tuple[NetShape, ...] = Field(min_length=1)
+    margin_points: float = Field(default=1.0, ge=0)
+
+
 class GiveStudent(Settings):
     """A student that no search chose."""
 
@@ -76,6 +81,13 @@ FLOAT = Stage[DistillFloat](
 )
 RATE = Stage[ChooseRate](
     "distill.rate", "edgekd.distill.rate:run", takes={"val.*": "predictions"}, gives="decision", nature="decision"
+)
+ASSISTANT = Stage[ChooseAssistant](
+    "distill.assistant",
+    "edgekd.distill.assist:run",
+    takes={"val.*": "predictions"},
+    gives="decision",
+    nature="decision",
 )
 JUDGE = Stage[Judge](
     "distill.judge",

@@ -35,3 +35,15 @@ def resnet(depth: int) -> NetShape:
     widths = [width for width in (16, 32, 64) for _ in range(blocks)]
     strides = [stride for first in (1, 2, 2) for stride in (first, *[1] * (blocks - 1))]
     return NetShape(stem_width=16, widths=tuple((width, width) for width in widths), strides=tuple(strides))
+
+
+def parameters(shape: NetShape, in_channels: int = 3, classes: int = 10) -> int:
+    """Of the net with this shape: weights, biases, and two of each batch norm's channels."""
+    before = shape.stem_width
+    count = 9 * in_channels * before + 2 * before
+    for (inner, out), stride in zip(shape.widths, shape.strides, strict=True):
+        count += 9 * before * inner + 2 * inner + 9 * inner * out + 2 * out
+        if stride != 1 or before != out:
+            count += before * out + 2 * out
+        before = out
+    return count + before * classes + classes

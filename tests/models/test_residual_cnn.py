@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from edgekd.models import checkpoint
-from edgekd.models.residual_cnn import mac_count, parameter_count
+from edgekd.models.residual_cnn import Projection, mac_count, parameter_count
 from edgekd.models.shape import NetShape
 
 SHAPE = NetShape(stem_width=8, stem_stride=2, widths=((8, 16), (24, 16)), strides=(2, 1))
@@ -63,3 +63,17 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 def test_a_block_without_a_stride_is_refused() -> None:
     with pytest.raises(ValidationError, match="2 blocks in widths but 1 strides"):
         NetShape(stem_width=8, widths=((8, 8), (8, 8)), strides=(1,))
+
+
+@pytest.mark.parametrize("channels", [3, 5, 7, 8])
+def test_a_projection_of_few_channels_trains_and_is_the_plain_convolution(channels: int) -> None:
+    """In a process of its own this corrupted memory: see Projection."""
+    projection = Projection(channels, 8, 2)
+    checkpoint.channels_last(projection)
+    x = torch.randn(16, channels, 14, 14).contiguous(memory_format=torch.channels_last).requires_grad_()
+    trained = projection.train()(x)
+    trained.square().mean().backward()
+    assert projection.weight.grad is not None
+    torch.testing.assert_close(trained, projection.eval()(x))
+    graph = torch.export.export(projection.train(), (torch.zeros(2, channels, 14, 14),)).graph
+    assert [str(node.target) for node in graph.nodes if node.op == "call_function"] == ["aten.conv2d.default"]

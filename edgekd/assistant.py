@@ -1,0 +1,79 @@
+"""A teacher's assistant where the student is much smaller: found, trained, and then the student's teacher."""
+
+from __future__ import annotations
+
+import math
+from itertools import product
+
+from edgekd.distill import stages as distill
+from edgekd.engine.executor import Engine
+from edgekd.engine.plan import Result
+from edgekd.engine.stage import Coordinates
+from edgekd.engine.store import Artifact
+from edgekd.models.shape import NetShape, parameters
+from edgekd.pipeline import Pipeline
+
+FAR = 10.0  # times smaller: from there on a student learns less from a larger teacher
+MOST = 4  # candidates
+BLOCKS, WIDTHS = (1.0, 0.5, 0.34), (1.0, 0.75, 0.5)
+
+
+def assistant_of(
+    engine: Engine, pipeline: Pipeline, teacher: NetShape | None, student: Result, inputs: dict[str, Result]
+) -> Result | None:
+    """
+    The trained assistant; None where it is not wanted, the student is not far from its teacher, or the teacher is no
+    net of edgekd's.
+
+    Han et al., "AMD: Automatic multi-step distillation of large-scale vision models" (2024), [238], after Mirzadeh et
+    al., "Improved knowledge distillation via teacher assistant" (2020): candidates are parts of the teacher, tried for
+    a share of the epochs; theirs are pruned and trained jointly, ours start from the teacher's blocks one by one.
+    """
+    if pipeline.distill.assistant != "auto" or teacher is None or not isinstance(student, Artifact):
+        return None
+    shape = NetShape.model_validate_json(student.file("shape.json").read_text("utf-8"))
+    found = between(teacher, shape)
+    if not found:
+        return None
+    settings = distill.of(pipeline.distill, pipeline.preprocess, pipeline.views).model_copy(update={"start": "auto"})
+    short = settings.train.model_copy(update={"epochs": max(1, round(0.2 * settings.train.epochs)), "looks": 0})
+    judge = distill.Judge(split="val", preprocess=pipeline.preprocess.outside, threads=settings.train.threads)
+    judged: dict[str, Result] = {}
+    for number, candidate in enumerate(found):
+        at = Coordinates(student=f"assistant {number + 1} of {len(found)}")
+        chosen = engine.call(distill.GIVEN, distill.GiveStudent(shape=candidate), {}, at)
+        tried = settings.model_copy(update={"train": short})
+        net = engine.call(distill.FLOAT, tried, inputs | {"student": chosen}, at)
+        judged[f"val.{number}"] = engine.call(distill.JUDGE, judge, {"net": net, "data": inputs["data"]}, at)
+    choice = engine.call(distill.ASSISTANT, distill.ChooseAssistant(candidates=found), judged)
+    return engine.call(distill.FLOAT, settings, inputs | {"student": choice}, Coordinates(student="assistant"))
+
+
+def between(teacher: NetShape, student: NetShape) -> tuple[NetShape, ...]:
+    """Parts of the teacher in size between the two, those nearest to the middle of the ratio; the largest first."""
+    most, least = parameters(teacher), parameters(student)
+    if most <= FAR * least:
+        return ()
+    middle = math.sqrt(most * least)
+    tried = {part(teacher, blocks, width) for blocks, width in product(BLOCKS, WIDTHS)}
+    within = [shape for shape in tried if 1.5 * least < parameters(shape) < most / 1.5]
+    near = sorted(within, key=lambda shape: abs(math.log(parameters(shape) / middle)))[:MOST]
+    return tuple(sorted(near, key=parameters, reverse=True))
+
+
+def part(shape: NetShape, blocks: float, width: float) -> NetShape:
+    """A share of each stage's blocks, its first always, and of all widths."""
+    starts = [number for number, stride in enumerate(shape.strides) if stride > 1 or number == 0]
+    kept: list[int] = []
+    for start, end in zip(starts, [*starts[1:], len(shape.strides)], strict=True):
+        kept += range(start, start + max(1, math.ceil(blocks * (end - start))))
+
+    def narrow(channels: int) -> int:
+        return max(1, round(width * channels))
+
+    return NetShape(
+        stem_width=narrow(shape.stem_width),
+        stem_stride=shape.stem_stride,
+        widths=tuple((narrow(shape.widths[number][0]), narrow(shape.widths[number][1])) for number in kept),
+        strides=tuple(shape.strides[number] for number in kept),
+    )
