@@ -44,7 +44,7 @@ from edgekd.pipeline import Pipeline, pipeline_of
 from edgekd.stats import mean_interval
 
 RATES = {"start": 0.05, "kd": 0.1, "cross-entropy": 0.1}
-REST_S = 45  # imports and judging
+REST_S = 65  # imports, judging by both nets
 
 
 def main() -> None:
