@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Annotated
 
 from pydantic import Field
 
@@ -15,6 +16,7 @@ from edgekd.engine.executor import Engine
 from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
+from edgekd.errors import ConfigError
 from edgekd.models.shape import NetShape
 from edgekd.pipeline import Pipeline
 from edgekd.settings import Settings
@@ -36,7 +38,7 @@ class BakeOff(Settings):
 
     student: NetShape
     recipes: tuple[RecipeName, ...] = METHODS
-    rates: tuple[float, ...] = Field(default=(0.05, 0.1, 0.2), min_length=1)
+    rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(0.05, 0.1, 0.2), min_length=1)
     epochs: int = Field(default=10, ge=1)
     seeds: int = Field(default=1, ge=1)
     keep: int = Field(default=3, ge=0)
@@ -120,6 +122,11 @@ class _Kitchen:
     """What all runs share: data, teacher, its targets and the random teacher's."""
 
     def __init__(self, engine: Engine, pipeline: Pipeline, asked: BakeOff) -> None:
+        if pipeline.views.mixup or pipeline.views.cutmix:
+            raise ConfigError(
+                "bakeoff: all recipes see the same kept views, and mixed ones belong to a batch and to no sample; "
+                "leave views.mixup and views.cutmix out"
+            )
         self.call, self.pipeline, self.asked = engine.call, pipeline, asked
         self.data = dataset_of(engine, pipeline)
         self.teacher, _ = teacher_of(engine, pipeline, self.data)
@@ -140,11 +147,15 @@ class _Kitchen:
         settings = distill.DistillFloat(
             losses=RECIPES[KD if arm == RANDOM else arm],  # type: ignore[index]
             train=plan.training.model_copy(update={"learning_rate": rate, "seed": seed, "epochs": epochs}),
-            preprocess=self.pipeline.preprocess.outside, views=self.pipeline.views,
+            preprocess=self.pipeline.preprocess.outside, views=self.pipeline.views, start=plan.start,
+            data_share=plan.data_share,
         )  # fmt: skip
         targets = self.targets[RANDOM if arm == RANDOM else KD]
         at = Coordinates(student=f"{arm}, rate {rate:g}, seed {seed}, {epochs} epochs")
-        net = self.call(distill.FLOAT, settings, {"data": self.data, "student": self.student, "targets": targets}, at)
+        inputs = {"data": self.data, "student": self.student, "targets": targets}
+        if plan.start != "fresh":
+            inputs["teacher"] = self.teacher
+        net = self.call(distill.FLOAT, settings, inputs, at)
         return Run(arm, rate, seed, epochs, self.judged(net, split, at))
 
     def judged(self, net: Result, split: Split, at: Coordinates) -> Result:

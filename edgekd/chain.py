@@ -321,8 +321,9 @@ def taught_by(engine: Engine, pipeline: Pipeline, dataset: Result, master: Resul
     check = teacher.CheckTeacher(preprocess=pipeline.preprocess.outside, trust=pipeline.teacher.trust)
     for number, one in enumerate(pool, 1):
         given = inspect(one.from_, one.weights, one.function, one.labels, one.revision)
-        taken = engine.call(teacher.LOAD, teacher.LoadTeacher(given=given), {"data": dataset})
-        engine.call(teacher.CHECK, check, {"teacher": taken, "data": dataset})
+        at = Coordinates(student=f"teacher {number + 1}")
+        taken = engine.call(teacher.LOAD, teacher.LoadTeacher(given=given), {"data": dataset}, at)
+        engine.call(teacher.CHECK, check, {"teacher": taken, "data": dataset}, at)
         members[f"teacher.{number}"] = taken
     shares = (1.0, *(one.share for one in pool))
     return engine.call(teacher.POOL, teacher.PoolTeachers(shares=shares), members)

@@ -109,6 +109,12 @@ class QuantizePlan(Settings):
     calibration_images: int = Field(default=512, ge=1)
     qat: Training = Training(epochs=4, learning_rate=0.01, warmup=0.0)
 
+    @model_validator(mode="after")
+    def _trains_as_qat_can(self) -> QuantizePlan:
+        if self.qat.patience or self.qat.average_from < 1:
+            raise ValueError("qat: patience and average_from are of the float phase; leave them out")
+        return self
+
 
 class Pipeline(Settings):
     schema_version: int = Field(default=1, alias="schema", ge=1, le=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -29,7 +29,7 @@ class DistillFloat(Settings):
 class RateProbe(Settings):
     """Peak rates of which the best on val is taken, each tried for a share of the epochs: one fits not all losses."""
 
-    rates: tuple[float, ...] = Field(default=(0.05, 0.1, 0.2), min_length=2)
+    rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(0.05, 0.1, 0.2), min_length=2)
     share: float = Field(default=0.1, gt=0, le=1)
 
 

@@ -68,7 +68,7 @@ def net_of(folder: Path, about: Foreign) -> Answering:
 def transformers_net(folder: Path) -> nn.Module:
     """Raises ValueError where the weights are not those of its config, all of them and no others."""
     net, told = AutoModelForImageClassification.from_pretrained(
-        folder, local_files_only=True, trust_remote_code=False, output_loading_info=True
+        folder, local_files_only=True, trust_remote_code=False, output_loading_info=True, dtype=torch.float32
     )
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if told[problem]:

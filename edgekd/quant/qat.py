@@ -20,6 +20,7 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.hardware.dialect import Dialect
 from edgekd.models import checkpoint
+from edgekd.models.residual_cnn import Projection
 from edgekd.quant.ptq import trace
 from edgekd.quant.quantizer import DialectQuantizer
 from edgekd.quant.stages import Freezing, Qat
@@ -43,10 +44,11 @@ def run(settings: Qat, inputs: Mapping[str, Artifact], work: Work) -> None:
         settings.train.epochs * math.ceil(len(train) / settings.train.batch), seed=settings.train.seed,
     )  # fmt: skip
     batches = views_of(train, settings.preprocess, settings.views, settings.train.batch, len(data.labels))
+    few = any(isinstance(layer, Projection) and layer.in_channels < 8 for layer in student.modules())  # see there
     quantised = trained(
         with_outputs(student, lessons.names).train(), data.image, settings.dialect, batches, len(train),
-        lambda net, batch: lessons.loss(net(batch.x), batch), settings.train, settings.freezing,
-        work.scratch, work.progress, lesson=lessons.lesson,
+        lambda net, batch: lessons.loss(net(batch.x.contiguous() if few else batch.x), batch), settings.train,
+        settings.freezing, work.scratch, work.progress, lesson=lessons.lesson,
     )  # fmt: skip
     hub.write(quantised, data, settings.preprocess, work.out)
 

@@ -64,10 +64,10 @@ def _replayed(differences: list[str] | None) -> list[str]:
 
 
 def _distillation(told: dict[str, Any]) -> list[str]:
-    looks = told["training"]["looks"]
+    kept = [look for look in told["training"]["looks"] if look["epoch"] == told["training"]["kept"]]
     lines = ["## Distillation", ""]
-    if looks:
-        last = looks[-1]
+    if kept:
+        last = kept[-1]
         lines += [f"Val after {last['epoch']} epochs: {100 * last['right'] / last['n']:.1f} % (n {last['n']}).", ""]
     if begun := told["training"]["start"]:
         blocks = ", ".join("fresh" if block is None else str(block + 1) for block in begun["blocks"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgekd.data.stages import Preprocess, Views
 from edgekd.engine.stage import Stage
@@ -19,6 +19,12 @@ WORDS = {"logits": "logits", "module": "layers", "shape": "shape as one of edgek
 
 class TeacherTraining(Training):
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _has_no_teacher(self) -> TeacherTraining:
+        if self.patience or self.distill_momentum:
+            raise ValueError("patience and distill_momentum are of students; leave them out")
+        return self
 
 
 class Given(Settings):

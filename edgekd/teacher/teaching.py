@@ -75,7 +75,7 @@ def saying_of(folder: Path, names: Sequence[str]) -> Callable[[Tensor], Said]:
 
     def said(x: Tensor) -> Said:
         with torch.no_grad():
-            return Said(*listening(x))
+            return Said(*listening(x if about is None else x.contiguous()))
 
     return said
 

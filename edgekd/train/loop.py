@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -61,6 +61,7 @@ def fit(
     run = _Run(net, samples, objective, settings, scratch, progress)
     place = snapshots.restore(scratch, net, run.optimizer, run.average)
     watch = Watch.of(settings.patience, place.notes)
+    run.losses, run.watched = list(place.notes.get("losses", ())), right is not None
     if place.epoch or place.step:
         within = f" and {place.step} steps of the next" if place.step else ""
         progress.say(f"resumed after epoch {place.epoch} of {settings.epochs}{within}")
@@ -69,10 +70,9 @@ def fit(
             break
         before_epoch(epoch)
         run.epoch(epoch, batches, place, watch)
-        place = Place(epoch + 1, 0, watch.told())
         if right is not None and due(epoch + 1, settings.epochs, settings.looks):
             run.look(epoch + 1, right, watch)
-            place.notes = watch.told()
+        place = Place(epoch + 1, 0, run.notes(watch))
         snapshots.save(scratch, place, net, run.optimizer, run.average)
     run.end(batches, watch)
     return watch
@@ -93,14 +93,13 @@ class _Run:
         plain = settings.average_from < 1
         self.average = Average(net, settings.average or None) if settings.average or plain else None
         self.losses: list[float] = []  # since the last look
+        self.watched = False
 
     def epoch(self, epoch: int, batches: Batches, place: Place, watch: Watch) -> None:
         seed = self.settings.seed * 1_000_003 + epoch
         generator = torch.Generator().manual_seed(seed)
         done = place.step
-        if done:
-            self.losses = list(place.notes.get("losses", ()))
-        else:
+        if not done:
             torch.manual_seed(seed)
         start = saved = time.perf_counter()
         seen = 0
@@ -112,8 +111,8 @@ class _Run:
                                epoch=epoch + 1, loss=value, images_per_s=seen / (now - start))  # fmt: skip
             if now - saved > self.settings.snapshot_s and step + 1 < self.steps:
                 saved = now
-                notes = watch.told() | {"losses": self.losses}
-                snapshots.save(self.scratch, Place(epoch, step + 1, notes), self.net, self.optimizer, self.average)
+                here = Place(epoch, step + 1, self.notes(watch))
+                snapshots.save(self.scratch, here, self.net, self.optimizer, self.average)
         if self.average is not None and self.average.decay is None and epoch + 1 > self.mean_from:
             self.average.update()
 
@@ -138,8 +137,12 @@ class _Run:
         self.optimizer.step()
         if self.average is not None and self.average.decay is not None:
             self.average.update()
-        self.losses.append(value)
+        if self.watched:
+            self.losses.append(value)
         return value
+
+    def notes(self, watch: Watch) -> dict[str, Any]:
+        return watch.told() | {"losses": self.losses}
 
     def _backward(self, loss: Tensor) -> float:
         """The norm of the gradient, which is clipped."""
@@ -175,6 +178,7 @@ class _Run:
         """The weights that are kept: the last, their average, or those of the best look."""
         if watch.enough and watch.best is not None and (self.scratch / BEST).is_file():
             self.net.load_state_dict(load_file(self.scratch / BEST))
+            watch.kept = watch.best.epoch
             self.progress.say(
                 f"stopped after {watch.looks[-1].epoch} of {self.settings.epochs} epochs: val was best after "
                 f"{watch.best.epoch}, whose weights are kept"
@@ -182,6 +186,7 @@ class _Run:
             return
         if self.average is not None and self.average.updates:
             self.average.take()
+            watch.kept = None
             if self.average.decay is None:
                 self._norms_anew(batches)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgekd.resources import cores
 from edgekd.settings import Settings
@@ -30,3 +30,18 @@ class Training(Settings):
     snapshot_s: float = Field(default=300.0, gt=0)  # within an epoch; each epoch ends with one too
     threads: int = Field(default_factory=cores, ge=1)  # part of the key: another count rounds differently
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _says_nothing_that_is_not_done(self) -> Self:
+        if self.distill_momentum and self.momentum + self.distill_momentum >= 1:
+            raise ValueError(
+                f"momentum {self.momentum:g} and distill_momentum {self.distill_momentum:g} make 1 or more, with which "
+                "steps grow without end; lower one"
+            )
+        if self.average and self.average_from < 1:
+            raise ValueError("average and average_from are two ways to average weights; leave one out")
+        if self.patience and not self.looks:
+            raise ValueError("patience counts looks at val, and looks is 0; raise it")
+        if self.patience and (self.average or self.average_from < 1):
+            raise ValueError("patience keeps the weights of the best look, not their average; leave one of the two out")
+        return self

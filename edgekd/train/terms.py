@@ -57,6 +57,8 @@ def check_shapes(loss: LossSettings, shapes: Sequence[tuple[tuple[int, ...], tup
     """Raises ConfigError for pairs that a loss cannot compare, before anything is trained."""
     for (a, b), (own, theirs) in zip(getattr(loss, "pairs", ()), shapes, strict=True):
         told = f"distill.losses: {loss.name}: {a!r} is {_told(own)} and the teacher's {b!r} {_told(theirs)}"
+        if loss.name == "ckd" and not {len(own), len(theirs)} <= {1, 3}:
+            raise ConfigError(f"{told}; ckd compares vectors [B, C], or maps [B, C, H, W] that it averages")
         if loss.name == "attention" and not len(own) == len(theirs) == 3:
             raise ConfigError(f"{told}; attention compares maps [B, C, H, W]: name layers before pooling")
         if loss.name == "hint" and len(own) != len(theirs):
@@ -196,9 +198,10 @@ class Ckd(Term):
             projected, keys = self.projectors[number](own), F.normalize(theirs, dim=1)
             values.append(info_nce(projected, keys, queue.clone(), self.loss.temperature))
             if self.training and torch.is_grad_enabled():
-                places = (torch.arange(len(keys)) + self.next[number]) % len(queue)
-                queue[places] = keys
-                self.next[number] = (int(self.next[number]) + len(keys)) % len(queue)
+                last = keys[-len(queue) :].to(queue.dtype)
+                places = (torch.arange(len(last)) + self.next[number]) % len(queue)
+                queue[places] = last
+                self.next[number] = (int(self.next[number]) + len(last)) % len(queue)
         return torch.stack(values).sum()
 
 

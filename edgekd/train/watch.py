@@ -34,11 +34,13 @@ class Watch:
     patience: int
     looks: list[Look] = field(default_factory=list)
     alarm: str | None = None
+    kept: int | None = None  # after which epoch val was looked at with the weights that are kept; None: never
 
     def add(self, look: Look) -> None:
         best = self.best
         before = self.looks[-1] if self.looks else None
         self.looks.append(look)
+        self.kept = look.epoch
         if self.alarm or best is None or before is None:
             return
         if fallen(best, before) and fallen(best, look) and look.loss < best.loss:
@@ -61,11 +63,11 @@ class Watch:
         return sum(look.epoch > best.epoch for look in self.looks) >= self.patience
 
     def told(self) -> dict[str, Any]:
-        return {"looks": [look._asdict() for look in self.looks], "alarm": self.alarm}
+        return {"looks": [look._asdict() for look in self.looks], "alarm": self.alarm, "kept": self.kept}
 
     @classmethod
     def of(cls, patience: int, told: dict[str, Any]) -> Watch:
-        return cls(patience, [Look(**row) for row in told.get("looks", ())], told.get("alarm"))
+        return cls(patience, [Look(**row) for row in told.get("looks", ())], told.get("alarm"), told.get("kept"))
 
 
 def fallen(best: Look, now: Look) -> bool:

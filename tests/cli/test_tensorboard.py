@@ -42,7 +42,5 @@ def test_numbers_go_to_a_file_that_tensorboard_reads_and_on_to_the_terminal(tmp_
 
 def test_without_the_package_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(
-        UnavailableError, match=r"needs tensorboard; pip install 'edgekd\[tensorboard\]'"
-    ):
+    with pytest.raises(UnavailableError, match=r"needs tensorboard; pip install 'edgekd\[tensorboard\]'"):
         Logged(Silent(), tmp_path)

@@ -118,3 +118,16 @@ def test_a_probe_trains_shortly_at_each_rate_and_the_plan_says_so(tmp_path: Path
     plain = float_settings(planner, load_pipeline("digits"), given)
     assert plain is not None
     assert plain.train.learning_rate == 0.1
+
+
+@pytest.mark.parametrize(
+    ("assignment", "sentence"),
+    [
+        ("quantize.qat={epochs: 1, patience: 2}", "qat: patience and average_from are of the float phase"),
+        ("teacher.train.distill_momentum=0.05", "patience and distill_momentum are of students"),
+        ("distill.probe={rates: [0.1, 0]}", "rates.1: expected greater than 0"),
+    ],
+)
+def test_what_a_phase_cannot_do_is_refused_there(assignment: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_pipeline("digits", [assignment])

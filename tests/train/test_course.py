@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from edgekd.engine.events import Progress
@@ -277,3 +278,27 @@ def test_bfloat16_trains_and_keeps_weights_in_32_bits(tmp_path: Path) -> None:
     assert not same(exact, rough)
     first = [net.state_dict()["0.weight"] for net in (exact, rough)]
     torch.testing.assert_close(first[0], first[1], atol=0.05, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"distill_momentum": 0.1}, "momentum 0.9 and distill_momentum 0.1 make 1 or more"),
+        ({"average": 0.9, "average_from": 0.5}, "two ways to average weights; leave one out"),
+        ({"patience": 2, "looks": 0}, "patience counts looks at val, and looks is 0"),
+        ({"patience": 2, "average": 0.9}, "patience keeps the weights of the best look, not their average"),
+    ],
+)
+def test_settings_that_would_not_do_what_they_say_are_refused(change: dict[str, float], sentence: str) -> None:
+    with pytest.raises(ValidationError, match=sentence):
+        Training.model_validate({"epochs": 2, **change})
+
+
+def test_a_run_killed_between_looks_reports_the_same_losses(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"looks": 2})
+    _, whole = run(tmp_path / "a", settings, right=lambda: (1, 2))
+    with pytest.raises(KilledError):
+        run(tmp_path / "b", settings, right=lambda: (1, 2), notes=Notes(die_at=8))  # after one of two epochs
+    _, resumed = run(tmp_path / "b", settings, right=lambda: (1, 2))
+    assert resumed.looks == whole.looks
+    assert resumed.kept == 4

@@ -249,3 +249,21 @@ def test_cka_sees_neither_scale_nor_rotation_and_tells_unlike_from_alike() -> No
     assert linear_cka(x, torch.randn(200, 6, generator=generator)) < 0.2
     table = alikeness({"a": x}, {"b": x @ turn, "c": torch.randn(200, 4, generator=generator)})
     assert table["a"]["b"] > 0.99 > 0.2 > table["a"]["c"]
+
+
+def test_a_step_in_which_no_loss_counts_moves_nothing() -> None:
+    own = logits(1).requires_grad_()
+    lesson = Lesson((KdLoss(name="kd", ramp=0.5),), 10).train()
+    value = lesson(Said(own), Said(logits(2)), LABELS).sum()
+    value.backward()
+    assert value.item() == 0
+    assert own.grad is not None
+    assert float(own.grad.abs().sum()) == 0
+
+
+def test_a_queue_shorter_than_the_batch_holds_the_last_embeddings() -> None:
+    shapes: dict[str, tuple[int, ...]] = {"pooled": (4,)}
+    lesson = Lesson((CkdLoss(name="ckd", pairs=(("pooled", "pooled"),), queue=2),), 20, 3, shapes, shapes).train()
+    features = {"pooled": torch.eye(4)[[0, 1, 2, 3, 0, 1]]}
+    lesson(Said(logits(0).requires_grad_(), features), Said(logits(1), features), LABELS)
+    assert torch.equal(lesson.state_dict()["terms.0.queue0"], torch.eye(4)[[0, 1]])

@@ -53,7 +53,7 @@ def ofa(student: Tensor, teacher: Tensor, labels: Tensor, exponent: float) -> Te
     the true class where the teacher is sure of it above.
 
     Source: Hao et al., "One-for-All: Bridge the Gap Between Heterogeneous Architectures in Knowledge Distillation"
-    (2023), on the logits alone: their heads at every stage are not here.
+    (2023), on the logits alone; heads at its stages are `OfaStages`.
     """
     true = F.one_hot(labels, student.shape[1]).to(student.dtype)
     weight = (F.softmax(teacher, dim=1) + true) ** exponent - true
