@@ -50,20 +50,20 @@ def agreement(student: Array, teacher: Array) -> float:
     """
     The share of samples that both give the same class.
 
-    Stanton et al., "Does knowledge distillation really work?" (2021), equation 5, [217]; Xu et al., "Beyond preserved
+    Stanton et al., "Does knowledge distillation really work?" (2021), [217]; Xu et al., "Beyond preserved
     accuracy" (2021), label loyalty, [96].
     """
     return float((student.argmax(1) == teacher.argmax(1)).mean())
 
 
 def predictive_kl(student: Array, teacher: Array) -> float:
-    """KL(teacher || student), nats a sample: Stanton et al. (2021), equation 6, [217]."""
+    """KL(teacher || student), nats a sample: Stanton et al. (2021), [217]."""
     q, p = log_softmax(student), log_softmax(teacher)
     return float((np.exp(p) * (p - q)).sum(1).mean())
 
 
 def probability_loyalty(student: Array, teacher: Array) -> float:
-    """1 - sqrt(JS), the mean over samples, JS in bits: Xu et al. (2021), section 3.2, [96]. 1 for the same answers."""
+    """1 - sqrt(JS), the mean over samples, JS in bits: Xu et al. (2021), [96]. 1 for the same answers."""
     p, q = np.exp(log_softmax(teacher)), np.exp(log_softmax(student))
     middle = (p + q) / 2
     js = sum(np.where(side > 0, side * (np.log2(np.maximum(side, 1e-300)) - np.log2(middle)), 0) for side in (p, q)) / 2

@@ -23,14 +23,10 @@ SIZE = "size.json"
 
 
 def targets_of(
-    engine: Engine, pipeline: Pipeline, dataset: Result, master: Result, given: Given | None,
-    kept: KeptViews | None = None,
-) -> Result | None:  # fmt: skip
-    """
-    What the teacher says of a fixed set of views, where that is wanted or cheaper; None: it answers along. `kept`
-    overrides what the pipeline says of it.
-    """
-    kept = kept or pipeline.distill.kept(pipeline.views)
+    engine: Engine, pipeline: Pipeline, dataset: Result, master: Result, given: Given | None
+) -> Result | None:
+    """What the teacher says of a fixed set of views, where that is wanted or cheaper; None: it answers along."""
+    kept = pipeline.distill.kept(pipeline.views)
     if kept is None:
         return None
     settings = teacher.MakeTargets(
@@ -55,14 +51,8 @@ def fastest_form(
     outside = pipeline.preprocess.outside
     profile = load_profile("local-cpu")
     device, spec = this_cpu(profile), installed(profile)[0]
-    if given is not None and given.kind == "onnx":
-        hub = engine.call(
-            deploy.TAKE_TEACHER, deploy.ExportFloat(preprocess=outside), {"checkpoint": master, "data": dataset}
-        )
-    else:
-        hub = engine.call(
-            deploy.ONNX_FLOAT, deploy.ExportFloat(preprocess=outside), {"checkpoint": master, "data": dataset}
-        )
+    graph_of = deploy.TAKE_TEACHER if given is not None and given.kind == "onnx" else deploy.ONNX_FLOAT
+    hub = engine.call(graph_of, deploy.ExportFloat(preprocess=outside), {"checkpoint": master, "data": dataset})
     plan = quant.PtqGiven(dialect=spec.dialect.on(device), samples=pipeline.quantize.calibration_images)
     models: dict[str, Result] = {}
     for name in ("float", "int8"):

@@ -90,12 +90,27 @@ class DistillPlan(Training):
     def kept(self, views: Views) -> KeptViews | None:
         """Which views' targets are kept; None: the teacher answers along."""
         plan = self.targets
-        asked = any(loss.needs for loss in self.losses) and not any("module" in loss.needs for loss in self.losses)
-        if plan.keep == "never" or not asked or views.mixup or views.cutmix:
+        asked = any(loss.needs for loss in self.losses)
+        if plan.keep == "never" or not asked or self.deep or views.mixup or views.cutmix:
             return None
         if plan.keep == "auto" and 5 * plan.views >= 4 * self.epochs:
             return None
         return KeptViews(views=plan.views, top=plan.top, seed=plan.seed)
+
+    @model_validator(mode="after")
+    def _names_no_layers_of_an_assistant(self) -> DistillPlan:
+        if self.assistant == "auto" and (self.deep or self.start != "fresh"):
+            what = self.deep or f"start: {self.start}"
+            raise ValueError(
+                f"assistant: auto: {what} is of the teacher's own layers, and an assistant has others; leave one of "
+                "the two out"
+            )
+        return self
+
+    @property
+    def deep(self) -> str | None:
+        """A loss that needs the teacher's layers."""
+        return next((loss.name for loss in self.losses if "module" in loss.needs), None)
 
     @property
     def training(self) -> Training:
@@ -154,11 +169,10 @@ class Pipeline(Settings):
 
     @model_validator(mode="after")
     def _asks_a_pool_for_logits_alone(self) -> Pipeline:
-        deep = [loss.name for loss in self.distill.losses if "module" in loss.needs]
-        if self.teacher.pool and deep:
+        if self.teacher.pool and self.distill.deep:
             raise ValueError(
-                f"distill.losses: {deep[0]} needs a teacher's layers, and the teachers of a pool give logits alone; "
-                "leave one of the two out"
+                f"distill.losses: {self.distill.deep} needs a teacher's layers, and the teachers of a pool give logits "
+                "alone; leave one of the two out"
             )
         return self
 
@@ -171,11 +185,10 @@ class Pipeline(Settings):
                 "distill.targets.keep: always: mixed views belong to a batch and to no sample; leave views.mixup and "
                 "views.cutmix out, or let the teacher answer along (never)"
             )
-        deep = [loss.name for loss in self.distill.losses if "module" in loss.needs]
-        if deep:
+        if self.distill.deep:
             raise ValueError(
-                f"distill.targets.keep: always: {deep[0]} needs the teacher's layers, which are not kept; leave it "
-                "out, or let the teacher answer along (never)"
+                f"distill.targets.keep: always: {self.distill.deep} needs the teacher's layers, which are not kept; "
+                "leave it out, or let the teacher answer along (never)"
             )
         return self
 

@@ -107,6 +107,7 @@ def test_each_misuse_gets_its_sentence(words: list[str], sentence: str, monkeypa
         (["distill.targets={keep: always}", "views.mixup=0.2"], r"keep: always: mixed views belong to a batch"),
         (["distill.targets={keep: always}", "distill.losses=[{name: rkd, pairs: [[pooled, pooled]]}]"],
          r"keep: always: rkd needs the teacher's layers, which are not kept"),
+        (["distill.assistant=auto", "distill.start=teacher"], r"assistant: auto: start: teacher is of the teacher"),
     ],
 )  # fmt: skip
 def test_targets_that_cannot_be_kept_are_refused_before_anything_runs(assignments: list[str], sentence: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from edgekd.data import signature
 from edgekd.data.dataset import Dataset
 from edgekd.data.feeds import feeds
+from edgekd.data.stages import Split
 from edgekd.deploy import exporter
 from edgekd.deploy.predict import predict
 from edgekd.deploy.proof import agrees
@@ -30,12 +32,19 @@ def run(settings: Evaluate, inputs: Mapping[str, Artifact], work: Work) -> None:
     answers = predict(model.kind, session, feeds(arrays, signature.read(model.path).inputs), settings.batch)
     session.close()
     right = _right(answers, arrays.get("labels"), inputs.get("like"))
+    write(work.out, settings.split, answers, right, arrays.get("labels"))
+
+
+def write(
+    folder: Path, split: Split, answers: NDArray[Any], right: NDArray[np.bool_], labels: NDArray[np.int64] | None
+) -> None:
+    """A predictions artifact: answers [N, ...], which are right [N], and the labels [N] where there are any."""
     kept = {"answers": np.ascontiguousarray(answers), "right": right}
-    if "labels" in arrays:
-        kept["labels"] = np.asarray(arrays["labels"])
-    save_file(kept, work.out / "predictions.safetensors")
-    about = {"schema": 2, "split": settings.split, "right": int(right.sum()), "n": len(right)}
-    (work.out / "metrics.json").write_text(json.dumps(about), "utf-8")
+    if labels is not None:
+        kept["labels"] = np.asarray(labels)
+    save_file(kept, folder / "predictions.safetensors")
+    about = {"schema": 2, "split": split, "right": int(right.sum()), "n": len(right)}
+    (folder / "metrics.json").write_text(json.dumps(about), "utf-8")
 
 
 def correct(predictions: Artifact) -> NDArray[np.bool_]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
 from torch import Tensor
 
 from edgekd.data.dataset import Dataset, Samples
 from edgekd.data.shift import shift
+from edgekd.deploy import evaluate
 from edgekd.distill.stages import Judge
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
@@ -31,11 +30,7 @@ def run(settings: Judge, inputs: Mapping[str, Artifact], work: Work) -> None:
     ]
     answers = np.concatenate(said).astype(np.float32)
     labels = np.asarray(samples.labels[:count])
-    right = answers.argmax(1) == labels
-    kept = {"answers": np.ascontiguousarray(answers), "right": right, "labels": labels}
-    save_file(kept, work.out / "predictions.safetensors")
-    about = {"schema": 2, "split": settings.split, "right": int(right.sum()), "n": len(right)}
-    (work.out / "metrics.json").write_text(json.dumps(about), "utf-8")
+    evaluate.write(work.out, settings.split, answers, answers.argmax(1) == labels, labels)
 
 
 def seen(samples: Samples, rows: Tensor, *, shifted: bool) -> Tensor:

@@ -23,7 +23,7 @@ class DistillFloat(Settings):
     preprocess: Preprocess
     views: Views
     start: Start = "fresh"
-    data_share: float = Field(default=1.0, gt=0, le=1)  # of the training samples: Zakarias et al. 2024, [137]
+    data_share: float = Field(default=1.0, gt=0, le=1)  # of the training samples: Ben-Baruch et al. 2024, [137]
 
 
 class RateProbe(Settings):

@@ -100,7 +100,7 @@ def linear_cka(a: Tensor, b: Tensor) -> float:
     """
     How alike two representations [N, ...] of the same samples are, from 0 to 1: neither scale nor rotation counts.
 
-    Kornblith, Norouzi, Lee, Hinton, "Similarity of neural network representations revisited" (2019), equation 9, in
+    Kornblith, Norouzi, Lee, Hinton, "Similarity of neural network representations revisited" (2019), in
     its form over samples: exact for any width. The estimate is biased upwards for few samples.
     """
     grams = []

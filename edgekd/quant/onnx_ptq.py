@@ -171,8 +171,8 @@ def prepare(model: Path, out: Path) -> None:
     """
     Fold batch norms, infer shapes, and say a mean over height and width as the pooling that runtimes have in int8.
 
-    Symbolic inference is left out for convolutional nets, whose shapes ONNX's own finds in a tenth of the time, and
-    where it gives up, as on most transformers.
+    Symbolic inference is left out for convolutional nets, whose shapes ONNX's own inference finds, and where it
+    gives up, as on most transformers.
     """
     with _without_torch():
         import onnxruntime.tools.symbolic_shape_infer  # noqa: F401  which quant_pre_process imports

@@ -45,7 +45,7 @@ def answers_of(folder: Path) -> Answers:
 
 def _of_pool(folder: Path, shares: tuple[float, ...]) -> Answers:
     """
-    The log of the members' mean probabilities, weighted: Shen and Savvides, "MEAL V2" (2020), equation 1, [54]; their
+    The log of the members' mean probabilities, weighted: Shen and Savvides, "MEAL V2" (2020), [54]; their
     discriminator is left out.
     """
     members = [answers_of(folder / str(number)) for number in range(len(shares))]

@@ -36,8 +36,8 @@ class Dot(torch.optim.Optimizer):
     """
     SGD with two momenta: of the labels' gradient with momentum - delta, of the teacher's with momentum + delta.
 
-    Zhao, Cui, Song, Qiu, Liang, "DOT: A distillation-oriented trainer" (2023), algorithm 1, [297]. Nesterov's step is
-    taken of each, and weight decay goes with the labels' gradient, as in their code. The teacher's gradients are
+    Zhao, Cui, Song, Qiu, Liang, "DOT: A distillation-oriented trainer" (2023), [297]. Nesterov's step is
+    taken of each, and weight decay goes with the labels' gradient: both are our choice. The teacher's gradients are
     handed over by `taught`, the labels' stand in `.grad`.
     """
 

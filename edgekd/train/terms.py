@@ -33,15 +33,11 @@ class Said(NamedTuple):
     features: Mapping[str, Tensor] = {}
 
 
-class Term(nn.Module):
-    """A loss of what student and teacher said, with parameters or a memory of its own."""
-
-    def forward(self, student: Said, teacher: Said, _labels: Tensor) -> Tensor:
-        raise NotImplementedError
-
-
-def term(loss: LossSettings, classes: int, student: Shapes, teacher: Shapes) -> Term | None:
-    """What a loss learns or remembers; None for a pure function of logits. Raises ConfigError for shapes."""
+def term(loss: LossSettings, classes: int, student: Shapes, teacher: Shapes) -> nn.Module | None:
+    """
+    The module of a loss that learns or remembers something: from what student and teacher said and the labels to a
+    scalar. None for a pure function of logits. Raises ConfigError for shapes.
+    """
     if isinstance(loss, TaidLoss):
         return Taid(loss)
     if isinstance(loss, OfaStagesLoss):
@@ -74,7 +70,7 @@ def _told(shape: tuple[int, ...]) -> str:
 OfPairs = HintLoss | AttentionLoss | SimilarityLoss | RkdLoss
 
 
-class Pairs(Term):
+class Pairs(nn.Module):
     """A loss of paired features; hints go through a projector, which maps the student's channels to the teacher's."""
 
     def __init__(self, loss: OfPairs, shapes: Sequence[tuple[Shape, Shape]]) -> None:
@@ -112,11 +108,11 @@ def sized(own: Tensor, theirs: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(own, (theirs.shape[2], theirs.shape[3]))
 
 
-class Taid(Term):
+class Taid(nn.Module):
     """
     The target moves from the student to the teacher: faster where the loss falls, never back.
 
-    Shing et al., "TAID" (2025), algorithm 1, [5]: t grows by rate x sigmoid(momentum of the relative fall) x (1 - t),
+    Shing et al., "TAID" (2025), [5]: t grows by rate x sigmoid(momentum of the relative fall) x (1 - t),
     and no slower than a line from `first` to 1 over all steps.
     """
 
@@ -147,11 +143,11 @@ class Taid(Term):
         self.share.clamp_(min=self.loss.first + (1 - self.loss.first) * min(1.0, done), max=1.0)
 
 
-class OfaStages(Term):
+class OfaStages(nn.Module):
     """
     A head of its own on each named output, that learns the teacher's classes: hints for nets of another kind.
 
-    Hao et al., "One-for-all" (2023), section 3.2, [34]: their projectors are deeper; a 1 x 1 convolution here.
+    Hao et al., "One-for-all" (2023), [34]: their projectors are deeper; here the mean over pixels and two layers.
     """
 
     def __init__(self, loss: OfaStagesLoss, shapes: Shapes, classes: int) -> None:
@@ -171,11 +167,11 @@ class OfaStages(Term):
         return torch.stack(values).sum()
 
 
-class Ckd(Term):
+class Ckd(nn.Module):
     """
     The teacher's embedding of the same sample against a queue of its embeddings of others, by InfoNCE.
 
-    Gao et al., "DistilCSE" (2021), section 3.2, [295]. The queue starts with random directions, which its first batches
+    Gao et al., "DistilCSE" (2021), [295]. The queue starts with random directions, which its first batches
     replace. A projector stands between where the widths differ; it folds into the student's last layer or is dropped.
     """
 

@@ -153,7 +153,7 @@ def test_a_weight_waits_grows_and_ends_where_it_is_told_to() -> None:
     assert seen == pytest.approx([0, 0, 0, 1, 2, 2, 0])
     lesson = Lesson((KdLoss(name="kd", ramp=0.5, weight=1.0),), 4).train()
     own = logits(1).requires_grad_()
-    values = [float(lesson(Said(own), Said(logits(2)), LABELS)[1]) for _ in range(4)]
+    values = [lesson(Said(own), Said(logits(2)), LABELS)[1].item() for _ in range(4)]
     assert values == pytest.approx([0, values[3] / 2, values[3], values[3]])
 
 
