@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -56,7 +57,7 @@ def restore(folder: Path, net: nn.Module, optimizer: Optimizer, average: Average
         # parameters alone: the buffers of observers take their shape from the first batch
         if own.keys() != net.state_dict().keys() or any(own[name].shape != shape for name, shape in shapes.items()):
             continue  # of another net: the code has changed since
-        net.load_state_dict(own)
+        _load(net, own)
         for number, parameter in enumerate(_parameters(optimizer)):
             for name in BUFFERS:
                 if (kept := tensors.get(f"{name}.{number}")) is not None:
@@ -67,6 +68,14 @@ def restore(folder: Path, net: nn.Module, optimizer: Optimizer, average: Average
         torch.set_rng_state(tensors[RANDOM])
         return place
     return Place()
+
+
+def _load(net: nn.Module, state: dict[str, Tensor]) -> None:
+    """Modules tell by the versions beside a state how to read it: without them observers put their constants back."""
+    versions = net.state_dict()._metadata  # type: ignore[attr-defined]
+    versioned = OrderedDict(state)
+    versioned._metadata = versions  # type: ignore[attr-defined]
+    net.load_state_dict(versioned)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

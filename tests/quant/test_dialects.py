@@ -172,6 +172,5 @@ def test_a_snapshot_under_quantisation_is_gone_on_from(tmp_path: Path) -> None:
     second = prepared()
     assert snapshots.restore(tmp_path, second, optimiser(second)) == Place(1)
     one, two = first.state_dict(), second.state_dict()
-    # eps is a constant of the observers and no result of training
-    different = [n for n in one if not n.endswith(".eps") and not torch.equal(one[n], two[n])]
+    different = [n for n in one if not torch.equal(one[n], two[n])]
     assert different == []

@@ -88,3 +88,46 @@ def checkpoint_of_the_same() -> nn.Module:
 def _empty(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+class KilledError(Exception):
+    pass
+
+
+class Dying(Silent):
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def progressed(self, done: int, total: int, unit: str, **facts: float) -> None:
+        if done == self.at:
+            raise KilledError
+
+
+def quantised(folder: Path, teacher: Path, listener: Silent) -> dict[str, Tensor]:
+    """Six steps over three epochs: ranges and norms stand in the last."""
+    student = checkpoint.build(SHAPE, ["a", "b", "c"], 3, seed=0).net.train()
+    checkpoint.contiguous(student)
+    lessons = teaching(LOSSES, teacher, student, (3, 8, 8), 3, steps=6)
+    folder.mkdir(exist_ok=True)
+    made = trained(
+        with_outputs(student, lessons.names).train(), (3, 8, 8), DIALECT, batches, 16,
+        lambda net, batch: lessons.loss(net(batch.x), batch),
+        Training(epochs=3, batch=8, learning_rate=0.01, threads=1, average=0.9, snapshot_s=1e-9), Freezing(), folder,
+        Progress(listener), lesson=lessons.lesson,
+    )  # fmt: skip
+    return dict(made.state_dict())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [2, 3, 5])
+def test_a_quantised_phase_that_is_killed_ends_with_the_same_weights(tmp_path: Path, at: int) -> None:
+    """After an epoch, within one, and after ranges and norms were frozen; to the bit, scales included."""
+    teacher = tmp_path / "teacher"
+    checkpoint.save(checkpoint.build(SHAPE, ["a", "b", "c"], 3, seed=1), teacher)
+    whole = quantised(tmp_path / "whole", teacher, Silent())
+    with pytest.raises(KilledError):
+        quantised(tmp_path / "killed", teacher, Dying(at))
+    again = quantised(tmp_path / "killed", teacher, Silent())
+    assert whole.keys() == again.keys()
+    for name, value in whole.items():
+        assert torch.equal(value, again[name]), name
