@@ -20,6 +20,7 @@ from edgekd.train.losses.settings import (
     RkdLoss,
     SimilarityLoss,
     TaidLoss,
+    UskdLoss,
 )
 
 Shape = tuple[int, ...]  # of an output, without the batch
@@ -40,6 +41,8 @@ def term(loss: LossSettings, classes: int, student: Shapes, teacher: Shapes) -> 
     """
     if isinstance(loss, TaidLoss):
         return Taid(loss)
+    if isinstance(loss, UskdLoss):
+        return Uskd(loss, {name: student[name] for name in loss.outputs}, classes)
     if isinstance(loss, OfaStagesLoss):
         return OfaStages(loss, {name: student[name] for name in loss.outputs}, classes)
     if isinstance(loss, (HintLoss, AttentionLoss, SimilarityLoss, RkdLoss, CkdLoss)):
@@ -165,6 +168,20 @@ class OfaStages(nn.Module):
             pooled = x.mean((2, 3)) if x.ndim == 4 else x
             values.append(labelled.ofa(head(pooled), teacher.logits, labels, self.loss.exponent))
         return torch.stack(values).sum()
+
+
+class Uskd(nn.Module):
+    """The head in the middle of a student that teaches itself: the mean over pixels and one layer."""
+
+    def __init__(self, loss: UskdLoss, shapes: Shapes, classes: int) -> None:
+        super().__init__()
+        self.loss = loss
+        self.head = nn.Linear(shapes[loss.outputs[0]][0], classes)
+
+    def forward(self, student: Said, _teacher: Said | None, labels: Tensor) -> Tensor:
+        x = student.features[self.loss.outputs[0]]
+        middle = self.head(x.mean((2, 3)) if x.ndim == 4 else x)
+        return labelled.uskd(student.logits, middle, labels, self.loss.alpha, self.loss.beta, self.loss.mu)
 
 
 class Ckd(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edgekd.errors import ConfigError
 from edgekd.models import checkpoint
-from edgekd.models.features import Featured, Listening, alikeness, known, linear_cka
+from edgekd.models.features import HEADS, Featured, Listening, alikeness, known, linear_cka
 from edgekd.models.residual_cnn import ResidualCnn
 from edgekd.models.shape import NetShape
 from edgekd.train.lesson import Lesson, asked_of
@@ -29,6 +29,7 @@ from edgekd.train.losses.settings import (
     RkdLoss,
     SimilarityLoss,
     TaidLoss,
+    UskdLoss,
 )
 from edgekd.train.terms import Said, Taid, info_nce
 
@@ -134,6 +135,37 @@ def test_a_loss_on_features_teaches_the_layers_that_it_names(name: str) -> None:
     assert own.classifier.weight.grad is None
     for parameter in lesson.parameters():
         assert parameter.grad is not None
+
+
+def test_a_student_that_teaches_itself_needs_no_teacher_and_trains_its_head() -> None:
+    own, loss = net().train(), UskdLoss(name="uskd", outputs=("stage1",))
+    answer = Featured(own, ["stage1"])(X)
+    lesson = Lesson([loss], 10, 3, {"stage1": (8, 8, 8)}, {}).train()
+    value = lesson(Said(answer[0], {"stage1": answer[1]}), None, LABELS)
+    value.sum().backward()
+    assert value[1].item() == 0
+    assert value[0].item() > 0
+    for parameter in (*own.parameters(), *lesson.parameters()):
+        assert parameter.grad is not None
+        assert float(parameter.grad.abs().sum()) > 0
+
+
+def test_of_two_heads_labels_teach_one_and_the_teacher_the_other() -> None:
+    own = net(shape=SHAPE.model_copy(update={"dual_head": 0.3})).train()
+    losses = (KdLoss(name="kd"), CrossEntropyLoss(name="cross-entropy"))
+    for only, silent, loud in ((0, own.classifier, own.taught), (1, own.taught, own.classifier)):
+        own.zero_grad(set_to_none=True)
+        answer = Featured(own, HEADS)(X)
+        heads = dict(zip(HEADS, answer[1:], strict=True))
+        Lesson([losses[only]], 10)(Said(answer[0], heads), Said(logits(2)), LABELS).sum().backward()
+        assert silent.weight.grad is None
+        assert loud.weight.grad is not None
+        stem: Tensor = own.stem[0].weight  # type: ignore[assignment]
+        assert stem.grad is not None
+    own.eval()
+    pooled = own.features(X).mean((2, 3))
+    mixed = 0.3 * own.classifier(pooled).softmax(1) + 0.7 * own.taught(pooled).softmax(1)
+    torch.testing.assert_close(own(X).softmax(1), mixed, atol=1e-6, rtol=1e-5)
 
 
 def test_labels_and_teacher_are_told_apart_and_add_up_with_their_weights() -> None:

@@ -118,6 +118,40 @@ def np_hard(s: Array, t: Array) -> float:
     return float(-log_softmax(s, axis=1)[ROWS, t.argmax(1)].mean())
 
 
+def np_uskd(s: Array, m: Array, labels: Array, alpha: float, beta: float, mu: float) -> float:
+    p = np.stack([softmax(row) for row in s])
+    own = p[np.arange(len(s)), labels]
+    total = 0.0
+    for row, label in enumerate(labels):
+        rest = [k for k in range(s.shape[1]) if k != label]
+        ranked = softmax(s[row][rest]) + softmax(m[row][rest])
+        zipf = np.zeros(len(rest))
+        for place, k in enumerate(np.argsort(-ranked), 1):
+            zipf[k] = 1 / place
+        zipf /= zipf.sum()
+        soft = np.full(s.shape[1], 0.1 / s.shape[1])
+        soft[label] += 0.9
+        total += alpha * -(own[row] ** 2 + 1 - (own**2).mean()) * np.log(own[row])
+        total += beta * -(zipf * log_softmax(s[row][rest])).sum() + mu * -(soft * log_softmax(m[row])).sum()
+    return total / len(s)
+
+
+def test_uskd_is_its_transcription_and_its_targets_are_constants() -> None:
+    own, middle = STUDENT.clone().requires_grad_(), TEACHER.clone().requires_grad_()
+    made = labelled.uskd(own, middle, LABELS, 1.5, 0.2, 0.05)
+    assert float(made) == pytest.approx(np_uskd(S, T, LABELS.numpy(), 1.5, 0.2, 0.05), rel=1e-5)
+    made.backward()
+    alone = TEACHER.clone().requires_grad_()
+    (0.05 * torch.nn.functional.cross_entropy(alone, LABELS, label_smoothing=0.1)).backward()
+    assert middle.grad is not None
+    assert alone.grad is not None
+    torch.testing.assert_close(middle.grad, alone.grad)  # the ranking is no path for a gradient
+    squares = STUDENT.softmax(1)[torch.arange(B), LABELS].square()
+    assert float((squares + 1 - squares.mean()).mean()) == pytest.approx(1.0)
+    shifted = labelled.uskd(STUDENT + 3, TEACHER - 2, LABELS, 1.5, 0.2, 0.05)
+    assert float(shifted) == pytest.approx(float(made), rel=1e-5)
+
+
 PAIRS: dict[str, tuple[dict[str, Any], Callable[[Array, Array], float]]] = {
     "kd": ({"temperature": 3.0}, lambda s, t: np_kd(s, t, 3.0)),
     "kd, standardised": ({"temperature": 2.0, "standardise": True}, np_standardised),
@@ -153,7 +187,7 @@ def value(case: str, student: Tensor, teacher: Tensor = TEACHER) -> Tensor:
 
 def test_every_loss_that_a_pipeline_may_name_is_here() -> None:
     """Those with parameters or a memory are in test_lesson.py."""
-    others = {"cross-entropy", "taid", "hint", "attention", "similarity", "rkd", "ofa-stages", "ckd"}
+    others = {"cross-entropy", "taid", "hint", "attention", "similarity", "rkd", "ofa-stages", "ckd", "uskd"}
     assert {case.split(",")[0] for case in PAIRS} == set(LOSSES) == set(CLASSES) - others
 
 

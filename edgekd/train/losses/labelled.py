@@ -87,6 +87,26 @@ def margin_mse(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
     return (margins[0] - margins[1]).square().sum(1).mean() / others
 
 
+def uskd(student: Tensor, middle: Tensor, labels: Tensor, alpha: float, beta: float, mu: float) -> Tensor:
+    """
+    NKD's two terms from the student alone: its own squared probability of the true class, moved to a mean of 1, and
+    shares by Zipf's law for the others, ranked by what its last layer and a head in its `middle` [B, C] think of them.
+
+    Source: Yang et al., "From Knowledge Distillation to Self-Knowledge Distillation" (2023). Places count
+    among the other classes, from the first; their published code ranks logarithms where it means probabilities.
+    """
+    true = F.one_hot(labels, student.shape[1]).bool()
+    own = F.log_softmax(student, dim=1)[true]
+    squares = own.exp().square()
+    target = -((squares + 1 - squares.mean()).detach() * own).mean()
+    likely = (_among_others(student, true).exp() + _among_others(middle, true).exp()).masked_fill(true, -1)
+    places = likely.argsort(1, descending=True).argsort(1)  # the true class is last
+    shares = (1 / (places + 1)).masked_fill(true, 0)
+    shares = shares / shares.sum(1, keepdim=True)
+    others = -(shares * _among_others(student, true).masked_fill(true, 0)).sum(1).mean()
+    return alpha * target + beta * others + mu * F.cross_entropy(middle, labels, label_smoothing=0.1)
+
+
 def _binary(log_p: Tensor, true: Tensor) -> Tensor:
     """Log probabilities of the true class and of all others together, [B, 2]."""
     rest = torch.logsumexp(log_p.masked_fill(true, -torch.inf), dim=1)

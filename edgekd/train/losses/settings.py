@@ -155,6 +155,17 @@ class OfaStagesLoss(_OfLogits):
     exponent: float = Field(default=1.0, ge=1)
 
 
+class UskdLoss(_Loss):
+    """Teaches without a teacher. The named output of the student, in its middle, gets a head of its own."""
+
+    one_class: ClassVar[bool] = True
+    name: Literal["uskd"]
+    outputs: tuple[str] = ("stage2",)
+    alpha: float = Field(default=1.0, ge=0)  # of the true class
+    beta: float = Field(default=0.1, ge=0)  # of the others
+    mu: float = Field(default=0.005, ge=0)  # of the head
+
+
 class CkdLoss(_OfFeatures):
     name: Literal["ckd"]
     queue: int = Field(default=1024, ge=1)  # of the teacher's embeddings, that are no sample's own
@@ -180,6 +191,7 @@ LossSettings = Annotated[
     | SimilarityLoss
     | RkdLoss
     | OfaStagesLoss
+    | UskdLoss
     | CkdLoss,
     Field(discriminator="name"),
 ]
