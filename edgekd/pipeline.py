@@ -80,6 +80,7 @@ class TargetsPlan(KeptViews):
 class DistillPlan(Training):
     start: Start = "fresh"
     data_share: float = Field(default=1.0, gt=0, le=1)
+    dual_head: float | None = Field(default=None, ge=0, le=1)  # a head for labels and one for the teacher: its share
     targets: TargetsPlan = TargetsPlan()
     assistant: Literal["none", "auto"] = "none"  # between a teacher and a student of less than a tenth of it
     probe: RateProbe | None = None  # else learning_rate is taken as it stands

@@ -237,6 +237,13 @@ class Views(Settings):
     cutout: float = Field(default=0.0, ge=0, lt=1)  # of the sides: a square that becomes gray
     mixup: float = Field(default=0.0, ge=0)  # alpha of the Beta distribution of the share; 0: off
     cutmix: float = Field(default=0.0, ge=0)  # where both are on, each batch gets one of them
+    pick: int = Field(default=1, ge=1)  # mixtures an image; of all of them those that the teacher doubts most
+
+    @model_validator(mode="after")
+    def _picks_among_mixtures(self) -> Self:
+        if self.pick > 1 and not (self.mixup or self.cutmix):
+            raise ValueError(f"pick: {self.pick} is of mixed images; set cutmix (or mixup), or leave it out")
+        return self
 
 
 class LoadNpz(Settings):

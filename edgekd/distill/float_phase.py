@@ -18,6 +18,7 @@ from edgekd.errors import ConfigError
 from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import ResidualCnnForImageClassification
 from edgekd.models.shape import NetShape
+from edgekd.teacher.answers import answers_of
 from edgekd.teacher.targets import bank_for
 from edgekd.teacher.teaching import right_on, teaching, unlike, with_outputs
 from edgekd.train.bank import kept_views
@@ -33,6 +34,8 @@ def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> N
     if some is not None:
         train = Samples(train.images[some.numpy()], train.labels[some.numpy()])
     shape = NetShape.model_validate_json(inputs["student"].file("shape.json").read_text("utf-8"))
+    if settings.dual_head is not None:
+        shape = shape.model_copy(update={"dual_head": settings.dual_head})
     model = checkpoint.build(shape, data.labels, data.image[0], settings.train.seed)
     told = {"schema": 1, "start": started(model, settings, inputs, work)}
     net, master = model.net.train(), inputs.get("teacher")
@@ -86,6 +89,7 @@ def started(
 def _batches(settings: DistillFloat, inputs: Mapping[str, Artifact], train: Samples, some: Tensor | None) -> Batches:
     if "targets" not in inputs:
         classes = len(Dataset(inputs["data"]).labels)
-        return views_of(train, settings.preprocess, settings.views, settings.train.batch, classes)
+        teacher = answers_of(inputs["teacher"].path) if settings.views.pick > 1 else None
+        return views_of(train, settings.preprocess, settings.views, settings.train.batch, classes, teacher)
     bank, kept = bank_for(inputs["targets"], inputs["data"], settings.views, settings.preprocess)
     return kept_views(bank, kept, settings.train.batch, some)

@@ -68,6 +68,8 @@ def transplant(student: ResidualCnn, teacher: ResidualCnn) -> Taken:
     if whole and trunk is not None:
         student.classifier.weight.copy_(teacher.classifier.weight[:, trunk])
         student.classifier.bias.copy_(teacher.classifier.bias)
+        if student.dual_head is not None:
+            student.taught.load_state_dict(student.classifier.state_dict())
     if not any(number is not None for number in taken):
         raise ConfigError("distill.start: teacher: none of its blocks fits the student's; leave it out")
     narrower = any(

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from edgekd.errors import ConfigError
 from edgekd.models.residual_cnn import ResidualCnn
 
+HEADS = ("label_head", "taught_head")
+
 
 class Featured(nn.Module):
     """From x to (logits, *features) as a tuple: in a graph that torch.export made, hooks would never fire."""
@@ -28,7 +30,7 @@ class Featured(nn.Module):
 def outputs(net: ResidualCnn, x: Tensor) -> dict[str, Tensor]:
     """
     `stem`, `block1`, ..., `stage1`, ... [B, C, H, W], `pooled` [B, C] and `logits` [B, K]; a stage's output is that of
-    its last block.
+    its last block. Of two heads `label_head` and `taught_head` [B, K] too.
     """
     found = {"stem": net.stem(x)}
     last, stage = found["stem"], 0
@@ -37,7 +39,9 @@ def outputs(net: ResidualCnn, x: Tensor) -> dict[str, Tensor]:
             stage += 1
         last = found[f"block{number}"] = found[f"stage{stage}"] = block(last)
     found["pooled"] = last.mean((2, 3))
-    found["logits"] = net.classifier(found["pooled"])
+    found["logits"] = net.answer(found["pooled"])
+    if net.dual_head is not None:
+        found["label_head"], found["taught_head"] = net.classifier(found["pooled"]), net.taught(found["pooled"])
     return found
 
 
@@ -47,6 +51,7 @@ def known(net: ResidualCnn) -> list[str]:
     return [
         "stem", *(f"block{number}" for number in range(1, len(blocks) + 1)),
         *(f"stage{number}" for number in range(1, stages + 1)), "pooled",
+        *(HEADS if net.dual_head is not None else ()),
     ]  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from edgekd.models.shape import MODEL_TYPE
 class ResidualCnnConfig(PretrainedConfig):  # type: ignore[misc]
     """
     `widths` holds one [inner, out] pair a block (the channels of its two convolutions), `strides` one number a
-    block. A block whose shape changes has a 1x1 projection as its shortcut.
+    block. A block whose shape changes has a 1x1 projection as its shortcut. With `dual_head` there is a second head,
+    which the teacher taught; see `mixed_heads`.
     """
 
     model_type = MODEL_TYPE
@@ -29,6 +30,7 @@ class ResidualCnnConfig(PretrainedConfig):  # type: ignore[misc]
         stem_stride: int = 1,
         widths: Sequence[Sequence[int]] = ((16, 16), (32, 32), (64, 64)),
         strides: Sequence[int] = (1, 2, 2),
+        dual_head: float | None = None,
         **kwargs: Any,
     ) -> None:
         if len(widths) != len(strides):
@@ -38,6 +40,7 @@ class ResidualCnnConfig(PretrainedConfig):  # type: ignore[misc]
         self.stem_stride = stem_stride
         self.widths = [list(pair) for pair in widths]
         self.strides = list(strides)
+        self.dual_head = dual_head
         super().__init__(**kwargs)
 
 
@@ -95,6 +98,9 @@ class ResidualCnn(nn.Module):
             width = out
         self.blocks = nn.Sequential(*blocks)
         self.classifier = nn.Linear(width, config.num_labels)
+        self.dual_head = config.dual_head
+        if config.dual_head is not None:
+            self.taught = nn.Linear(width, config.num_labels)
 
     def features(self, x: Tensor) -> Tensor:
         """The last feature map before pooling, [B, width, H', W']."""
@@ -102,7 +108,22 @@ class ResidualCnn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # a mean and no adaptive pooling with a flatten: that exports as nine shape operators
-        return self.classifier(self.features(x).mean((2, 3)))  # type: ignore[no-any-return]
+        return self.answer(self.features(x).mean((2, 3)))
+
+    def answer(self, pooled: Tensor) -> Tensor:
+        """Logits [B, C] of pooled features [B, width]."""
+        own: Tensor = self.classifier(pooled)
+        return own if self.dual_head is None else mixed_heads(own, self.taught(pooled), self.dual_head)
+
+
+def mixed_heads(labels: Tensor, taught: Tensor, share: float) -> Tensor:
+    """
+    The log of share x softmax(labels) + (1 - share) x softmax(taught), all [B, C]: one answer, whose softmax is it.
+
+    Kang et al., "Simple semi-supervised knowledge distillation via dual-head optimization" (2025), [165], whose second
+    head has a temperature of its own here as well: 1.
+    """
+    return torch.lerp(taught.softmax(1), labels.softmax(1), share).clamp(min=1e-12).log()
 
 
 class ResidualCnnForImageClassification(PreTrainedModel):  # type: ignore[misc]

@@ -16,6 +16,7 @@ class NetShape(Settings):
     stem_stride: int = Field(default=1, ge=1, le=4)
     widths: tuple[tuple[int, int], ...]
     strides: tuple[int, ...]
+    dual_head: float | None = Field(default=None, ge=0, le=1)  # of two heads, the share of the one that labels teach
 
     @model_validator(mode="after")
     def _one_stride_a_block(self) -> NetShape:

@@ -24,6 +24,7 @@ from edgekd.models.residual_cnn import Projection
 from edgekd.quant.ptq import trace
 from edgekd.quant.quantizer import DialectQuantizer
 from edgekd.quant.stages import Freezing, Qat
+from edgekd.teacher.answers import answers_of
 from edgekd.teacher.teaching import teaching, with_outputs
 from edgekd.train.batches import views_of
 from edgekd.train.loop import Batch, Batches, fit
@@ -43,7 +44,8 @@ def run(settings: Qat, inputs: Mapping[str, Artifact], work: Work) -> None:
         settings.losses, inputs["teacher"].path, student, data.image, len(data.labels),
         settings.train.epochs * math.ceil(len(train) / settings.train.batch), seed=settings.train.seed,
     )  # fmt: skip
-    batches = views_of(train, settings.preprocess, settings.views, settings.train.batch, len(data.labels))
+    doubting = answers_of(inputs["teacher"].path) if settings.views.pick > 1 else None
+    batches = views_of(train, settings.preprocess, settings.views, settings.train.batch, len(data.labels), doubting)
     few = any(isinstance(layer, Projection) and layer.in_channels < 8 for layer in student.modules())  # see there
     quantised = trained(
         with_outputs(student, lessons.names).train(), data.image, settings.dialect, batches, len(train),

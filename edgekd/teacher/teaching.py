@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from edgekd.data.dataset import Samples
 from edgekd.data.stages import Preprocess
 from edgekd.models import checkpoint, foreign
-from edgekd.models.features import Featured, Listening, alikeness
+from edgekd.models.features import HEADS, Featured, Listening, alikeness
 from edgekd.models.residual_cnn import ResidualCnn
 from edgekd.teacher.answers import answers_of
 from edgekd.train.batches import normalised, pixels
@@ -54,6 +54,7 @@ def teaching(
     not there and shapes that do not go together, before anything is trained.
     """
     own, theirs = asked_of(losses)
+    own = (*own, *(HEADS if net.dual_head is not None else ()))
     asked = any(loss.needs for loss in losses)
     live = teacher if asked and teacher is not None and not (kept and not theirs) else None
     saying = saying_of(live, theirs) if live is not None else None

@@ -17,6 +17,7 @@ class Lesson(nn.Module):
     """
     All losses of a pipeline over `steps` steps. Its forward gives [what labels say, what the teacher says], weighted.
 
+    A student with two heads has one that losses of labels teach, and one for the teacher's.
     What it holds is trained and kept with the student, and dropped with the lesson: nothing of it is exported.
     """
 
@@ -47,7 +48,9 @@ class Lesson(nn.Module):
             weight = loss.weight_at(done)
             if not weight:
                 continue
-            sums[bool(loss.needs)] = sums[bool(loss.needs)] + weight * self._value(number, student, teacher, labels)
+            head = student.features.get("taught_head" if loss.needs else "label_head", student.logits)
+            value = self._value(number, student._replace(logits=head), teacher, labels)
+            sums[bool(loss.needs)] = sums[bool(loss.needs)] + weight * value
         if student.logits.requires_grad and not any(part.requires_grad for part in sums):  # no loss counts now
             sums[0] = student.logits.sum() * 0
         if self.training and torch.is_grad_enabled():
@@ -58,7 +61,7 @@ class Lesson(nn.Module):
         loss = self.losses[number]
         if loss.name == "cross-entropy":
             return F.cross_entropy(student.logits, labels, label_smoothing=loss.label_smoothing)
-        if teacher is None:
+        if teacher is None and loss.needs:
             raise ValueError(f"{loss.name}: needs a teacher")
         if str(number) in self.terms:
             made = self.terms[str(number)]
@@ -66,6 +69,7 @@ class Lesson(nn.Module):
                 made.at_least(float(self.taken) / max(1, self.steps - 1))
             found: Tensor = made(student, teacher, labels)
             return found
+        assert teacher is not None
         return LOSSES[loss.name](loss, student.logits, teacher.logits, labels)
 
 

@@ -9,9 +9,53 @@ from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
 from edgekd.data.colour import contrasted, saturated
+from edgekd.data.dataset import Samples
 from edgekd.data.randaugment import OPERATIONS
-from edgekd.data.stages import RandAugment, Views
+from edgekd.data.stages import Preprocess, RandAugment, Views
 from edgekd.data.views import applied, draw, mixed, moved, view
+from edgekd.teacher.deviation import deviation, views_deviation
+from edgekd.train.batches import views_of
+
+
+def test_of_mixtures_those_that_the_teacher_doubts_most_are_taken() -> None:
+    samples = Samples(np.random.default_rng(0).integers(0, 256, (12, 8, 8, 1), np.uint8), np.arange(12) % 3)
+    asked: list[Tensor] = []
+
+    def teacher(x: Tensor) -> Tensor:
+        asked.append(x)
+        sure = torch.arange(len(x), dtype=torch.float32)  # surer of each than of the one before
+        return torch.stack([sure, torch.zeros(len(x)), torch.zeros(len(x))], 1)
+
+    how = Preprocess(mean=(0.0,), std=(1.0,))
+    batches = views_of(samples, how, Views(cutmix=1.0, pick=3), 6, 3, teacher)
+    first, second = batches(generator())
+    assert [len(x) for x in asked] == [18, 18]
+    assert torch.equal(first.x, asked[0][:6])
+    assert torch.equal(second.x, asked[1][:6])
+    torch.testing.assert_close(first.labels.sum(1), torch.ones(6))
+
+
+def test_picking_without_mixing_is_refused() -> None:
+    with pytest.raises(ValueError, match="pick: 2 is of mixed images; set cutmix"):
+        Views(pick=2)
+
+
+def test_a_teachers_deviation_over_views_is_that_of_its_mean_answer() -> None:
+    """By hand; nothing for views that do not move, more for views that move more."""
+    means = torch.tensor([[0.2, 0.8], [0.4, 0.6]])
+    assert deviation(means) == pytest.approx(float(np.std([0.2, 0.4], ddof=1)))
+    samples = Samples(np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8), np.arange(40) % 3)
+    how, weights = Preprocess(mean=(0.0,), std=(1.0,)), torch.randn(64, 3, generator=generator())
+
+    def answer(x: Tensor) -> Tensor:
+        return x.flatten(1) @ weights
+
+    still, little, much = (
+        views_deviation(answer, samples, how, Views(rotate_degrees=0, scale=0, shift=shift), 3, images=40, draws=10)
+        for shift in (0.0, 0.05, 0.4)
+    )
+    assert still == pytest.approx(0, abs=1e-6)
+    assert still < little < much
 
 
 def generator(seed: int = 0) -> torch.Generator:
