@@ -127,6 +127,8 @@ class _Kitchen:
                 "bakeoff: all recipes see the same kept views, and mixed ones belong to a batch and to no sample; "
                 "leave views.mixup and views.cutmix out"
             )
+        if pipeline.distill.unlabelled:
+            raise ConfigError("bakeoff: recipes are compared on labelled images; leave distill.unlabelled out")
         self.call, self.pipeline, self.asked = engine.call, pipeline, asked
         self.data = dataset_of(engine, pipeline)
         self.teacher, _ = teacher_of(engine, pipeline, self.data)

@@ -69,7 +69,8 @@ def chain(
     between = assistant_of(engine, pipeline, shape, found["choice"], {"data": dataset, "teacher": tutor})
     tutor, given = (between, None) if between else (tutor, given)
     targets = targets_of(engine, pipeline, dataset, tutor, given)
-    lesson = {"data": dataset, "teacher": tutor, "student": found["choice"]} | ({"targets": targets} if targets else {})
+    lesson = {"data": dataset, "teacher": tutor, "student": found["choice"]} | unlabelled_of(engine, pipeline, dataset)
+    lesson |= {"targets": targets} if targets else {}
     student = call(distill.FLOAT, float_settings(engine, pipeline, lesson, here), lesson, here)
     variants = target.floats(student, dataset)
     val = {name: target.evaluate(model, dataset, "val", name) for name, model in (models | variants).items()}
@@ -294,6 +295,15 @@ class _Target:
 def dataset_of(engine: Engine, pipeline: Pipeline) -> Result:
     stage, source = data.loading(pipeline.data, pipeline.preprocess)
     return engine.call(stage, source, {})
+
+
+def unlabelled_of(engine: Engine, pipeline: Pipeline, dataset: Result) -> dict[str, Result]:
+    """The input of pictures without labels, where there are any."""
+    more = pipeline.distill.unlabelled
+    if more is None:
+        return {}
+    settings = data.LoadUnlabelled(data=more, geometry=pipeline.preprocess.geometry)
+    return {"unlabelled": engine.call(data.LOAD_UNLABELLED, settings, {"data": dataset})}
 
 
 def teacher_of(engine: Engine, pipeline: Pipeline, dataset: Result) -> tuple[Result, Given | None]:

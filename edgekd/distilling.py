@@ -16,7 +16,7 @@ from edgekd import fidelity
 from edgekd.advice import advice
 from edgekd.api import check_code
 from edgekd.assistant import assistant_of
-from edgekd.chain import dataset_of, taught_by, teacher_of
+from edgekd.chain import dataset_of, taught_by, teacher_of, unlabelled_of
 from edgekd.data.stages import Split
 from edgekd.distill import stages as distill
 from edgekd.engine.events import Listener, Silent
@@ -78,7 +78,8 @@ def distil(
         between = assistant_of(builder, pipeline, taught, chosen, {"data": data, "teacher": tutor})
         tutor, given = (between, None) if between else (tutor, given)
         targets = targets_of(builder, pipeline, data, tutor, given)
-        inputs = {"data": data, "teacher": tutor, "student": chosen} | ({"targets": targets} if targets else {})
+        inputs = {"data": data, "teacher": tutor, "student": chosen} | unlabelled_of(builder, pipeline, data)
+        inputs |= {"targets": targets} if targets else {}
         net = builder.call(distill.FLOAT, float_settings(builder, pipeline, inputs), inputs)
         looks = {}
         for name, split, shifted, most in LOOKS:

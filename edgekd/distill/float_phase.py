@@ -9,7 +9,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from edgekd.data.dataset import Dataset, Samples
+from edgekd.data.dataset import Dataset, Samples, with_unlabelled
+from edgekd.data.tensors import mapped
+from edgekd.data.unlabelled import FILE
 from edgekd.distill.stages import DistillFloat
 from edgekd.distill.start import from_teacher
 from edgekd.engine.stage import Work
@@ -33,6 +35,8 @@ def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> N
     some = part(len(train), settings)
     if some is not None:
         train = Samples(train.images[some.numpy()], train.labels[some.numpy()])
+    if "unlabelled" in inputs:
+        train = with_unlabelled(train, mapped(inputs["unlabelled"].file(FILE))["images"])
     shape = NetShape.model_validate_json(inputs["student"].file("shape.json").read_text("utf-8"))
     if settings.dual_head is not None:
         shape = shape.model_copy(update={"dual_head": settings.dual_head})

@@ -71,8 +71,14 @@ GIVEN = Stage[GiveStudent]("distill.student", "edgekd.distill.given:run", gives=
 FLOAT = Stage[DistillFloat](
     "distill.float",
     "edgekd.distill.float_phase:run",
-    takes={"data": "dataset", "teacher": "checkpoint", "student": "decision", "targets": "targets"},
-    may_lack=("targets", "teacher"),  # targets stand for the teacher; cross-entropy needs neither
+    takes={
+        "data": "dataset",
+        "teacher": "checkpoint",
+        "student": "decision",
+        "targets": "targets",
+        "unlabelled": "pictures",
+    },
+    may_lack=("targets", "teacher", "unlabelled"),  # targets stand for the teacher; cross-entropy needs neither
     gives="checkpoint",
     version=2,
     uses=("torch", "transformers"),

@@ -12,6 +12,8 @@ from edgekd.train.losses.logits import LOSSES
 from edgekd.train.losses.settings import LossSettings
 from edgekd.train.terms import Said, Shapes, Taid, term
 
+NONE = -1  # the label of what has none
+
 
 class Lesson(nn.Module):
     """
@@ -60,7 +62,9 @@ class Lesson(nn.Module):
     def _value(self, number: int, student: Said, teacher: Said | None, labels: Tensor) -> Tensor:
         loss = self.losses[number]
         if loss.name == "cross-entropy":
-            return F.cross_entropy(student.logits, labels, label_smoothing=loss.label_smoothing)
+            if labels.ndim == 1 and not (labels >= 0).any():
+                return student.logits.sum() * 0
+            return F.cross_entropy(student.logits, labels, ignore_index=NONE, label_smoothing=loss.label_smoothing)
         if teacher is None and loss.needs:
             raise ValueError(f"{loss.name}: needs a teacher")
         if str(number) in self.terms:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
+from safetensors.numpy import save_file
 
 from edgekd.data.dataset import Dataset
 from edgekd.data.stages import Preprocess, Views
@@ -20,8 +22,10 @@ from edgekd.engine.executor import Builder
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact, Store
 from edgekd.errors import ConfigError
+from edgekd.hardware.dialect import Dialect
 from edgekd.models import checkpoint
 from edgekd.models.shape import NetShape
+from edgekd.quant import stages as quant
 from edgekd.train.losses.settings import (
     AttentionLoss,
     CrossEntropyLoss,
@@ -185,3 +189,43 @@ def test_a_stage_takes_the_same_key_wherever_it_runs(inputs: dict[str, Artifact]
     one, two = (builder.call(FLOAT, settings, inputs) for _ in range(2))
     assert one.digest == two.digest
     assert torch.get_num_threads() == 1
+
+
+def test_pictures_without_labels_are_learnt_from_and_two_heads_are_one_model(
+    inputs: dict[str, Artifact], tmp_path: Path
+) -> None:
+    some = np.asarray(Dataset(inputs["data"]).split("train").images[:100])
+    (tmp_path / "more").mkdir()
+    save_file({"images": np.ascontiguousarray(some)}, tmp_path / "more" / "unlabelled.safetensors")
+    more = inputs | {"unlabelled": Artifact("pictures", "more", tmp_path / "more")}
+    losses: tuple[LossSettings, ...] = (KdLoss(name="kd"), CrossEntropyLoss(name="cross-entropy"))
+    folder = ran(asked(losses, dual_head=0.25), more, tmp_path)
+    model = checkpoint.load(folder)
+    assert model.config.dual_head == 0.25
+    answer = model(torch.zeros(2, 1, 28, 28)).logits
+    torch.testing.assert_close(answer.exp().sum(1), torch.ones(2))
+    alone = ran(asked(losses, dual_head=0.25), inputs, tmp_path / "alone")
+    assert (alone / "model.safetensors").read_bytes() != (folder / "model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_two_heads_leave_one_answer_in_the_exported_graph(inputs: dict[str, Artifact], tmp_path: Path) -> None:
+    """Float and int8: the softmax of its logits is the mean of both heads' probabilities, to 1e-5 as float."""
+    folder = ran(asked((KdLoss(name="kd"), CrossEntropyLoss(name="cross-entropy")), dual_head=0.25), inputs, tmp_path)
+    builder = Builder(Store(tmp_path / "store"), Silent())
+    student = {"checkpoint": Artifact("checkpoint", "two", folder), "data": inputs["data"]}
+    hub = builder.call(deploy.ONNX_FLOAT, deploy.ExportFloat(preprocess=HOW), student)
+    session = ort.InferenceSession(str(hub.file("model.onnx")))
+    assert len(session.get_outputs()) == 1
+    x = np.random.default_rng(0).normal(size=(3, 1, 28, 28)).astype(np.float32)
+    (logits,) = session.run(None, {session.get_inputs()[0].name: x})
+    net = checkpoint.load(folder).net
+    with torch.no_grad():
+        pooled = net.features(torch.from_numpy(x)).mean((2, 3))
+        mixed = 0.25 * net.classifier(pooled).softmax(1) + 0.75 * net.taught(pooled).softmax(1)
+    np.testing.assert_allclose(np.exp(logits), mixed.numpy(), atol=1e-5)
+    int8 = builder.call(
+        quant.PTQ, quant.Ptq(dialect=Dialect(activation="uint8-affine", reduced_range=False), preprocess=HOW), student
+    )
+    (rough,) = ort.InferenceSession(str(int8.file("model.onnx"))).run(None, {session.get_inputs()[0].name: x})
+    np.testing.assert_allclose(np.exp(rough), mixed.numpy(), atol=0.05)
