@@ -1,4 +1,4 @@
-"""The learning rate, where several are given: the one that is best on val after a part of the epochs."""
+"""What is tried before the float phase: in which precision it is faster, and which learning rate is best on val."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from edgekd.engine.executor import Engine
 from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
+from edgekd.hardware.profile import load_profile, this_cpu
 from edgekd.pipeline import Pipeline
 
 
@@ -17,10 +18,13 @@ def float_settings(
 ) -> distill.DistillFloat | None:
     """What the float phase runs with; None while planning, where the rate follows from what is not there yet."""
     settings = distill.of(pipeline.distill, pipeline.preprocess, pipeline.views)
-    probe = pipeline.distill.probe
+    at, probe = at or Coordinates(), pipeline.distill.probe
+    precision = precision_of(engine, pipeline, inputs, at)
+    if precision is None:
+        return None
+    settings = settings.model_copy(update={"train": settings.train.model_copy(update={"precision": precision})})
     if probe is None:
         return settings
-    at = at or Coordinates()
     epochs = max(1, round(probe.share * settings.train.epochs))
     judged = {}
     for rate in probe.rates:
@@ -35,3 +39,19 @@ def float_settings(
     rate = float(chosen.json("decision.json")["learning_rate"])
     train = settings.train.model_copy(update={"learning_rate": rate})
     return settings.model_copy(update={"train": train})
+
+
+def precision_of(engine: Engine, pipeline: Pipeline, inputs: Mapping[str, Result], at: Coordinates) -> str | None:
+    """Of the float phase; measured only where the CPU has units for bfloat16. None while planning such a trial."""
+    asked = pipeline.distill.precision
+    device = this_cpu(load_profile("local-cpu"))
+    if asked != "auto" or "bf16" not in device.halves:
+        return "float32" if asked == "auto" else asked
+    plan = distill.TryPrecisions(
+        cpu=device, preprocess=pipeline.preprocess.outside, batch=pipeline.distill.batch,
+        threads=pipeline.distill.threads,
+    )  # fmt: skip
+    found = {name: inputs[name] for name in ("data", "student")}
+    seen = engine.call(distill.PRECISIONS, plan, found, at)
+    chosen = engine.call(distill.PRECISION, distill.ChoosePrecision(), {"precisions": seen}, at)
+    return str(chosen.json("decision.json")["precision"]) if isinstance(chosen, Artifact) else None

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from edgekd.data.stages import Preprocess, Split, Views
 from edgekd.engine.stage import Stage
+from edgekd.hardware.fingerprint import Cpu
 from edgekd.models.shape import NetShape
 from edgekd.resources import cores
 from edgekd.settings import Settings
@@ -36,6 +37,19 @@ class RateProbe(Settings):
 
 class ChooseRate(Settings):
     rates: tuple[float, ...] = Field(min_length=2)
+
+
+class TryPrecisions(Settings):
+    cpu: Cpu  # what is measured is this machine's
+    preprocess: Preprocess
+    batch: int
+    steps: int = Field(default=20, ge=4)
+    threads: int = Field(default_factory=cores, ge=1)
+
+
+class ChoosePrecision(Settings):
+    faster: float = Field(default=1.1, ge=1)  # times, at least
+    worse: float = Field(default=0.02, ge=0)  # share of the loss, at most
 
 
 class ChooseAssistant(Settings):
@@ -88,6 +102,22 @@ FLOAT = Stage[DistillFloat](
 )
 RATE = Stage[ChooseRate](
     "distill.rate", "edgekd.distill.rate:run", takes={"val.*": "predictions"}, gives="decision", nature="decision"
+)
+PRECISIONS = Stage[TryPrecisions](
+    "distill.precisions",
+    "edgekd.distill.precision:run",
+    takes={"data": "dataset", "student": "decision"},
+    gives="precisions",
+    nature="observation",
+    uses=("torch", "transformers"),
+    typical_s=5.0,
+)
+PRECISION = Stage[ChoosePrecision](
+    "distill.precision",
+    "edgekd.distill.precision:run_choice",
+    takes={"precisions": "precisions"},
+    gives="decision",
+    nature="decision",
 )
 ASSISTANT = Stage[ChooseAssistant](
     "distill.assistant",

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from edgekd.resources import cores
 from edgekd.settings import Settings
 
+Precision = Literal["float32", "bfloat16"]
+
 
 class Training(Settings):
     """SGD with Nesterov momentum and a warm-up, over whole epochs unless it is stopped early."""
@@ -24,7 +26,7 @@ class Training(Settings):
     clip_norm: float = Field(default=5.0, gt=0)
     average: float = Field(default=0.0, ge=0, lt=1)  # decay of the moving average of weights that is kept; 0: the last
     average_from: float = Field(default=1.0, ge=0, le=1)  # share of the epochs after which their plain mean is taken
-    precision: Literal["float32", "bfloat16"] = "float32"  # of products; CPUs without its units emulate bfloat16
+    precision: Precision = "float32"  # of products; CPUs without its units emulate bfloat16
     looks: int = Field(default=10, ge=0)  # at val, spread over the epochs
     patience: int = Field(default=0, ge=0)  # looks without a better one before it stops, and keeps the best; 0: never
     snapshot_s: float = Field(default=300.0, gt=0)  # within an epoch; each epoch ends with one too
