@@ -102,6 +102,13 @@ class DistillPlan(Training):
         return KeptViews(views=plan.views, top=plan.top, seed=plan.seed)
 
     @model_validator(mode="after")
+    def _remembers_in_one_process(self) -> DistillPlan:
+        own = [loss.name for loss in self.losses if loss.name in ("taid", "ckd")]
+        if own and self.processes > 1:
+            raise ValueError(f"processes: {own[0]} remembers what it saw, in one process; leave processes out")
+        return self
+
+    @model_validator(mode="after")
     def _names_no_layers_of_an_assistant(self) -> DistillPlan:
         if self.assistant == "auto" and (self.deep or self.start != "fresh"):
             what = self.deep or f"start: {self.start}"
@@ -134,6 +141,8 @@ class QuantizePlan(Settings):
     def _trains_as_qat_can(self) -> QuantizePlan:
         if self.qat.patience or self.qat.average_from < 1:
             raise ValueError("qat: patience and average_from are of the float phase; leave them out")
+        if self.qat.processes > 1:
+            raise ValueError("qat: processes: ranges are observed in one process; leave it out")
         return self
 
 

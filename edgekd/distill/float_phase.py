@@ -23,13 +23,17 @@ from edgekd.models.shape import NetShape
 from edgekd.teacher.answers import answers_of
 from edgekd.teacher.targets import bank_for
 from edgekd.teacher.teaching import right_on, teaching, unlike, with_outputs
+from edgekd.train import crew
 from edgekd.train.bank import kept_views
 from edgekd.train.batches import normalised, pixels, views_of
 from edgekd.train.loop import Batch, Batches, fit
 
 
 def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> None:
-    torch.set_num_threads(settings.train.threads)
+    if settings.train.processes > 1 and not crew.is_member():
+        crew.together(run, settings, inputs, work, settings.train.processes)
+        return
+    torch.set_num_threads(settings.train.threads_each)
     data = Dataset(inputs["data"])
     train = data.split("train")
     some = part(len(train), settings)

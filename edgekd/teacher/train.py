@@ -12,11 +12,15 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.models import checkpoint
 from edgekd.teacher.stages import TrainTeacher
+from edgekd.train import crew
 from edgekd.train.batches import views_of
 from edgekd.train.loop import Batch, fit
 
 
 def run(settings: TrainTeacher, inputs: Mapping[str, Artifact], work: Work) -> None:
+    if settings.train.processes > 1 and not crew.is_member():
+        crew.together(run, settings, inputs, work, settings.train.processes)
+        return
     data = Dataset(inputs["data"])
     model = checkpoint.build(settings.shape, data.labels, data.image[0], settings.train.seed)
     net, train = model.net.train(), data.split("train")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from edgekd.engine.events import Progress
 from edgekd.errors import ConfigError
 from edgekd.resources import keep_memory
+from edgekd.train import crew as crews
 from edgekd.train import snapshots
 from edgekd.train.average import Average
 from edgekd.train.schedule import Dot, learning_rate, optimizer_of
@@ -56,7 +57,7 @@ def fit(
     An epoch draws all its randomness from (seed, epoch), and snapshots in `scratch` hold the rest, so that a killed
     run goes on from the last of them and ends with the weights of an undisturbed one.
     """
-    torch.set_num_threads(settings.threads)
+    torch.set_num_threads(settings.threads_each)
     keep_memory()
     run = _Run(net, samples, objective, settings, scratch, progress)
     place = snapshots.restore(scratch, net, run.optimizer, run.average)
@@ -73,7 +74,7 @@ def fit(
         if right is not None and due(epoch + 1, settings.epochs, settings.looks):
             run.look(epoch + 1, right, watch)
         place = Place(epoch + 1, 0, run.notes(watch))
-        snapshots.save(scratch, place, net, run.optimizer, run.average)
+        run.keep(place)
     run.end(batches, watch)
     return watch
 
@@ -94,6 +95,8 @@ class _Run:
         self.average = Average(net, settings.average or None) if settings.average or plain else None
         self.losses: list[float] = []  # since the last look
         self.watched = False
+        self.crew = crews.here()
+        self.statistics = crews.statistics_of(net) if self.crew else []
 
     def epoch(self, epoch: int, batches: Batches, place: Place, watch: Watch) -> None:
         seed = self.settings.seed * 1_000_003 + epoch
@@ -111,22 +114,29 @@ class _Run:
                                epoch=epoch + 1, loss=value, images_per_s=seen / (now - start))  # fmt: skip
             if now - saved > self.settings.snapshot_s and step + 1 < self.steps:
                 saved = now
-                here = Place(epoch, step + 1, self.notes(watch))
-                snapshots.save(self.scratch, here, self.net, self.optimizer, self.average)
+                self.keep(Place(epoch, step + 1, self.notes(watch)))
         if self.average is not None and self.average.decay is None and epoch + 1 > self.mean_from:
             self.average.update()
+
+    def keep(self, place: Place) -> None:
+        if self.crew is None or self.crew.first:
+            snapshots.save(self.scratch, place, self.net, self.optimizer, self.average)
 
     def step(self, epoch: int, step: int, batch: Batch) -> float:
         """One batch; the loss. Raises ConfigError for a loss or gradient that is no number."""
         rate = learning_rate(epoch * self.steps + step, self.settings.epochs * self.steps, self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        share = 1.0
+        if self.crew is not None:
+            parts, share = self.crew.mine(batch)
+            batch = Batch(*parts)  # type: ignore[arg-type]  # the first two are there
         bf16 = self.settings.precision == "bfloat16"
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             loss = self.objective(batch)
         value = float(loss.detach().sum())
         self.optimizer.zero_grad(set_to_none=True)
-        size = self._backward(loss)
+        size = self._backward(loss, share)
         if not (math.isfinite(value) and math.isfinite(size)):
             what = f"loss became {value}" if not math.isfinite(value) else f"gradient became {size}"
             kept = f"the last good checkpoint, after epoch {epoch}, is kept" if epoch else "no epoch was finished"
@@ -144,12 +154,14 @@ class _Run:
     def notes(self, watch: Watch) -> dict[str, Any]:
         return watch.told() | {"losses": self.losses}
 
-    def _backward(self, loss: Tensor) -> float:
-        """The norm of the gradient, which is clipped."""
+    def _backward(self, loss: Tensor, share: float) -> float:
+        """The norm of the gradient, which is clipped; of several processes, of their mean."""
         if isinstance(self.optimizer, Dot) and loss.ndim > 0:
             grads = torch.autograd.grad(loss[1], self.parameters, retain_graph=True, allow_unused=True)
             taught: list[Tensor | None] = list(grads)
             loss[0].backward()
+            self._add_up([grad for grad in taught if grad is not None], share)
+            self._add_up([*self._gradients(), *self.statistics], share)
             norm = nn.utils.get_total_norm([g for g in (*taught, *(p.grad for p in self.parameters)) if g is not None])
             share = min(1.0, self.settings.clip_norm / (float(norm) + 1e-6))
             for parameter in self.parameters:
@@ -158,18 +170,28 @@ class _Run:
             self.optimizer.taught = [None if grad is None else grad * share for grad in taught]
             return float(norm)
         loss.sum().backward()
+        self._add_up([*self._gradients(), *self.statistics], share)
         return float(nn.utils.clip_grad_norm_(self.parameters, self.settings.clip_norm))
+
+    def _gradients(self) -> list[Tensor]:
+        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+
+    def _add_up(self, tensors: list[Tensor], share: float) -> None:
+        if self.crew is not None:
+            self.crew.add_up(tensors, share)
 
     def look(self, epoch: int, right: Right, watch: Watch) -> None:
         said = watch.alarm
-        found, n = right()
+        found, n = right() if self.crew is None or self.crew.first else (0, 0)
+        if self.crew is not None:
+            found, n = self.crew.agreed(found), self.crew.agreed(n)
         watch.add(Look(epoch, sum(self.losses) / max(1, len(self.losses)), found, n))
         self.losses = []
         self.progress.step(epoch * self.steps, self.settings.epochs * self.steps, "step", epoch=epoch,
                            val_percent=100 * found / n)  # fmt: skip
         if watch.alarm and watch.alarm != said:
             self.progress.say(f"warning: {watch.alarm}")
-        if self.settings.patience and watch.best == watch.looks[-1]:
+        if self.settings.patience and watch.best == watch.looks[-1] and (self.crew is None or self.crew.first):
             half = self.scratch / f"{BEST}.half"
             save_file({name: value.contiguous() for name, value in self.net.state_dict().items()}, half)
             half.replace(self.scratch / BEST)

@@ -31,7 +31,12 @@ class Training(Settings):
     patience: int = Field(default=0, ge=0)  # looks without a better one before it stops, and keeps the best; 0: never
     snapshot_s: float = Field(default=300.0, gt=0)  # within an epoch; each epoch ends with one too
     threads: int = Field(default_factory=cores, ge=1)  # part of the key: another count rounds differently
+    processes: int = Field(default=1, ge=1)  # that share the threads, and each batch
     seed: int = Field(default=0, ge=0)
+
+    @property
+    def threads_each(self) -> int:
+        return max(1, self.threads // self.processes)
 
     @model_validator(mode="after")
     def _says_nothing_that_is_not_done(self) -> Self:
@@ -40,6 +45,10 @@ class Training(Settings):
                 f"momentum {self.momentum:g} and distill_momentum {self.distill_momentum:g} make 1 or more, with which "
                 "steps grow without end; lower one"
             )
+        if self.processes > self.threads:
+            raise ValueError(f"processes: {self.processes} are more than the {self.threads} threads; lower them")
+        if self.processes > self.batch // 2:
+            raise ValueError(f"processes: {self.processes} leave less than two of {self.batch} samples to each")
         if self.average and self.average_from < 1:
             raise ValueError("average and average_from are two ways to average weights; leave one out")
         if self.patience and not self.looks:

@@ -229,3 +229,20 @@ def test_two_heads_leave_one_answer_in_the_exported_graph(inputs: dict[str, Arti
     )
     (rough,) = ort.InferenceSession(str(int8.file("model.onnx"))).run(None, {session.get_inputs()[0].name: x})
     np.testing.assert_allclose(np.exp(rough), mixed.numpy(), atol=0.05)
+
+
+@pytest.mark.slow
+def test_a_student_that_two_processes_train_resumes_to_the_same_bits(
+    inputs: dict[str, Artifact], tmp_path: Path
+) -> None:
+    """Batch norms' statistics are theirs together; labels are learnt as by one."""
+    train = Training(epochs=2, batch=50, learning_rate=0.05, threads=2, processes=2, looks=2, snapshot_s=1e-9)
+    settings = asked((CrossEntropyLoss(name="cross-entropy", weight=1.0),), train=train)
+    whole = ran(settings, inputs, tmp_path / "whole")
+    with pytest.raises(KilledError):
+        ran(settings, inputs, tmp_path / "killed", Dying(at=9))
+    again = ran(settings, inputs, tmp_path / "killed")
+    assert (again / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    alone = ran(settings.model_copy(update={"train": train.model_copy(update={"processes": 1})}), inputs, tmp_path)
+    right = [json.loads((folder / "training.json").read_text("utf-8"))["looks"][-1] for folder in (whole, alone)]
+    assert abs(right[0]["right"] - right[1]["right"]) < 0.15 * right[0]["n"]
