@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -24,9 +25,8 @@ def install() -> None:
 
 
 def _register() -> None:
-    from edgekd.models.residual_cnn import register
-
-    register()
+    """The models' module registers at its end; where it is what imports transformers, that is still to come."""
+    import_module("edgekd.models.residual_cnn")
 
 
 class _Finder(MetaPathFinder):

@@ -252,8 +252,9 @@ class _Target:
             search.Score(
                 space=plan.space, candidates=plan.candidates, teacher=shape,
                 preprocess=self.pipeline.preprocess.outside, seed=plan.seed,
+                scores=tuple(dict.fromkeys((*search.ALWAYS, *plan.rank))),
             ),
-            {"data": dataset} if shape else {"data": dataset, "teacher": master},
+            {"data": dataset} if shape and "teacher-cka" not in plan.rank else {"data": dataset, "teacher": master},
         )  # fmt: skip
         shortlist = call(
             search.SHORTLIST, search.Shortlist(rank=plan.rank, measure=plan.measure, budget=budget, headroom=room),

@@ -170,3 +170,6 @@ def mac_count(net: nn.Module, image: Sequence[int]) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net.eval()(torch.zeros(1, *image))
     return int(counter.get_total_flops()) // 2
+
+
+register()  # once here, for whoever comes first: see edgekd/_auto.py

@@ -3,58 +3,75 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from edgekd.data.dataset import Dataset, preprocess
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.models import checkpoint
-from edgekd.models.residual_cnn import mac_count, parameter_count
+from edgekd.models.residual_cnn import ResidualCnn, mac_count, parameter_count
 from edgekd.models.shape import NetShape
 from edgekd.search import space
 from edgekd.search.scores import diswot
-from edgekd.search.scores.synflow import synflow
+from edgekd.search.scores.plugins import PLUGINS, Candidate, Shown
 from edgekd.search.stages import Score
 
 
 def run(settings: Score, inputs: Mapping[str, Artifact], work: Work) -> None:
     torch.set_num_threads(settings.threads)
+    shown, teacher = shown_to_all(settings, inputs)
+    shapes = space.sample(settings.space, settings.candidates, settings.seed)
+    candidates = [
+        {"id": f"c{number:03d}", "shape": shape.model_dump(mode="json"), **scored(shape, shown, settings)}
+        for number, shape in enumerate(work.progress.over(shapes, len(shapes), "candidate"))
+    ]
+    answer = {"schema": 1, "teacher": teacher, "candidates": candidates}
+    (work.out / "scores.json").write_text(json.dumps(answer, indent=1), "utf-8")
+
+
+def scored(shape: NetShape, shown: Shown, settings: Score) -> dict[str, Any]:
+    """`scores` by name, the mean over initialisations; with several of them `noise`, their deviation."""
+    each = [Candidate(shape, settings.seed + number, shown) for number in range(settings.inits)]
+    found = {name: [PLUGINS[name](one) for one in each] for name in settings.scores}
+    told: dict[str, Any] = {"scores": {name: _mean(values) for name, values in found.items()}}
+    if settings.inits > 1:
+        told["noise"] = {
+            name: statistics.stdev(values) for name, row in found.items() if len(values := _there(row)) > 1
+        }
+    return told
+
+
+def shown_to_all(settings: Score, inputs: Mapping[str, Artifact]) -> tuple[Shown, dict[str, Any]]:
+    """What every candidate is shown, and the teacher's own size."""
     data = Dataset(inputs["data"])
     train = data.split("train")
     rows = torch.randperm(len(train), generator=torch.Generator().manual_seed(settings.seed))[: settings.images]
     x = torch.from_numpy(preprocess(train.images[rows.numpy()], settings.preprocess))
     labels = torch.from_numpy(train.labels[rows.numpy()])
-    teacher = None
-    if settings.teacher is not None:
-        teacher_net = checkpoint.build(settings.teacher, data.labels, data.image[0], settings.seed).net
-        teacher = diswot.look(teacher_net, x, labels)
-        teacher_scores = {"params": parameter_count(teacher_net), "macs": mac_count(teacher_net, data.image)}
-    else:
-        teacher_scores = inputs["teacher"].json("size.json")
+    if settings.teacher is None:
+        return Shown(x, labels, data.labels), inputs["teacher"].json("size.json")
+    net = checkpoint.build(settings.teacher, data.labels, data.image[0], settings.seed).net
+    size = {"params": parameter_count(net), "macs": mac_count(net, data.image)}
+    trained = trained_features(inputs["teacher"], x) if "teacher" in inputs else None
+    return Shown(x, labels, data.labels, diswot.look(net, x, labels), trained), size
 
-    def scored(shape: NetShape) -> dict[str, Any]:
-        net = checkpoint.build(shape, data.labels, data.image[0], settings.seed).net
-        flow = synflow(net, data.image)
-        relation, semantic = None, None
-        if teacher is not None:
-            own = diswot.look(net, x, labels)  # last: it moves the batch norms' statistics
-            relation, semantic = diswot.relation(own, teacher), diswot.semantic(own, teacher)
-        return {
-            "params": parameter_count(net),
-            "macs": mac_count(net, data.image),
-            "synflow": flow,
-            "diswot": None if semantic is None or relation is None else semantic + relation,
-            "diswot-semantic": semantic,
-            "diswot-relation": relation,
-        }
 
-    shapes = space.sample(settings.space, settings.candidates, settings.seed)
-    candidates = [
-        {"id": f"c{number:03d}", "shape": shape.model_dump(mode="json"), "scores": scored(shape)}
-        for number, shape in enumerate(work.progress.over(shapes, len(shapes), "candidate"))
-    ]
-    answer = {"schema": 1, "teacher": teacher_scores, "candidates": candidates}
-    (work.out / "scores.json").write_text(json.dumps(answer, indent=1), "utf-8")
+@torch.no_grad()
+def trained_features(teacher: Artifact, x: Tensor) -> Tensor | None:
+    """The last feature map [N, ...] of a teacher that is one of edgekd's own nets."""
+    net = checkpoint.net_of(teacher.path)
+    return net.eval().features(x) if isinstance(net, ResidualCnn) else None
+
+
+def _there(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    there = _there(values)
+    return statistics.fmean(there) if len(there) == len(values) else None

@@ -13,9 +13,13 @@ from edgekd.models.shape import NetShape
 from edgekd.resources import cores
 from edgekd.settings import Settings
 
-ScoreName = Literal["params", "macs", "synflow", "diswot", "diswot-semantic", "diswot-relation"]
-# of the teacher: DisWOT builds it anew with random weights
-NEEDS = {name: frozenset({"shape"}) for name in ("diswot", "diswot-semantic", "diswot-relation")}
+ScoreName = Literal[
+    "params", "macs", "synflow", "snip", "grad-norm", "zico", "nwot", "zen", "diswot", "diswot-semantic",
+    "diswot-relation", "teacher-cka",
+]  # fmt: skip
+# of the teacher: DisWOT builds it anew with random weights, and its trained features are one of edgekd's own nets'
+NEEDS = {name: frozenset({"shape"}) for name in ("diswot", "diswot-semantic", "diswot-relation", "teacher-cka")}
+ALWAYS: tuple[ScoreName, ...] = ("params", "macs", "synflow", "snip", "diswot", "diswot-semantic", "diswot-relation")
 
 
 class ResidualCnnSpace(Settings):
@@ -43,6 +47,8 @@ class Score(Settings):
     teacher: NetShape | None  # with fresh weights, as DisWOT has it; None where it is no net of edgekd's
     preprocess: Preprocess
     images: int = Field(default=64, ge=2)  # of the batch that DisWOT looks at
+    scores: tuple[ScoreName, ...] = ALWAYS
+    inits: int = Field(default=1, ge=1)  # of each candidate; of more than one the mean, and the deviation as `noise`
     seed: int = 0
     threads: int = Field(default_factory=cores, ge=1)
 
@@ -69,7 +75,7 @@ SCORE = Stage[Score](
     takes={"data": "dataset", "teacher": "checkpoint"},
     may_lack=("teacher",),  # where its shape says it all
     gives="scores",
-    version=2,
+    version=3,
     uses=("torch", "transformers", "numpy"),
     cost=lambda settings: settings.candidates,
     typical_s=0.2,

@@ -1,0 +1,46 @@
+"""How well scores rank nets: against what was really reached, and by what a pick would have cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from edgekd.stats import Interval
+
+Array = NDArray[np.float64]
+RESAMPLES = 2000
+
+
+def tau(scores: Sequence[float], reached: Sequence[float]) -> float:
+    """Kendall's tau-b of scores with accuracies: 1 for the same order, 0 for none."""
+    return float(kendalltau(scores, reached).statistic)
+
+
+def regret(scores: Sequence[float], reached: Sequence[float], costs: Sequence[float], limit: float) -> float:
+    """Points that the best by score, among what costs at most `limit`, lies below the best there is. Ties: the mean."""
+    score, value = np.asarray(scores, float), np.asarray(reached, float)
+    within = np.asarray(costs, float) <= limit
+    if not within.any():
+        raise ValueError(f"nothing costs at most {limit:g}; the cheapest costs {min(costs):g}")
+    best = within & (score == score[within].max())
+    return float(value[within].max() - value[best].mean())
+
+
+def budgets(costs: Sequence[float], count: int = 9) -> list[float]:
+    """The deciles of what nets cost, without the ends: limits of which each has something to choose from."""
+    return [float(np.quantile(costs, part / (count + 1))) for part in range(1, count + 1)]
+
+
+def mean_regret(scores: Sequence[float], reached: Sequence[float], costs: Sequence[float]) -> float:
+    return float(np.mean([regret(scores, reached, costs, limit) for limit in budgets(costs)]))
+
+
+def resampled(value: Callable[[NDArray[np.intp]], float], nets: int, *, seed: int = 0, level: float = 0.95) -> Interval:
+    """`value` of the rows of all nets, with the percentile interval over nets drawn again with replacement."""
+    generator = np.random.default_rng(seed)
+    found = [value(generator.integers(0, nets, nets)) for _ in range(RESAMPLES)]
+    low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value(np.arange(nets)), float(low), float(high))

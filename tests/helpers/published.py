@@ -1,0 +1,35 @@
+"""The 64 ResNets whose distilled accuracy on CIFAR-100 the authors of DisWOT published."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+from edgekd.models.shape import NetShape
+
+CLASSES = [f"class {number}" for number in range(100)]
+TABLE = Path(__file__).parents[1] / "published" / "diswot_s1_cifar100.csv"
+
+
+class Net(NamedTuple):
+    depths: tuple[int, ...]
+    shape: NetShape
+    distilled: float  # top-1, %
+    alone: float
+
+
+def shape_of(depths: tuple[int, ...]) -> NetShape:
+    widths = [width for width, count in zip((16, 32, 64), depths, strict=True) for _ in range(count)]
+    strides = [s for first, count in zip((1, 2, 2), depths, strict=True) for s in (first, *[1] * (count - 1))]
+    return NetShape(stem_width=16, widths=tuple((w, w) for w in widths), strides=tuple(strides))
+
+
+def nets() -> list[Net]:
+    with TABLE.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    found = []
+    for row in rows:
+        depths = tuple(int(part) for part in row["depths"].split("-"))
+        found.append(Net(depths, shape_of(depths), float(row["kd_top1"]), float(row["vanilla_top1"])))
+    return found
