@@ -58,7 +58,8 @@ def shown_to_all(settings: Score, inputs: Mapping[str, Artifact]) -> tuple[Shown
     net = checkpoint.build(settings.teacher, data.labels, data.image[0], settings.seed).net
     size = {"params": parameter_count(net), "macs": mac_count(net, data.image)}
     trained = trained_features(inputs["teacher"], x) if "teacher" in inputs else None
-    return Shown(x, labels, data.labels, diswot.look(net, x, labels), trained), size
+    look = diswot.look(diswot.with_usual_head(net, settings.seed + settings.inits), x, labels)
+    return Shown(x, labels, data.labels, look, trained), size
 
 
 @torch.no_grad()

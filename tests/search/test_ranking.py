@@ -9,7 +9,6 @@ from helpers.published import CLASSES, nets, shape_of
 
 from edgekd.models.shape import parameters
 from edgekd.search.ranking import budgets, mean_regret, regret, resampled, tau
-from edgekd.search.scores.diswot import look
 from edgekd.search.scores.plugins import PLUGINS, Candidate, Shown
 
 REACHED = [net.distilled for net in nets()]
@@ -63,16 +62,16 @@ def test_training_free_scores_rank_the_published_nets_as_was_measured() -> None:
 
 
 def photographs() -> Shown:
-    """64 crops of scikit-learn's two photographs, 32 x 32, and a ResNet-110 with random weights."""
+    """64 crops of scikit-learn's two photographs, 32 x 32 each, and a ResNet-110 with random weights."""
     load = pytest.importorskip("sklearn.datasets", reason="natural images come with scikit-learn").load_sample_images
     generator = np.random.default_rng(0)
     crops = []
     for number in range(64):
         image = load().images[number % 2]
-        top, left = generator.integers(0, np.array(image.shape[:2]) - 128)
-        crops.append(image[top : top + 128 : 4, left : left + 128 : 4])
+        top, left = generator.integers(0, np.array(image.shape[:2]) - 32)
+        crops.append(image[top : top + 32, left : left + 32])
     x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
     x = ((x - x.mean((0, 2, 3), keepdim=True)) / x.std((0, 2, 3), keepdim=True)).contiguous()
     labels = torch.from_numpy(generator.integers(0, 100, 64))
     plain = Shown(x, labels, CLASSES)
-    return Shown(x, labels, CLASSES, look(Candidate(shape_of((18, 18, 18)), 1, plain).net(), x, labels))
+    return Shown(x, labels, CLASSES, Candidate(shape_of((18, 18, 18)), 1, plain).look)

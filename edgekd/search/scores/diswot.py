@@ -34,6 +34,20 @@ def look(net: ResidualCnn, x: Tensor, labels: Tensor) -> Look:
     return Look(features.detach().flatten(1), head)
 
 
+@torch.no_grad()
+def with_usual_head(net: ResidualCnn, seed: int) -> ResidualCnn:
+    """
+    In place: a classifier as torch draws linear layers, uniform within 1 / sqrt(width), where ours start near zero.
+
+    The semantic term is made of its gradients, and ranks by it: on the authors' 64 nets tau 0.62 and 0.71 with it, 0.48
+    with ours (two seeds, natural crops).
+    """
+    generator, bound = torch.Generator().manual_seed(seed), net.classifier.in_features**-0.5
+    for parameter in (net.classifier.weight, net.classifier.bias):
+        parameter.copy_((2 * torch.rand(parameter.shape, generator=generator) - 1) * bound)
+    return net
+
+
 def relation(student: Look, teacher: Look) -> float:
     """-(1/N^2) sum (G_T - G_S)^2, G the row-normalised Gram matrix over the batch [N, N]; any two nets compare."""
     grams = [F.normalize(net.features @ net.features.T, dim=1) for net in (student, teacher)]

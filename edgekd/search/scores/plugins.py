@@ -55,7 +55,7 @@ class Candidate:
 
     @cached_property
     def look(self) -> diswot.Look:
-        return diswot.look(self.net(), self.shown.x, self.shown.labels)
+        return diswot.look(diswot.with_usual_head(self.net(), self.seed), self.shown.x, self.shown.labels)
 
 
 Plugin = Callable[[Candidate], float | None]  # None: not defined for this candidate
