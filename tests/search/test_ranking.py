@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from helpers.published import CLASSES, nets, shape_of
+from helpers.published import nets, photographs
 
 from edgekd.models.shape import parameters
 from edgekd.search.ranking import budgets, mean_regret, regret, resampled, tau
-from edgekd.search.scores.plugins import PLUGINS, Candidate, Shown
+from edgekd.search.scores.plugins import PLUGINS, Candidate
 
 REACHED = [net.distilled for net in nets()]
 PARAMS = [float(parameters(net.shape, 3, 100)) for net in nets()]
@@ -46,7 +45,8 @@ def test_regret_by_hand() -> None:
 @pytest.mark.slow
 def test_training_free_scores_rank_the_published_nets_as_was_measured() -> None:
     """SynFlow about 0.72; DisWOT's semantic term on natural crops at least 0.5; parameters above both."""
-    shown = photographs()
+    pytest.importorskip("sklearn", reason="natural images come with scikit-learn")
+    shown = photographs(0)
     found = {"synflow": [], "diswot-semantic": [], "snip": []}  # type: dict[str, list[float]]
     for net in nets():
         candidate = Candidate(net.shape, 0, shown)
@@ -59,19 +59,3 @@ def test_training_free_scores_rank_the_published_nets_as_was_measured() -> None:
     assert taus["diswot-semantic"] >= 0.5
     assert taus["snip"] >= 0.8
     assert tau(PARAMS, REACHED) > max(taus["synflow"], taus["diswot-semantic"])
-
-
-def photographs() -> Shown:
-    """64 crops of scikit-learn's two photographs, 32 x 32 each, and a ResNet-110 with random weights."""
-    load = pytest.importorskip("sklearn.datasets", reason="natural images come with scikit-learn").load_sample_images
-    generator = np.random.default_rng(0)
-    crops = []
-    for number in range(64):
-        image = load().images[number % 2]
-        top, left = generator.integers(0, np.array(image.shape[:2]) - 32)
-        crops.append(image[top : top + 32, left : left + 32])
-    x = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
-    x = ((x - x.mean((0, 2, 3), keepdim=True)) / x.std((0, 2, 3), keepdim=True)).contiguous()
-    labels = torch.from_numpy(generator.integers(0, 100, 64))
-    plain = Shown(x, labels, CLASSES)
-    return Shown(x, labels, CLASSES, Candidate(shape_of((18, 18, 18)), 1, plain).look)
