@@ -83,6 +83,7 @@ class DistillPlan(Training):
     start: Start = "fresh"
     data_share: float = Field(default=1.0, gt=0, le=1)
     dual_head: float | None = Field(default=None, ge=0, le=1)  # a head for labels and one for the teacher: its share
+    calibrate: bool = True  # the student's confidence, on val, after training: no answer changes
     unlabelled: Unlabelled | None = None  # pictures that the teacher alone speaks of: SSLD, [112]
     targets: TargetsPlan = TargetsPlan()
     assistant: Literal["none", "auto"] = "none"  # between a teacher and a student of less than a tenth of it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from edgekd.data.dataset import Dataset, Samples, with_unlabelled
 from edgekd.data.tensors import mapped
 from edgekd.data.unlabelled import FILE
+from edgekd.distill.calibrate import calibrate
 from edgekd.distill.stages import DistillFloat
 from edgekd.distill.start import from_teacher
 from edgekd.engine.stage import Work
@@ -45,7 +47,7 @@ def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> N
     if settings.dual_head is not None:
         shape = shape.model_copy(update={"dual_head": settings.dual_head})
     model = checkpoint.build(shape, data.labels, data.image[0], settings.train.seed)
-    told = {"schema": 1, "start": started(model, settings, inputs, work)}
+    told: dict[str, Any] = {"schema": 1, "start": started(model, settings, inputs, work)}
     net, master = model.net.train(), inputs.get("teacher")
     lessons = teaching(
         settings.losses, master.path if master else None, net, data.image, len(data.labels),
@@ -65,6 +67,8 @@ def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> N
         len(train), objective, settings.train, work.scratch, work.progress,
         right=right_on(net, data.split("val"), settings.preprocess) if settings.train.looks else None,
     )  # fmt: skip
+    if settings.calibrate:
+        told["temperature"] = calibrate(net, data.split("val"), settings.preprocess)
     checkpoint.save(model, work.out)
     (work.out / "training.json").write_text(json.dumps(told | watch.told(), indent=1), "utf-8")
 

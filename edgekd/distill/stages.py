@@ -25,6 +25,7 @@ class DistillFloat(Settings):
     views: Views
     start: Start = "fresh"
     data_share: float = Field(default=1.0, gt=0, le=1)  # of the training samples: Ben-Baruch et al. 2024, [137]
+    calibrate: bool = True  # its confidence, on val, after training
     dual_head: float | None = Field(default=None, ge=0, le=1)  # share of the labels' head in the answer; None: one head
 
 
@@ -77,7 +78,7 @@ def of(plan: Any, preprocess: Preprocess, views: Views) -> DistillFloat:
     """The settings that a pipeline's `distill` means."""
     return DistillFloat(
         losses=plan.losses, train=plan.training, preprocess=preprocess.outside, views=views, start=plan.start,
-        data_share=plan.data_share, dual_head=plan.dual_head,
+        data_share=plan.data_share, dual_head=plan.dual_head, calibrate=plan.calibrate,
     )  # fmt: skip
 
 
