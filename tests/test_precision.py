@@ -47,6 +47,7 @@ def test_nothing_is_measured_without_units_for_it_or_where_it_is_stated(monkeypa
     assert precision("distill.precision=float32") == "float32"
 
 
+@pytest.mark.slow
 def test_a_trial_decides_where_there_are_units(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     """Both precisions really train; the float phase is told what was chosen, and a second build asks no more."""
     monkeypatch.setattr(probing, "this_cpu", lambda _profile: UNITS)
