@@ -202,6 +202,10 @@ class _Run:
     def _quantised(self, dialect: Dialect, recipe: quant.Recipe) -> Result:
         settings = quant.PtqGiven(dialect=dialect, recipe=recipe, samples=self.asked.samples)
         inputs = {"hub": self.hub, "data": self.data}
+        if recipe == "min-max":  # seen once for all dialects
+            inputs["ranges"] = self.engine.call(
+                quant.RANGES, quant.SeeRanges(samples=self.asked.samples), inputs, self._here("all dialects")
+            )
         return self.engine.call(quant.PTQ_GIVEN, settings, inputs, self._here(f"{dialect}, {recipe}"))
 
     def _in(self, members: Sequence[Runnable], hub: Result) -> dict[str, Result]:

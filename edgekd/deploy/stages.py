@@ -78,7 +78,7 @@ EVALUATE = Stage[Evaluate](
     takes={"model": "exported", "data": "dataset", "like": "predictions"},
     may_lack=("like",),  # of samples with labels
     gives="predictions",
-    version=3,
+    version=4,
 )
 SELECT = Stage[Select](
     "select",

@@ -14,19 +14,28 @@ from edgekd.deploy.given import float_answers
 from edgekd.deploy.reference import Reference
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
-from edgekd.quant.onnx_ptq import quantise, quantise_dynamic
-from edgekd.quant.stages import Adjustment, DynamicGiven, PtqGiven, Recipe
+from edgekd.quant.onnx_ptq import quantise, quantise_dynamic, see_ranges
+from edgekd.quant.stages import Adjustment, DynamicGiven, PtqGiven, Recipe, SeeRanges
+
+RANGES = "ranges.json"
 
 
 def run(settings: PtqGiven, inputs: Mapping[str, Artifact], work: Work) -> None:
-    hub = inputs["hub"]
-    some = Dataset(inputs["data"]).some("train", settings.samples)
-    shown = feeds(some, signature.read(hub.path).inputs)
-    _write(
-        hub,
-        work,
-        lambda out: quantise(hub.file("model.onnx"), shown, settings.dialect, out, **parts(settings.recipe)),
-    )
+    hub, seen = inputs["hub"], inputs.get("ranges")
+    ranges = seen.file(RANGES) if seen else None
+    shown = shown_of(inputs, settings.samples) if seen is None else {}
+    model, dialect = hub.file("model.onnx"), settings.dialect
+    _write(hub, work, lambda out: quantise(model, shown, dialect, out, ranges=ranges, **parts(settings.recipe)))
+
+
+def run_ranges(settings: SeeRanges, inputs: Mapping[str, Artifact], work: Work) -> None:
+    see_ranges(inputs["hub"].file("model.onnx"), shown_of(inputs, settings.samples), work.out / RANGES)
+
+
+def shown_of(inputs: Mapping[str, Artifact], samples: int) -> dict[str, Any]:
+    """What the model reads of the first training samples, an array an input."""
+    some = Dataset(inputs["data"]).some("train", samples)
+    return dict(feeds(some, signature.read(inputs["hub"].path).inputs))
 
 
 def parts(recipe: Recipe) -> Any:

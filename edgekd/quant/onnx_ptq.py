@@ -21,8 +21,10 @@ from onnxruntime.quantization import (
     CalibrationMethod,
     QuantFormat,
     QuantType,
+    create_calibrator,
     quantize_dynamic,
     quantize_static,
+    save_tensors_data,
 )
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -62,9 +64,11 @@ def quantise(
     *,
     method: Calibration = "min-max",
     adjust: Adjustment | None = None,
+    ranges: Path | None = None,
 ) -> None:
     """
-    Write `out`: the graph of `model` with QDQ nodes, its ranges those that `feeds` [N, ...] by input make.
+    Write `out`: the graph of `model` with QDQ nodes, its ranges those that `feeds` [N, ...] by input make, or the
+    extremes that `see_ranges` wrote to `ranges`.
 
     Weights are int8, symmetric, one scale an output channel; activations as the dialect says. Batch norms are folded
     and shapes inferred first: without that the quantiser leaves most convolutions in float, and says nothing.
@@ -97,7 +101,8 @@ def quantise(
         quantize_static(
             str(prepared),
             str(out),
-            _Reader(feeds, batch),
+            None if ranges else _Reader(feeds, batch),
+            calibration_cache_path=ranges,
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=kinds,
             activation_type=kind,
@@ -111,6 +116,19 @@ def quantise(
         graph = onnx.load(out)
         release_outputs(graph)
         onnx.save(graph, out)
+
+
+def see_ranges(model: Path, feeds: Mapping[str, Array], out: Path) -> None:
+    """Write `out`: the extremes of every activation that some dialect may quantise: all share them."""
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        prepared = Path(folder) / "prepared.onnx"
+        prepare(model, prepared)
+        calibrator = create_calibrator(
+            prepared, list(KINDS), augmented_model_path=str(Path(folder) / "augmented.onnx"),
+            calibrate_method=CalibrationMethod.MinMax,
+        )  # fmt: skip
+        calibrator.collect_data(_Reader(feeds, fixed_batch(onnx.load(prepared))))
+        save_tensors_data(calibrator.compute_data(), out)
 
 
 def adjusted(graph: onnx.ModelProto, adjust: Adjustment, feeds: Mapping[str, Array], dialect: Dialect) -> int:

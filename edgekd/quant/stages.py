@@ -39,6 +39,12 @@ class PtqGiven(Settings):
     samples: int = Field(default=512, ge=1)
 
 
+class SeeRanges(Settings):
+    """The extremes of activations, which all dialects share."""
+
+    samples: int = Field(default=512, ge=1)
+
+
 class DynamicGiven(Settings):
     """int8 weights of matrix products; their inputs are quantised while the model runs."""
 
@@ -117,10 +123,20 @@ QAT = Stage[Qat](
     memory="quantize.qat.batch",
     typical_s=8.0,
 )
+RANGES = Stage[SeeRanges](
+    "quant.ranges",
+    "edgekd.quant.given:run_ranges",
+    takes={"hub": "onnx", "data": "dataset"},
+    gives="ranges",
+    uses=("onnx", "onnxruntime"),
+    memory="samples",
+    typical_s=3.0,
+)
 PTQ_GIVEN = Stage[PtqGiven](
     "quant.ptq",
     "edgekd.quant.given:run",
-    takes={"hub": "onnx", "data": "dataset"},
+    takes={"hub": "onnx", "data": "dataset", "ranges": "ranges"},
+    may_lack=("ranges",),  # of recipes that look at more than extremes, or change the graph first
     gives="onnx",
     uses=("onnx", "onnxruntime"),
     memory="samples",

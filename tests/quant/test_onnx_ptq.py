@@ -17,7 +17,7 @@ from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.profile import load_profile
 from edgekd.hardware.runtime import open_session
 from edgekd.hardware.specs import OnnxRuntimeSpec
-from edgekd.quant.onnx_ptq import prepare, quantise
+from edgekd.quant.onnx_ptq import prepare, quantise, see_ranges
 from edgekd.quant.stages import Adjustment, Calibration
 
 X = np.random.default_rng(0).standard_normal((32, 3, 12, 12)).astype(np.float32)
@@ -111,6 +111,17 @@ def test_answers_stay_close_and_types_are_the_dialects(
         assert not any(array.dtype == np.int32 and array.ndim == 1 and array.size > 2 for array in constants.values())
     weights = [array for array in constants.values() if array.dtype == np.int8 and array.ndim == 4]
     assert max(np.abs(array.astype(int)).max() for array in weights) <= (64 if dialect.reduced_range else 127)
+
+
+@pytest.mark.parametrize("dialect", [U8, S8, SYMMETRIC], ids=str)
+def test_ranges_that_were_seen_once_make_the_file_of_every_dialect(
+    residual: Path, tmp_path: Path, dialect: Dialect
+) -> None:
+    """To the byte, as if each had looked itself."""
+    see_ranges(residual, {"x": X}, tmp_path / "ranges.json")
+    quantise(residual, {}, dialect, tmp_path / "shared.onnx", ranges=tmp_path / "ranges.json")
+    quantise(residual, {"x": X}, dialect, tmp_path / "own.onnx")
+    assert (tmp_path / "shared.onnx").read_bytes() == (tmp_path / "own.onnx").read_bytes()
 
 
 @pytest.mark.parametrize("adjust", get_args(Adjustment))
