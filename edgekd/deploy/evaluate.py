@@ -16,41 +16,23 @@ from edgekd.data.dataset import Dataset
 from edgekd.data.feeds import feeds
 from edgekd.data.stages import Split
 from edgekd.deploy import exporter
-from edgekd.deploy.predict import side_by_side
+from edgekd.deploy.predict import predict
 from edgekd.deploy.proof import agrees
 from edgekd.deploy.stages import Evaluate
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
-from edgekd.hardware.parts import parts_of
-from edgekd.hardware.runtime import Session, open_session
-
-LIGHT_BYTES = 64 * 2**20
+from edgekd.hardware.runtime import open_session
 
 
 def run(settings: Evaluate, inputs: Mapping[str, Artifact], work: Work) -> None:
     """Samples without labels are right where the model answers as `like` does: the model as it was given."""
     model, arrays = inputs["model"], Dataset(inputs["data"]).arrays(settings.split)
-    sessions = opened(model, settings.threads)
-    answers = side_by_side(model.kind, sessions, feeds(arrays, signature.read(model.path).inputs), settings.batch)
-    for session in sessions:
-        session.close()
+    runtime = exporter.runtime(model).model_copy(update={"threads": settings.threads, "affinity": None})
+    session = open_session(exporter.entry(model), runtime)
+    answers = predict(model.kind, session, feeds(arrays, signature.read(model.path).inputs), settings.batch)
+    session.close()
     right = _right(answers, arrays.get("labels"), inputs.get("like"))
     write(work.out, settings.split, answers, right, arrays.get("labels"))
-
-
-def opened(model: Artifact, threads: int) -> list[Session]:
-    """One session with all threads; of a light file with a fixed batch one a thread, which helps that one more."""
-    path, spec = exporter.entry(model), exporter.runtime(model)
-
-    def one(threads: int) -> Session:
-        return open_session(path, spec.model_copy(update={"threads": threads, "affinity": None}))
-
-    first = one(threads)
-    fixed = any(tensor.shape and isinstance(tensor.shape[0], int) for tensor in first.describe().inputs)
-    if threads == 1 or not fixed or sum(p.stat().st_size for p in parts_of(path)) > LIGHT_BYTES:
-        return [first]
-    first.close()
-    return [one(1) for _ in range(threads)]
 
 
 def write(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,18 +31,6 @@ def predict(model: str, session: Session, feeds: Mapping[str, Array], batch: int
             )
         found.append(np.array(answer[: samples - start]))
     return np.concatenate(found)
-
-
-def side_by_side(model: str, sessions: Sequence[Session], feeds: Mapping[str, Array], batch: int) -> Array:
-    """The same, each session its share of the samples in a thread of its own: runtimes let Python go while they run."""
-    shares = np.array_split(np.arange(len(next(iter(feeds.values())))), len(sessions))
-    busy = [(session, rows) for session, rows in zip(sessions, shares, strict=True) if len(rows)]
-
-    def answer(session: Session, rows: NDArray[np.intp]) -> Array:
-        return predict(model, session, {name: array[rows[0] : rows[-1] + 1] for name, array in feeds.items()}, batch)
-
-    with ThreadPoolExecutor(len(busy)) as pool:
-        return np.concatenate(list(pool.map(answer, *zip(*busy, strict=True))))
 
 
 def _rows(array: Array, start: int, count: int) -> Array:

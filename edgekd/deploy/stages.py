@@ -78,7 +78,7 @@ EVALUATE = Stage[Evaluate](
     takes={"model": "exported", "data": "dataset", "like": "predictions"},
     may_lack=("like",),  # of samples with labels
     gives="predictions",
-    version=4,
+    version=3,
 )
 SELECT = Stage[Select](
     "select",
