@@ -169,7 +169,7 @@ def pipeline(asked: argparse.Namespace, epochs: int, seed: int, arm: str, share:
         "teacher": {"from": str(asked.folder / "resnet56")},
         "distill": {
             "losses": losses, "epochs": epochs, "batch": 128, "learning_rate": asked.rates[arm], "seed": seed,
-            "looks": 1, "data_share": share, "start": "teacher" if arm == "start" else "fresh",
+            "looks": 1, "calibrate": True, "data_share": share, "start": "teacher" if arm == "start" else "fresh",
             "targets": {"keep": "auto" if arm == "cross-entropy" else "always", "views": asked.views},
         },
     }  # fmt: skip

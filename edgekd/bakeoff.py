@@ -146,12 +146,11 @@ class _Kitchen:
 
     def run(self, arm: str, rate: float, seed: int, epochs: int, split: Split) -> Run:
         plan = self.pipeline.distill
-        settings = distill.DistillFloat(
-            losses=RECIPES[KD if arm == RANDOM else arm],  # type: ignore[index]
-            train=plan.training.model_copy(update={"learning_rate": rate, "seed": seed, "epochs": epochs}),
-            preprocess=self.pipeline.preprocess.outside, views=self.pipeline.views, start=plan.start,
-            data_share=plan.data_share,
-        )  # fmt: skip
+        train = plan.training.model_copy(update={"learning_rate": rate, "seed": seed, "epochs": epochs})
+        recipe = RECIPES[KD if arm == RANDOM else arm]  # type: ignore[index]
+        settings = distill.of(plan, self.pipeline.preprocess, self.pipeline.views).model_copy(
+            update={"losses": recipe, "train": train}
+        )
         targets = self.targets[RANDOM if arm == RANDOM else KD]
         at = Coordinates(student=f"{arm}, rate {rate:g}, seed {seed}, {epochs} epochs")
         inputs = {"data": self.data, "student": self.student, "targets": targets}

@@ -83,7 +83,7 @@ class DistillPlan(Training):
     start: Start = "fresh"
     data_share: float = Field(default=1.0, gt=0, le=1)
     dual_head: float | None = Field(default=None, ge=0, le=1)  # a head for labels and one for the teacher: its share
-    calibrate: bool = True  # the student's confidence, on val, after training: no answer changes
+    calibrate: bool = False  # the student's confidence, on val, after training: no answer changes
     unlabelled: Unlabelled | None = None  # pictures that the teacher alone speaks of: SSLD, [112]
     targets: TargetsPlan = TargetsPlan()
     assistant: Literal["none", "auto"] = "none"  # between a teacher and a student of less than a tenth of it
@@ -107,6 +107,22 @@ class DistillPlan(Training):
         own = [loss.name for loss in self.losses if loss.name in ("taid", "ckd")]
         if own and self.processes > 1:
             raise ValueError(f"processes: {own[0]} remembers what it saw, in one process; leave processes out")
+        if self.unlabelled and self.processes > 1:
+            raise ValueError(
+                "processes: with unlabelled pictures labels of a batch would count unequally; leave one out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _teaches_both_heads(self) -> DistillPlan:
+        if self.dual_head is None:
+            return self
+        taught = any("logits" in loss.needs for loss in self.losses)
+        if not taught or all(loss.needs for loss in self.losses):
+            raise ValueError(
+                "dual_head: one head learns from labels and one from the teacher's logits; give a loss for each "
+                "(cross-entropy and kd), or leave it out"
+            )
         return self
 
     @model_validator(mode="after")

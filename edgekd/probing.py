@@ -20,8 +20,6 @@ def float_settings(
     settings = distill.of(pipeline.distill, pipeline.preprocess, pipeline.views)
     at, probe = at or Coordinates(), pipeline.distill.probe
     precision = precision_of(engine, pipeline, inputs, at)
-    if precision is None:
-        return None
     settings = settings.model_copy(update={"train": settings.train.model_copy(update={"precision": precision})})
     if probe is None:
         return settings
@@ -41,8 +39,8 @@ def float_settings(
     return settings.model_copy(update={"train": train})
 
 
-def precision_of(engine: Engine, pipeline: Pipeline, inputs: Mapping[str, Result], at: Coordinates) -> str | None:
-    """Of the float phase; measured only where the CPU has units for bfloat16. None while planning such a trial."""
+def precision_of(engine: Engine, pipeline: Pipeline, inputs: Mapping[str, Result], at: Coordinates) -> str:
+    """Of the float phase; measured only where the CPU has units for bfloat16. float32 while such a trial is planned."""
     asked = pipeline.distill.precision
     device = this_cpu(load_profile("local-cpu"))
     if asked != "auto" or "bf16" not in device.halves:
@@ -54,4 +52,4 @@ def precision_of(engine: Engine, pipeline: Pipeline, inputs: Mapping[str, Result
     found = {name: inputs[name] for name in ("data", "student")}
     seen = engine.call(distill.PRECISIONS, plan, found, at)
     chosen = engine.call(distill.PRECISION, distill.ChoosePrecision(), {"precisions": seen}, at)
-    return str(chosen.json("decision.json")["precision"]) if isinstance(chosen, Artifact) else None
+    return str(chosen.json("decision.json")["precision"]) if isinstance(chosen, Artifact) else "float32"

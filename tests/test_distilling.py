@@ -107,6 +107,8 @@ def test_each_misuse_gets_its_sentence(words: list[str], sentence: str, monkeypa
         (["distill.targets={keep: always}", "views.mixup=0.2"], r"keep: always: mixed views belong to a batch"),
         (["distill.targets={keep: always}", "distill.losses=[{name: rkd, pairs: [[pooled, pooled]]}]"],
          r"keep: always: rkd needs the teacher's layers, which are not kept"),
+        (["distill.dual_head=0.5", "distill.losses=[{name: kd}]"], r"dual_head: one head learns from labels"),
+        (["distill.dual_head=0.5", "distill.losses=[{name: cross-entropy}]"], r"and one from the teacher's logits"),
         (["distill.assistant=auto", "distill.start=teacher"], r"assistant: auto: start: teacher is of the teacher"),
     ],
 )  # fmt: skip

@@ -25,7 +25,7 @@ class DistillFloat(Settings):
     views: Views
     start: Start = "fresh"
     data_share: float = Field(default=1.0, gt=0, le=1)  # of the training samples: Ben-Baruch et al. 2024, [137]
-    calibrate: bool = True  # its confidence, on val, after training
+    calibrate: bool = False  # its confidence, on val, after training
     dual_head: float | None = Field(default=None, ge=0, le=1)  # share of the labels' head in the answer; None: one head
 
 

@@ -124,6 +124,8 @@ def here() -> Crew | None:
         return None
     from accelerate import Accelerator
 
+    # else it sets the threads itself, by the machine's cores
+    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
     return Crew(Accelerator(cpu=True))
 
 
@@ -136,10 +138,10 @@ class Crew:
         return bool(self.accelerator.is_main_process)
 
     def mine(self, parts: Sequence[Tensor | None]) -> tuple[list[Tensor | None], float]:
-        """This process's rows of a batch, and its share of them; all of it where there are too few for everyone."""
+        """This process's rows of a batch, and its share of them; all of it where they are not two for everyone."""
         size, rank = self.accelerator.num_processes, self.accelerator.process_index
         rows = len(next(part for part in parts if part is not None))
-        if rows < size:
+        if rows < 2 * size:
             return list(parts), 1 / size
         mine = [None if part is None else part[rank::size] for part in parts]
         return mine, len(range(rank, rows, size)) / rows
