@@ -191,6 +191,7 @@ def test_a_stage_takes_the_same_key_wherever_it_runs(inputs: dict[str, Artifact]
     assert torch.get_num_threads() == 1
 
 
+@pytest.mark.slow
 def test_pictures_without_labels_are_learnt_from_and_two_heads_are_one_model(
     inputs: dict[str, Artifact], tmp_path: Path
 ) -> None:
