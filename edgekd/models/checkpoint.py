@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from edgekd.models import foreign
-from edgekd.models.residual_cnn import ResidualCnnConfig, ResidualCnnForImageClassification, register
+from edgekd.models.residual_cnn import ResidualCnnConfig, ResidualCnnForImageClassification
 from edgekd.models.shape import NetShape
 
 
@@ -30,7 +30,6 @@ def build(shape: NetShape, labels: Sequence[str], in_channels: int, seed: int) -
 
 def load(folder: Path) -> ResidualCnnForImageClassification:
     """The model of a folder; ValueError where its weights are not those of its config, all of them and no others."""
-    register()
     return foreign.transformers_net(folder).eval()  # type: ignore[return-value]
 
 

@@ -10,6 +10,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from helpers.killed import Dying, KilledError
 from safetensors.numpy import save_file
 
 from edgekd.data.dataset import Dataset
@@ -60,19 +61,6 @@ def inputs(digits: Artifact, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     checkpoint.save(checkpoint.build(TEACHER, Dataset(digits).labels, 1, seed=3), folder)
     student = Builder(Store(tmp_path_factory.mktemp("s")), Silent()).call(GIVEN, GiveStudent(shape=STUDENT), {})
     return {"data": digits, "teacher": Artifact("checkpoint", "teacher", folder), "student": student}
-
-
-class KilledError(Exception):
-    pass
-
-
-class Dying(Silent):
-    def __init__(self, at: int) -> None:
-        self.at = at
-
-    def progressed(self, done: int, total: int, unit: str, **facts: float) -> None:
-        if done == self.at:
-            raise KilledError
 
 
 def ran(settings: DistillFloat, inputs: dict[str, Artifact], folder: Path, listener: Silent | None = None) -> Path:

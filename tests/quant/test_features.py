@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.killed import Dying, KilledError
 from torch import Tensor, nn
 
 from edgekd.engine.events import Progress, Silent
@@ -88,19 +89,6 @@ def checkpoint_of_the_same() -> nn.Module:
 def _empty(folder: Path) -> Path:
     folder.mkdir()
     return folder
-
-
-class KilledError(Exception):
-    pass
-
-
-class Dying(Silent):
-    def __init__(self, at: int) -> None:
-        self.at = at
-
-    def progressed(self, done: int, total: int, unit: str, **facts: float) -> None:
-        if done == self.at:
-            raise KilledError
 
 
 def quantised(folder: Path, teacher: Path, listener: Silent) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers.crew_run import linear
+from helpers.killed import Dying, KilledError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -63,16 +64,6 @@ def test_what_several_processes_cannot_do_is_refused(assignments: list[str], sen
         load_pipeline("digits", assignments)
 
 
-class KilledError(Exception):
-    pass
-
-
-class Dying(Silent):
-    def progressed(self, done: int, total: int, unit: str, **facts: float) -> None:
-        if done == 4:
-            raise KilledError
-
-
 def trained(folder: Path, processes: int, listener: Silent | None = None, rate: float = 0.2) -> dict[str, Tensor]:
     for name in ("out", "scratch"):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -89,7 +80,7 @@ def test_two_processes_end_with_the_weights_of_one_even_if_killed(tmp_path: Path
     for name, value in alone.items():
         torch.testing.assert_close(value, both[name], atol=1e-6, rtol=1e-5)
     with pytest.raises(KilledError):
-        trained(tmp_path / "killed", 2, Dying())
+        trained(tmp_path / "killed", 2, Dying(at=4))
     again = trained(tmp_path / "killed", 2)
     assert all(torch.equal(value, again[name]) for name, value in both.items())
 
