@@ -32,6 +32,7 @@ from edgekd.probing import float_settings
 from edgekd.quant import stages as quant
 from edgekd.report import stages as report
 from edgekd.search import stages as search
+from edgekd.search.spaces import for_teacher
 from edgekd.teacher import stages as teacher
 from edgekd.teacher.given import inspect
 from edgekd.teacher.stages import WORDS, Given
@@ -250,7 +251,7 @@ class _Target:
         scores = call(
             search.SCORE,
             search.Score(
-                space=plan.space, candidates=plan.candidates, teacher=shape,
+                space=for_teacher(plan.space, shape), candidates=plan.candidates, teacher=shape,
                 preprocess=self.pipeline.preprocess.outside, seed=plan.seed,
                 scores=tuple(dict.fromkeys((*search.ALWAYS, *plan.rank))),
             ),

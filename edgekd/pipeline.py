@@ -14,7 +14,8 @@ from edgekd.data.stages import CodeSource, DigitsSource, Preprocess, Source, Unl
 from edgekd.distill.stages import RateProbe, Start
 from edgekd.formats import upgraded
 from edgekd.models.shape import NetShape
-from edgekd.search.stages import ResidualCnnSpace, ScoreName
+from edgekd.search.spaces import AnySpace, CodeSpace, ResidualCnnSpace
+from edgekd.search.stages import ScoreName
 from edgekd.settings import Settings, override, read_yaml, validate
 from edgekd.teacher.stages import KeptViews, TeacherTraining
 from edgekd.train.losses.settings import CrossEntropyLoss, KdLoss, LossSettings
@@ -60,7 +61,7 @@ class TeacherPlan(Settings):
 
 
 class SearchPlan(Settings):
-    space: ResidualCnnSpace = ResidualCnnSpace()
+    space: AnySpace = ResidualCnnSpace()
     rank: tuple[ScoreName, ...] = ("synflow", "params")
     candidates: int = Field(default=200, ge=1)
     measure: int = Field(default=16, ge=1)  # of the best, exported with random weights
@@ -266,7 +267,10 @@ class Pipeline(Settings):
         """Files of the person's own whose code would run."""
         teachers = [self.teacher.from_, *(member.from_ for member in self.teacher.pool)]
         found = [path for path in teachers if path and Path(path).suffix == ".py"]
-        return (*found, *([self.data.path] if isinstance(self.data, CodeSource) else []))
+        return (
+            *found,
+            *(part.path for part in (self.data, self.search.space) if isinstance(part, CodeSource | CodeSpace)),
+        )
 
     def scaled(self, share: float, *, teacher: bool = True) -> Pipeline:
         """The same with about `share` of the epochs and candidates: what a time budget buys."""
@@ -307,4 +311,6 @@ def pipeline_of(tree: Any, where: str) -> Pipeline:
     found = validate(Pipeline, upgraded("pipeline", tree, where) if isinstance(tree, dict) else tree, where)
     more = found.distill.unlabelled
     distill = found.distill.model_copy(update={"unlabelled": more.pinned()}) if more else found.distill
-    return found.model_copy(update={"data": found.data.pinned(), "distill": distill})
+    space = found.search.space
+    search = found.search.model_copy(update={"space": space.pinned()}) if isinstance(space, CodeSpace) else found.search
+    return found.model_copy(update={"data": found.data.pinned(), "distill": distill, "search": search})

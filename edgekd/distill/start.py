@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from edgekd.errors import ConfigError
 from edgekd.models import checkpoint, foreign
-from edgekd.models.residual_cnn import Block, ResidualCnn, ResidualCnnForImageClassification
+from edgekd.models.blocks import Block
+from edgekd.models.residual_cnn import ResidualCnn, ResidualCnnForImageClassification
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ def from_teacher(model: ResidualCnnForImageClassification, folder: Path) -> Take
 def transplant(student: ResidualCnn, teacher: ResidualCnn) -> Taken:
     """In place. Stages are matched by their order; of each, blocks evenly spaced, the first one always."""
     blocks, theirs = _blocks(student), _blocks(teacher)
+    if len(blocks) < len(student.blocks) or len(theirs) < len(teacher.blocks):
+        raise ConfigError(
+            "distill.start: teacher: only nets whose blocks are all residual can start from each other; leave it out"
+        )
     pairs = matched(blocks, theirs)
     trunk = _take_stem(student, teacher)
     taken: list[int | None] = []
@@ -85,14 +90,18 @@ def _take_stem(student: ResidualCnn, teacher: ResidualCnn) -> Tensor | None:
     stem: Any = teacher.stem
     apart = len(_blocks(teacher)[0].shortcut)  # else the first stage hands the stem's channels on
     kept = _channels(own[0].out_channels, [stem[0].weight] if apart else _shared(teacher, 0))
-    if kept is None or own[0].stride != stem[0].stride:
+    if kept is None or own[0].stride != stem[0].stride or own[0].kernel_size != stem[0].kernel_size:
         raise ConfigError(
-            f"distill.start: teacher: the student's stem ({own[0].out_channels} channels, stride {own[0].stride[0]}) "
-            f"is no part of the teacher's ({stem[0].out_channels}, stride {stem[0].stride[0]}); leave it out"
+            f"distill.start: teacher: the student's stem ({_stem_words(own[0])}) is no part of the teacher's "
+            f"({_stem_words(stem[0])}); leave it out"
         )
     _copy(own[0], stem[0], kept, None)
     _norm(own[1], stem[1], kept)
     return kept
+
+
+def _stem_words(conv: nn.Conv2d) -> str:
+    return f"{conv.out_channels} channels, kernel {conv.kernel_size[0]}, stride {conv.stride[0]}"
 
 
 def matched(student: list[Block], teacher: list[Block]) -> list[int | None]:
@@ -112,7 +121,7 @@ def stages(blocks: list[Block]) -> list[list[int]]:
     """The numbers of the blocks; a stage ends where the next block has a stride."""
     found: list[list[int]] = [[]]
     for number, block in enumerate(blocks):
-        if number and block.conv1.stride[0] > 1:
+        if number and block.stride > 1:
             found.append([])
         found[-1].append(number)
     return found
@@ -132,7 +141,8 @@ def _take(block: Block, source: Block, into: Tensor, out: Tensor) -> bool:
     """Fill a block with the channels `into` and `out` of another; False, and nothing done, where it cannot be."""
     inner = _channels(block.conv1.out_channels, [source.conv1.weight])
     bare = len(block.shortcut) == 0
-    if inner is None or block.conv1.stride != source.conv1.stride or (bare and len(source.shortcut)):
+    alike = block.stride == source.stride and block.conv1.kernel_size == source.conv1.kernel_size
+    if inner is None or not alike or (bare and len(source.shortcut)):
         return False
     if bare and not torch.equal(into, out):
         return False

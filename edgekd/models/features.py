@@ -56,7 +56,7 @@ def known(net: ResidualCnn) -> list[str]:
 
 
 def _strided(block: Any) -> bool:
-    return bool(block.conv1.stride[0] > 1)
+    return bool(block.stride > 1)
 
 
 class Listening:

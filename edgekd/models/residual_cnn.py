@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +12,15 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageClassification, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutput
 
-from edgekd.models.shape import MODEL_TYPE
+from edgekd.models.blocks import BLOCKS
+from edgekd.models.shape import MODEL_TYPE, NetShape
 
 
 class ResidualCnnConfig(PretrainedConfig):  # type: ignore[misc]
     """
-    `widths` holds one [inner, out] pair a block (the channels of its two convolutions), `strides` one number a
-    block. A block whose shape changes has a 1x1 projection as its shortcut. With `dual_head` there is a second head,
-    which the teacher taught; see `mixed_heads`.
+    `widths` holds one [inner, out] pair a block, `strides` one number, `kinds` and `kernels` what and how large it is:
+    see NetShape. A residual block whose shape changes has a 1x1 projection as its shortcut. With `dual_head` there is a
+    second head, which the teacher taught; see `mixed_heads`.
     """
 
     model_type = MODEL_TYPE
@@ -28,57 +30,29 @@ class ResidualCnnConfig(PretrainedConfig):  # type: ignore[misc]
         in_channels: int = 1,
         stem_width: int = 16,
         stem_stride: int = 1,
+        stem_kernel: int = 3,
         widths: Sequence[Sequence[int]] = ((16, 16), (32, 32), (64, 64)),
         strides: Sequence[int] = (1, 2, 2),
+        kinds: Sequence[str] = (),
+        kernels: Sequence[int] = (),
         dual_head: float | None = None,
         **kwargs: Any,
     ) -> None:
-        if len(widths) != len(strides):
-            raise ValueError(f"widths name {len(widths)} blocks and strides {len(strides)}; give one stride a block")
         self.in_channels = in_channels
         self.stem_width = stem_width
         self.stem_stride = stem_stride
+        self.stem_kernel = stem_kernel
         self.widths = [list(pair) for pair in widths]
         self.strides = list(strides)
+        self.kinds = list(kinds)
+        self.kernels = list(kernels)
         self.dual_head = dual_head
+        _ = self.shape  # which says what is wrong with it
         super().__init__(**kwargs)
 
-
-class Projection(nn.Conv2d):
-    """
-    A 1 x 1 convolution with a stride.
-
-    Of fewer than eight channels, channels last, its gradient corrupts memory in oneDNN on AVX2 (torch 2.13): training
-    then leaves pixels out first, which is the same. What is exported is the plain convolution.
-    """
-
-    def __init__(self, width_in: int, out: int, stride: int) -> None:
-        super().__init__(width_in, out, 1, stride, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        step = self.stride[0]
-        if step == 1 or self.in_channels >= 8 or not self.training or torch.compiler.is_exporting():
-            return super().forward(x)
-        return F.conv2d(x[:, :, ::step, ::step], self.weight)
-
-
-class Block(nn.Module):
-    """relu(shortcut(x) + bn(conv(relu(bn(conv(x)))))), as He et al., "Deep Residual Learning" (2016), figure 2."""
-
-    def __init__(self, width_in: int, inner: int, out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width_in, inner, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, out, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out)
-        self.shortcut = nn.Sequential()
-        if stride != 1 or width_in != out:
-            self.shortcut = nn.Sequential(Projection(width_in, out, stride), nn.BatchNorm2d(out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        # in place: what it overwrites nothing reads again, and memory is what these layers wait for
-        inner = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        return F.relu(self.bn2(self.conv2(inner)) + self.shortcut(x), inplace=True)
+    @property
+    def shape(self) -> NetShape:
+        return NetShape.model_validate_json(json.dumps({name: getattr(self, name) for name in NetShape.model_fields}))
 
 
 class ResidualCnn(nn.Module):
@@ -86,17 +60,15 @@ class ResidualCnn(nn.Module):
 
     def __init__(self, config: ResidualCnnConfig) -> None:
         super().__init__()
+        shape = config.shape
+        kernel = shape.stem_kernel
         self.stem = nn.Sequential(
-            nn.Conv2d(config.in_channels, config.stem_width, 3, config.stem_stride, 1, bias=False),
-            nn.BatchNorm2d(config.stem_width),
+            nn.Conv2d(config.in_channels, shape.stem_width, kernel, shape.stem_stride, (kernel - 1) // 2, bias=False),
+            nn.BatchNorm2d(shape.stem_width),
             nn.ReLU(inplace=True),
         )
-        width = config.stem_width
-        blocks = []
-        for (inner, out), stride in zip(config.widths, config.strides, strict=True):
-            blocks.append(Block(width, inner, out, stride))
-            width = out
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks = nn.Sequential(*(BLOCKS[block.kind](block) for block in shape.blocks))
+        width = shape.blocks[-1].out if shape.blocks else shape.stem_width
         self.classifier = nn.Linear(width, config.num_labels)
         self.dual_head = config.dual_head
         if config.dual_head is not None:

@@ -2,20 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
 from pydantic import Field, model_validator
 
 from edgekd.settings import Settings
 
 MODEL_TYPE = "edgekd_residual_cnn"  # in config.json
 
+BlockKind = Literal["residual", "plain", "skip", "inverted"]
+
+
+class BlockShape(NamedTuple):
+    """`width_in` is what the layer before hands on; `inner` is the first convolution's width, or the expanded one."""
+
+    kind: BlockKind
+    width_in: int
+    inner: int
+    out: int
+    stride: int
+    kernel: int
+
+    @property
+    def projects(self) -> bool:
+        """Whether a residual block's shortcut is a 1 x 1 convolution."""
+        return self.kind == "residual" and (self.stride != 1 or self.width_in != self.out)
+
+    @property
+    def adds(self) -> bool:
+        if self.kind == "inverted":
+            return self.stride == 1 and self.width_in == self.out
+        return self.kind != "plain"
+
 
 class NetShape(Settings):
-    """Every layer's width of a residual CNN: one [inner, out] pair and one stride a block."""
+    """
+    Every layer's width of a CNN: one [inner, out] pair and one stride a block.
+
+    `kinds` and `kernels` say of each block what it is; left out, they are all residual ones of 3 x 3. A plain or skip
+    block is one convolution, whose `inner` is its `out`. A stem of kernel 6 and stride 2 is what others write as
+    space-to-depth and a 3 x 3 convolution: the same sums, in one layer.
+    """
 
     stem_width: int = Field(ge=1)
     stem_stride: int = Field(default=1, ge=1, le=4)
+    stem_kernel: int = Field(default=3, ge=1, le=8)
     widths: tuple[tuple[int, int], ...]
     strides: tuple[int, ...]
+    kinds: tuple[BlockKind, ...] = ()
+    kernels: tuple[Literal[3, 5, 7], ...] = ()
     dual_head: float | None = Field(default=None, ge=0, le=1)  # of two heads, the share of the one that labels teach
 
     @model_validator(mode="after")
@@ -23,6 +59,37 @@ class NetShape(Settings):
         if len(self.widths) != len(self.strides):
             raise ValueError(f"{len(self.widths)} blocks in widths but {len(self.strides)} strides; one a block")
         return self
+
+    @model_validator(mode="after")
+    def _every_block_can_be_built(self) -> NetShape:
+        for name in ("kinds", "kernels"):
+            if (said := len(getattr(self, name))) not in (0, len(self.widths)):
+                raise ValueError(f"{len(self.widths)} blocks in widths but {said} {name}; one a block, or none at all")
+        for number, block in enumerate(self.blocks, 1):
+            if block.kind in ("plain", "skip") and block.inner != block.out:
+                raise ValueError(
+                    f"block {number} is {block.kind}, one convolution, but widths say {block.inner} and {block.out}; "
+                    "give the same twice"
+                )
+            if block.kind == "skip" and (block.stride != 1 or block.width_in != block.out):
+                raise ValueError(
+                    f"block {number} is skip, which adds its input, of {block.width_in} channels, to {block.out} at "
+                    f"stride {block.stride}; give it the same width and stride 1, or make it plain"
+                )
+        return self
+
+    @property
+    def blocks(self) -> tuple[BlockShape, ...]:
+        return tuple(self._blocks())
+
+    def _blocks(self) -> Iterator[BlockShape]:
+        before = self.stem_width
+        usual: BlockKind = "residual"
+        kinds = self.kinds or (usual,) * len(self.widths)
+        kernels = self.kernels or (3,) * len(self.widths)
+        for kind, (inner, out), stride, kernel in zip(kinds, self.widths, self.strides, kernels, strict=True):
+            yield BlockShape(kind, before, inner, out, stride, kernel)
+            before = out
 
 
 def resnet(depth: int) -> NetShape:
@@ -40,11 +107,23 @@ def resnet(depth: int) -> NetShape:
 
 def parameters(shape: NetShape, in_channels: int = 3, classes: int = 10) -> int:
     """Of the net with this shape: weights, biases, and two of each batch norm's channels."""
-    before = shape.stem_width
-    count = 9 * in_channels * before + 2 * before
-    for (inner, out), stride in zip(shape.widths, shape.strides, strict=True):
-        count += 9 * before * inner + 2 * inner + 9 * inner * out + 2 * out
-        if stride != 1 or before != out:
-            count += before * out + 2 * out
-        before = out
-    return count + before * classes + classes
+    count = shape.stem_kernel**2 * in_channels * shape.stem_width + 2 * shape.stem_width
+    for block in shape.blocks:
+        count += sum(out * (each + 2) for each, out in _layers(block))
+    return count + (shape.blocks[-1].out if shape.blocks else shape.stem_width) * classes + classes
+
+
+def _layers(block: BlockShape) -> Iterator[tuple[int, int]]:
+    """Of each convolution the weights of one output channel, and the output channels."""
+    area = block.kernel**2
+    if block.kind == "inverted":
+        if block.inner != block.width_in:
+            yield block.width_in, block.inner
+        yield area, block.inner
+        yield block.inner, block.out
+        return
+    yield area * block.width_in, block.inner
+    if block.kind == "residual":
+        yield area * block.inner, block.out
+        if block.projects:
+            yield block.width_in, block.out

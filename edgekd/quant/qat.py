@@ -20,7 +20,7 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.hardware.dialect import Dialect
 from edgekd.models import checkpoint
-from edgekd.models.residual_cnn import Projection
+from edgekd.models.blocks import Projection
 from edgekd.quant.ptq import trace
 from edgekd.quant.quantizer import DialectQuantizer
 from edgekd.quant.stages import Freezing, Qat

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
+from math import prod
 
 import numpy as np
 
 from edgekd.errors import ConfigError
 from edgekd.models.shape import NetShape
-from edgekd.search.stages import ResidualCnnSpace
+from edgekd.search.spaces import Point, Space
 
 TRIES = 200  # per candidate, before a space counts as too small
+FEW = 5_000  # points, up to which all of them are looked at
 
 
-def sample(space: ResidualCnnSpace, count: int, seed: int) -> list[NetShape]:
+def sample(space: Space, count: int, seed: int) -> list[NetShape]:
     """`count` different shapes, the same for the same seed."""
     generator = np.random.default_rng(seed)
     found: dict[NetShape, None] = {}
     for _ in range(TRIES * count):
-        found.setdefault(_draw(space, generator))
+        found.setdefault(space.shape(draw(space, generator)))
         if len(found) == count:
             return list(found)
     raise ConfigError(
@@ -27,21 +30,22 @@ def sample(space: ResidualCnnSpace, count: int, seed: int) -> list[NetShape]:
     )
 
 
-def _draw(space: ResidualCnnSpace, generator: np.random.Generator) -> NetShape:
-    widths, strides = zip(*_blocks(space, generator), strict=True)
-    return NetShape(
-        stem_width=int(generator.choice(space.stem_widths)),
-        stem_stride=int(generator.choice(space.stem_strides)),
-        widths=widths,
-        strides=strides,
-    )
+def draw(space: Space, generator: np.random.Generator) -> Point:
+    """A choice on every axis, each as likely as the others."""
+    return {name: choices[generator.integers(len(choices))] for name, choices in space.axes().items()}
 
 
-def _blocks(space: ResidualCnnSpace, generator: np.random.Generator) -> Iterator[tuple[tuple[int, int], int]]:
-    """Stages never narrow; inside a block, the inner convolution is between half as wide and as wide."""
-    steps = np.arange(space.width_min, space.width_max + 1, space.width_step)
-    stages = int(generator.choice(space.stages))
-    for stage, out in enumerate(np.sort(generator.choice(steps, stages))):
-        for block in range(int(generator.choice(space.blocks))):
-            inner = generator.choice(steps[(steps >= out / 2) & (steps <= out)])
-            yield (int(inner), int(out)), 2 if stage and not block else 1
+def points(space: Space) -> int:
+    """How many there are: of some of them the shape is the same."""
+    return prod(len(choices) for choices in space.axes().values())
+
+
+def every(space: Space) -> Iterator[NetShape]:
+    """Each different shape once."""
+    axes = space.axes()
+    found: set[NetShape] = set()
+    for choices in product(*axes.values()):
+        shape = space.shape(dict(zip(axes, choices, strict=True)))
+        if shape not in found:
+            found.add(shape)
+            yield shape

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from edgekd.budget import Budget
 from edgekd.data.stages import Preprocess
 from edgekd.engine.stage import Stage
 from edgekd.models.shape import NetShape
 from edgekd.resources import cores
+from edgekd.search.spaces import AnySpace
 from edgekd.settings import Settings
 
 ScoreName = Literal[
@@ -22,27 +23,8 @@ NEEDS = {name: frozenset({"shape"}) for name in ("diswot", "diswot-semantic", "d
 ALWAYS: tuple[ScoreName, ...] = ("params", "macs", "synflow", "snip", "diswot", "diswot-semantic", "diswot-relation")
 
 
-class ResidualCnnSpace(Settings):
-    """Residual CNNs: every layer's width in steps, depth, stem. Each stage but the first halves the image."""
-
-    name: Literal["residual-cnn"] = "residual-cnn"
-    stem_widths: tuple[int, ...] = (8, 16, 24)
-    stem_strides: tuple[int, ...] = (1, 2)
-    stages: tuple[int, ...] = (2, 3)
-    blocks: tuple[int, ...] = (1, 2)  # of a stage
-    width_min: int = Field(default=16, ge=1)
-    width_max: int = Field(default=96, ge=1)
-    width_step: int = Field(default=8, ge=1)
-
-    @model_validator(mode="after")
-    def _has_widths(self) -> ResidualCnnSpace:
-        if self.width_max < self.width_min:
-            raise ValueError(f"width_max {self.width_max} is below width_min {self.width_min}; raise it")
-        return self
-
-
 class Score(Settings):
-    space: ResidualCnnSpace
+    space: AnySpace
     candidates: int = Field(ge=1)
     teacher: NetShape | None  # with fresh weights, as DisWOT has it; None where it is no net of edgekd's
     preprocess: Preprocess
@@ -75,7 +57,7 @@ SCORE = Stage[Score](
     takes={"data": "dataset", "teacher": "checkpoint"},
     may_lack=("teacher",),  # where its shape says it all
     gives="scores",
-    version=3,
+    version=4,
     uses=("torch", "transformers", "numpy"),
     cost=lambda settings: settings.candidates,
     typical_s=0.2,

@@ -135,7 +135,7 @@ def test_where_nothing_fits_auto_starts_afresh_and_says_why(
     out = ran(asked(start="auto"), inputs | {"student": wide}, tmp_path, notes)
     assert json.loads((out / "training.json").read_text("utf-8"))["start"] is None
     assert any(said.startswith("the student starts with fresh weights: ") for said in notes.said_)
-    with pytest.raises(ConfigError, match=r"the student's stem \(48 channels, stride 2\) is no part"):
+    with pytest.raises(ConfigError, match=r"the student's stem \(48 channels, kernel 3, stride 2\) is no part"):
         ran(asked(start="teacher"), inputs | {"student": wide}, tmp_path / "teacher")
 
 

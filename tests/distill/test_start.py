@@ -98,8 +98,14 @@ def test_wider_stages_stay_fresh_and_are_told() -> None:
 @pytest.mark.parametrize(
     ("shape", "sentence"),
     [
-        (NetShape(stem_width=16, widths=((8, 8),), strides=(1,)), r"stem \(16 channels, stride 1\) is no part of the"),
-        (NetShape(stem_width=8, stem_stride=2, widths=((8, 8),), strides=(1,)), r"stem \(8 channels, stride 2\)"),
+        (
+            NetShape(stem_width=16, widths=((8, 8),), strides=(1,)),
+            r"stem \(16 channels, kernel 3, stride 1\) is no part of the",
+        ),
+        (
+            NetShape(stem_width=8, stem_stride=2, widths=((8, 8),), strides=(1,)),
+            r"stem \(8 channels, kernel 3, stride 2\)",
+        ),
         (NetShape(stem_width=8, widths=((64, 64),), strides=(1,)), r"none of its blocks fits the student's"),
     ],
 )

@@ -11,7 +11,8 @@ import torch
 from pydantic import ValidationError
 
 from edgekd.models import checkpoint
-from edgekd.models.residual_cnn import Projection, mac_count, parameter_count
+from edgekd.models.blocks import Projection
+from edgekd.models.residual_cnn import mac_count, parameter_count
 from edgekd.models.shape import NetShape
 
 SHAPE = NetShape(stem_width=8, stem_stride=2, widths=((8, 16), (24, 16)), strides=(2, 1))

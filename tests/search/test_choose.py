@@ -17,7 +17,8 @@ from edgekd.engine.store import Artifact
 from edgekd.errors import BudgetError, ConfigError
 from edgekd.search.choose import by_mean_rank, over_bounds, run_feasible
 from edgekd.search.space import sample
-from edgekd.search.stages import Feasible, ResidualCnnSpace
+from edgekd.search.spaces import ResidualCnnSpace
+from edgekd.search.stages import Feasible
 from edgekd.stats import Interval
 
 

@@ -21,7 +21,8 @@ from edgekd.models.shape import NetShape
 from edgekd.search import score
 from edgekd.search.scores.diswot import look, relation, semantic
 from edgekd.search.scores.synflow import synflow
-from edgekd.search.stages import ResidualCnnSpace, Score
+from edgekd.search.spaces import ResidualCnnSpace
+from edgekd.search.stages import Score
 
 X, Y = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 5
 
