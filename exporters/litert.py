@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import onnx
 
 from edgekd.data.feeds import TO_NHWC
 from edgekd.data.signature import Signature, TensorIn
-from edgekd.deploy.exporter import Coverage, Deployable, Exported
+from edgekd.deploy.exporter import Coverage, Deployable, Exported, Written
 from edgekd.deploy.proof import is_quantised, prove
-from edgekd.deploy.reference import read
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnsupportedError
 from edgekd.exporters.tflite.operators import MOVERS, OPERATORS
@@ -21,21 +22,29 @@ WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 
 class LiteRtExporter:
-    def export(self, deployable: Deployable, runtime: Runnable, work: Work) -> Exported:
-        if not isinstance(runtime, LiteRtSpec):
-            raise ConfigError(f"exporter litert: writes files for litert, not for {runtime.name}")
+    def write(self, deployable: Deployable, runtime: Runnable, out: Path) -> Written:
+        _own(runtime)
         graph = onnx.load(deployable.onnx)
         if not is_quantised(graph):
             raise UnsupportedError("exporter litert: writes int8 files only; this graph is not quantised")
-        check_shapes(deployable.signature, read(deployable.reference).answers.ndim)
+        check_shapes(deployable.signature, len(graph.graph.output[0].type.tensor_type.shape.dim))
         fix_batch(graph)
-        (work.out / FILE).write_bytes(Translator(graph, OPERATORS, MOVERS).file())
-        described = as_tflite(deployable.signature)
-        session = LiteRtSession(work.out / FILE, runtime)
-        parity, refused = prove(session, described, deployable)
+        (out / FILE).write_bytes(Translator(graph, OPERATORS, MOVERS).file())
+        return Written((FILE,), FILE, as_tflite(deployable.signature))
+
+    def export(self, deployable: Deployable, runtime: Runnable, work: Work) -> Exported:
+        written = self.write(deployable, runtime, work.out)
+        session = LiteRtSession(work.out / FILE, _own(runtime))
+        parity, refused = prove(session, written.signature, deployable)
         session.close()
-        layers = sum(node.op_type in WEIGHTED for node in graph.graph.node)
-        return Exported((FILE,), FILE, described, Coverage(layers, layers), parity, refused=refused)
+        layers = sum(node.op_type in WEIGHTED for node in onnx.load(deployable.onnx).graph.node)
+        return Exported(written.files, FILE, written.signature, Coverage(layers, layers), parity, refused=refused)
+
+
+def _own(runtime: Runnable) -> LiteRtSpec:
+    if not isinstance(runtime, LiteRtSpec):
+        raise ConfigError(f"exporter litert: writes files for litert, not for {runtime.name}")
+    return runtime
 
 
 def check_shapes(described: Signature, answers: int) -> None:

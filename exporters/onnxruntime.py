@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import onnx
 
-from edgekd.deploy.exporter import Deployable, Exported, lacking
+from edgekd.deploy.exporter import Deployable, Exported, Written, lacking
 from edgekd.deploy.fusion import in_onnxruntime, layers_snr_db
 from edgekd.deploy.proof import is_quantised, prove
 from edgekd.deploy.reference import read
@@ -14,15 +15,20 @@ from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.hardware.specs import OnnxRuntimeSpec, Runnable
 
+FILE = "model.onnx"
+
 
 class OnnxRuntimeExporter:
-    def export(self, deployable: Deployable, runtime: Runnable, work: Work) -> Exported:
-        if not isinstance(runtime, OnnxRuntimeSpec):
-            raise ConfigError(f"exporter onnxruntime: writes files for onnxruntime, not for {runtime.name}")
-        path = work.out / "model.onnx"
+    def write(self, deployable: Deployable, runtime: Runnable, out: Path) -> Written:
+        _own(runtime)
         graph = onnx.load(deployable.onnx)
         _label(graph, deployable.metadata)
-        onnx.save(graph, path)
+        onnx.save(graph, out / FILE)
+        return Written((FILE,), FILE, deployable.signature)
+
+    def export(self, deployable: Deployable, runtime: Runnable, work: Work) -> Exported:
+        written, runtime, path = self.write(deployable, runtime, work.out), _own(runtime), work.out / FILE
+        graph = onnx.load(path)
         try:
             session, covered = in_onnxruntime(path, runtime, work.scratch)
         except UnavailableError as error:
@@ -32,8 +38,13 @@ class OnnxRuntimeExporter:
         layers = {}
         if is_quantised(graph):
             layers = layers_snr_db(graph, runtime, read(deployable.reference), work.scratch)
-        return Exported(("model.onnx",), "model.onnx", deployable.signature, covered, parity, refused=refused,
-                        layers_snr_db=layers)  # fmt: skip
+        return Exported(written.files, FILE, written.signature, covered, parity, refused=refused, layers_snr_db=layers)
+
+
+def _own(runtime: Runnable) -> OnnxRuntimeSpec:
+    if not isinstance(runtime, OnnxRuntimeSpec):
+        raise ConfigError(f"exporter onnxruntime: writes files for onnxruntime, not for {runtime.name}")
+    return runtime
 
 
 def _label(graph: onnx.ModelProto, metadata: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from edgekd.data.signature import Signature
-from edgekd.deploy.exporter import Coverage, Deployable, Exported, lacking
+from edgekd.deploy.exporter import Coverage, Deployable, Exported, Written, lacking
 from edgekd.deploy.proof import is_quantised, prove
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnsupportedError
@@ -22,16 +22,23 @@ INTEGER = ("i8", "u8")
 
 
 class OpenVinoExporter:
+    def write(self, deployable: Deployable, runtime: Runnable, out: Path) -> Written:
+        described = with_batch(deployable.signature, _own(runtime).batch)
+        return Written(FILES, FILES[0], convert(deployable, described, out / FILES[0]))
+
     def export(self, deployable: Deployable, runtime: Runnable, work: Work) -> Exported:
-        if not isinstance(runtime, OpenVinoSpec):
-            raise ConfigError(f"exporter openvino: writes files for openvino, not for {runtime.name}")
-        path = work.out / FILES[0]
-        described = convert(deployable, with_batch(deployable.signature, runtime.batch), path)
-        session = OpenVinoSession(path, runtime)
-        parity, refused = prove(session, described, deployable, exact=runtime.precision == "f32")
+        written, runtime = self.write(deployable, runtime, work.out), _own(runtime)
+        session = OpenVinoSession(work.out / FILES[0], runtime)
+        parity, refused = prove(session, written.signature, deployable, exact=runtime.precision == "f32")
         covered = coverage(session.executed(), quantised=is_quantised(onnx.load(deployable.onnx)))
         session.close()
-        return Exported(FILES, FILES[0], described, covered, parity, refused=refused)
+        return Exported(FILES, FILES[0], written.signature, covered, parity, refused=refused)
+
+
+def _own(runtime: Runnable) -> OpenVinoSpec:
+    if not isinstance(runtime, OpenVinoSpec):
+        raise ConfigError(f"exporter openvino: writes files for openvino, not for {runtime.name}")
+    return runtime
 
 
 def convert(deployable: Deployable, described: Signature, path: Path) -> Signature:

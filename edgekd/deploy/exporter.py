@@ -81,8 +81,20 @@ class Exported:
     layers_snr_db: Mapping[str, float] = field(default_factory=dict)  # integer kernels against the graph, by tensor
 
 
+@dataclass(frozen=True)
+class Written:
+    """Files of which `entry` is the one that a runtime opens, and what it reads and answers."""
+
+    files: tuple[str, ...]
+    entry: str
+    signature: Signature
+
+
 class Exporter(Protocol):
     """From a hub graph to files that a device can run. Exporters depend on edgekd, never the reverse."""
+
+    def write(self, deployable: Deployable, runtime: Runnable, out: Path) -> Written:
+        """The files alone, which is enough to measure them: `deployable.reference` is not read."""
 
     def export(self, deployable: Deployable, runtime: Runnable, work: Work) -> Exported: ...
 
