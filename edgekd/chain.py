@@ -30,6 +30,7 @@ from edgekd.models.shape import NetShape
 from edgekd.pipeline import Pipeline
 from edgekd.probing import float_settings
 from edgekd.quant import stages as quant
+from edgekd.racing import race
 from edgekd.report import stages as report
 from edgekd.search import stages as search
 from edgekd.search.spaces import for_teacher
@@ -65,13 +66,17 @@ def chain(
     master, given = teacher_of(engine, pipeline, dataset)
     tutor = taught_by(engine, pipeline, dataset, master)
     models = target.teachers(master, given, dataset)
-    found = target.search(dataset, models, master, given)
+    lesson = {"data": dataset, "teacher": tutor} | unlabelled_of(engine, pipeline, dataset)
+    kept = targets_of(engine, pipeline, dataset, tutor, given)
+    lesson |= {"targets": kept} if kept else {}
+    found = target.search(dataset, models, master, given, lesson)
     shape = given.shape if given else pipeline.teacher.shape
     between = assistant_of(engine, pipeline, shape, found["choice"], {"data": dataset, "teacher": tutor})
-    tutor, given = (between, None) if between else (tutor, given)
-    targets = targets_of(engine, pipeline, dataset, tutor, given)
-    lesson = {"data": dataset, "teacher": tutor, "student": found["choice"]} | unlabelled_of(engine, pipeline, dataset)
-    lesson |= {"targets": targets} if targets else {}
+    if between:
+        tutor = between
+        kept = targets_of(engine, pipeline, dataset, tutor, None)
+        lesson |= {"teacher": tutor} | ({"targets": kept} if kept else {})
+    lesson |= {"student": found["choice"]}
     student = call(distill.FLOAT, float_settings(engine, pipeline, lesson, here), lesson, here)
     variants = target.floats(student, dataset)
     val = {name: target.evaluate(model, dataset, "val", name) for name, model in (models | variants).items()}
@@ -242,9 +247,17 @@ class _Target:
         )
 
     def search(
-        self, dataset: Result, teachers: Mapping[str, Result], master: Result, given: Given | None
+        self,
+        dataset: Result,
+        teachers: Mapping[str, Result],
+        master: Result,
+        given: Given | None,
+        lesson: Mapping[str, Result],
     ) -> dict[str, Result]:
-        """Score a sample, measure the best with random weights, choose: all that was found on the way, by name."""
+        """
+        Score a sample, measure the best with random weights, distil the best of these for a while, choose: all that was
+        found on the way, by name.
+        """
         plan, call, here = self.pipeline.search, self.engine.call, self.at()
         budget, room = self.pipeline.budget, plan.headroom
         shape = given.shape if given else self.pipeline.teacher.shape
@@ -274,15 +287,17 @@ class _Target:
             search.FEASIBLE, search.Feasible(budget=budget, headroom=room),
             {"shortlist": shortlist, "comparison": compared}, here,
         )  # fmt: skip
-        choice = call(search.CHOOSE, search.Choose(rank=plan.rank), {"scores": scores, "feasible": feasible}, here)
+        rounds = race(self.engine, self.pipeline, feasible, lesson, here)
+        choice = call(search.CHOOSE, search.Choose(), {"candidates": [feasible, *rounds][-1]}, here)
+        raced = {f"round.{number}": result for number, result in enumerate(rounds, 1)}
         return {"scores": scores, "shortlist": shortlist, "candidates": compared, "feasible": feasible,
-                "choice": choice}  # fmt: skip
+                "choice": choice, **raced}  # fmt: skip
 
     def _candidate(self, shortlist: Result, number: int) -> tuple[str, quant.RandomInt8 | None] | None:
         """The name and settings of a candidate; no settings while planning, None past the end of a short list."""
         if not isinstance(shortlist, Artifact):
             return f"candidate {number + 1}", None
-        rows = shortlist.json("shortlist.json")["candidates"]
+        rows = shortlist.json("candidates.json")["candidates"]
         if number >= len(rows):
             return None
         shape = NetShape.model_validate_json(json.dumps(rows[number]["shape"]))

@@ -60,12 +60,25 @@ class TeacherPlan(Settings):
         return self
 
 
+class RacePlan(Settings):
+    """
+    Short distillations of the best candidates by score: `students` of them for a share of the epochs, then a `factor`
+    fewer for as many times longer. A score says which nets are large; only training says which of them learn.
+    """
+
+    students: int = Field(default=12, ge=0)  # 0: the best by score is taken
+    share: float = Field(default=0.05, gt=0, lt=1)  # of the epochs
+    factor: float = Field(default=3.0, gt=1)
+    rounds: int = Field(default=2, ge=1)
+
+
 class SearchPlan(Settings):
     space: AnySpace = ResidualCnnSpace()
     rank: tuple[ScoreName, ...] = ("synflow", "params")
     candidates: int = Field(default=200, ge=1)
     measure: int = Field(default=16, ge=1)  # of the best, exported with random weights
     headroom: float = Field(default=1.25, ge=1)  # how much more than the budget's speed and size it asks for
+    race: RacePlan = RacePlan()
     seed: int = Field(default=0, ge=0)
 
 

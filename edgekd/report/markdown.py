@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgekd.budget import TEACHER, Verdict
+from edgekd.report import searched
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -33,7 +34,7 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         *_replayed(report["replayed"]),
         *_distillation(report["distillation"]),
-        *_search(report["search"]),
+        *searched.markdown(report["search"]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -81,26 +82,6 @@ def _distillation(told: dict[str, Any]) -> list[str]:
             f"{row['ece']:.3f} | {row['nll']:.3f} |"
         )
     return [*lines, ""]
-
-
-def _search(search: dict[str, Any]) -> list[str]:
-    tau = ", ".join(f"{name} {row['tau']:+.2f} (n {row['n']})" for name, row in search["agreement_with_params"].items())
-    lines = [
-        f"## Search: {search['chosen']} of {search['candidates']} candidates, {search['measured']} measured",
-        "",
-        f"Ranked by {' and '.join(search['rank'])}; Kendall's tau with the number of parameters: {tau}.",
-        "",
-        "| candidate | params | M MACs | SynFlow (log) | DisWOT | DisWOT relation | p50 ms, untrained | feasible |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for row in search["shortlist"]:
-        diswot = "undefined" if row["diswot"] is None else f"{row['diswot']:.3f}"
-        relation = "undefined" if row["diswot-relation"] is None else f"{row['diswot-relation']:.2e}"
-        lines.append(
-            f"| {row['id']} | {row['params']} | {row['macs'] / 1e6:.2f} | {row['synflow']:.1f} | {diswot} | "
-            f"{relation} | {row['latency_p50_ms'][0]:.3f} | {'yes' if row['feasible'] else 'no'} |"
-        )
-    return lines
 
 
 def _n(report: dict[str, Any]) -> int:

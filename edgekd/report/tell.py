@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from safetensors.numpy import load_file
-from scipy.stats import kendalltau
 
 from edgekd import fidelity
 from edgekd.budget import TEACHER, Verdict, worst
@@ -20,6 +19,7 @@ from edgekd.engine.store import Artifact
 from edgekd.hardware.measure import result
 from edgekd.hardware.measure.result import Comparison
 from edgekd.report.markdown import markdown
+from edgekd.report.searched import told_of
 from edgekd.report.stages import Tell
 from edgekd.stats import paired_difference, proportion_interval
 
@@ -48,7 +48,7 @@ def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
         "not_written": settings.not_written,
         "replayed": list(settings.replayed) if settings.replayed is not None else None,
         "distillation": _distillation(settings, inputs, list(comparison.models)),
-        "search": _search(settings, inputs),
+        "search": told_of(inputs, settings.rank),
     }
     (work.out / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
     (work.out / "report.md").write_text(markdown(report), "utf-8")
@@ -93,44 +93,3 @@ def _variant(name: str, inputs: Mapping[str, Artifact], comparison: Comparison) 
         "parity": exported["parity"],
         "not_run": exported["not_run"],
     }
-
-
-def _search(settings: Tell, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-    scores = inputs["scores"].json("scores.json")
-    measured = result.read(inputs["candidates"])
-    shortlist = [c["id"] for c in inputs["shortlist"].json("shortlist.json")["candidates"]]
-    feasible = inputs["feasible"].json("feasible.json")["candidates"]
-    by_id = {c["id"]: c for c in scores["candidates"]}
-    rows = [
-        {
-            "id": name,
-            **by_id[name]["scores"],
-            "latency_p50_ms": list(measured.models[name].latency_p50_ms),
-            "latency_kind": "measured",
-            "feasible": name in feasible,
-        }
-        for name in shortlist
-    ]
-    chosen = inputs["choice"].json("decision.json")["student"]
-    return {
-        "candidates": len(scores["candidates"]),
-        "measured": len(shortlist),
-        "others": {"latency_kind": "none", "why": "not among the best by score within the bounds of MACs and size"},
-        "rank": list(settings.rank),
-        "chosen": chosen,
-        "shape": by_id[chosen]["shape"],
-        "teacher": scores["teacher"],
-        "agreement_with_params": _agreement(scores["candidates"]),
-        "shortlist": rows,
-    }
-
-
-def _agreement(candidates: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Kendall's tau of every score with the number of parameters, over the candidates where it is defined."""
-    found = {}
-    for name in candidates[0]["scores"]:
-        pairs = [(c["scores"][name], c["scores"]["params"]) for c in candidates if c["scores"][name] is not None]
-        if name != "params" and len(pairs) > 2:
-            tau = float(kendalltau(*zip(*pairs, strict=True)).statistic)
-            found[name] = {"tau": round(tau, 3), "n": len(pairs)}
-    return found

@@ -12,8 +12,9 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import BudgetError
 from edgekd.hardware.measure import result
-from edgekd.search.stages import Choose, Feasible, ScoreName, Shortlist
+from edgekd.search.stages import Choose, Feasible, Round, ScoreName, Shortlist
 
+FILE = "candidates.json"
 GRAPH_BYTES = 20_000  # of an int8 ONNX file beside its weights, at the least
 
 
@@ -28,12 +29,13 @@ def run_shortlist(settings: Shortlist, inputs: Mapping[str, Artifact], work: Wor
         )
     best = by_mean_rank(within, settings.rank)[: settings.measure]
     chosen = [{"id": c["id"], "shape": c["shape"]} for c in best]
-    (work.out / "shortlist.json").write_text(json.dumps({"schema": 1, "candidates": chosen}, indent=1), "utf-8")
+    _write(chosen, work)
 
 
 def run_feasible(settings: Feasible, inputs: Mapping[str, Artifact], work: Work) -> None:
     comparison = result.read(inputs["comparison"])
-    names = [c["id"] for c in inputs["shortlist"].json("shortlist.json")["candidates"]]
+    rows = {c["id"]: c for c in inputs["shortlist"].json(FILE)["candidates"]}
+    names = list(rows)
 
     def states(budget: Budget) -> dict[str, State]:
         return {name: worst(latency_and_size(budget, comparison, name)) for name in names}
@@ -52,15 +54,27 @@ def run_feasible(settings: Feasible, inputs: Mapping[str, Artifact], work: Work)
             f"search: none of the {len(names)} measured candidates meets the budget; the fastest, {fastest}: {failed}. "
             "Loosen the budget, widen search.space, or raise search.measure"
         )
-    (work.out / "feasible.json").write_text(json.dumps({"schema": 1, "candidates": feasible}), "utf-8")
+    _write([rows[name] for name in feasible], work)
 
 
-def run_choose(settings: Choose, inputs: Mapping[str, Artifact], work: Work) -> None:
-    feasible = set(inputs["feasible"].json("feasible.json")["candidates"])
-    candidates = [c for c in inputs["scores"].json("scores.json")["candidates"] if c["id"] in feasible]
-    best = by_mean_rank(candidates, settings.rank)[0]
+def run_round(settings: Round, inputs: Mapping[str, Artifact], work: Work) -> None:
+    """The best on val, the earlier one where they tie; `tried` says it of all."""
+    told = {name.removeprefix("val."): a.json("metrics.json") for name, a in inputs.items() if name.startswith("val.")}
+    share = {name: 100 * row["right"] / row["n"] for name, row in told.items()}
+    rows = [row for row in inputs["candidates"].json(FILE)["candidates"] if row["id"] in share]
+    best = sorted(rows, key=lambda row: -share[row["id"]])[: settings.keep]
+    _write(best, work, epochs=settings.epochs, tried={row["id"]: share[row["id"]] for row in rows})
+
+
+def run_choose(_: Choose, inputs: Mapping[str, Artifact], work: Work) -> None:
+    best = inputs["candidates"].json(FILE)["candidates"][0]
     (work.out / "shape.json").write_text(json.dumps(best["shape"]), "utf-8")
     (work.out / "decision.json").write_text(json.dumps({"schema": 1, "student": best["id"]}), "utf-8")
+
+
+def _write(rows: Sequence[Mapping[str, Any]], work: Work, **more: Any) -> None:
+    """Candidates in order, the best first."""
+    (work.out / FILE).write_text(json.dumps({"schema": 1, "candidates": rows, **more}, indent=1), "utf-8")
 
 
 def _within(scores: Mapping[str, Any], budget: Budget) -> list[dict[str, Any]]:
@@ -88,6 +102,14 @@ def over_bounds(candidate: Mapping[str, Any], teacher: Mapping[str, Any], budget
     return ""
 
 
+def placed(candidates: Sequence[Mapping[str, Any]], score: str) -> dict[str, int]:
+    """Each candidate's place by this score, from 1; equals share one, and where it is not defined the last."""
+    values = {c["id"]: c["scores"][score] for c in candidates}
+    defined = sorted({v for v in values.values() if v is not None}, reverse=True)
+    place = {value: number for number, value in enumerate(defined, 1)}
+    return {key: place[value] if value is not None else len(defined) + 1 for key, value in values.items()}
+
+
 def by_mean_rank(candidates: Sequence[dict[str, Any]], scores: Sequence[ScoreName]) -> list[dict[str, Any]]:
     """
     Best first, by the mean of the ranks that the named scores give; ties go to fewer MACs.
@@ -95,11 +117,6 @@ def by_mean_rank(candidates: Sequence[dict[str, Any]], scores: Sequence[ScoreNam
     Ranks and no sums: the scales of scores differ by orders of magnitude. Where a score is not defined, the
     candidate takes its last rank.
     """
-    total = {c["id"]: 0 for c in candidates}
-    for name in scores:
-        values = {c["id"]: c["scores"][name] for c in candidates}
-        defined = sorted({v for v in values.values() if v is not None}, reverse=True)
-        place = {value: number for number, value in enumerate(defined)}
-        for key, value in values.items():
-            total[key] += place[value] if value is not None else len(defined)
+    places = [placed(candidates, name) for name in scores]
+    total = {c["id"]: sum(place[c["id"]] for place in places) for c in candidates}
     return sorted(candidates, key=lambda c: (total[c["id"]], c["scores"]["macs"], c["id"]))

@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 RESAMPLES = 2000
 
 
-def tau(scores: Sequence[float], reached: Sequence[float]) -> float:
+def tau(scores: Sequence[float] | Array, reached: Sequence[float] | Array) -> float:
     """Kendall's tau-b of scores with accuracies: 1 for the same order, 0 for none."""
     return float(kendalltau(scores, reached).statistic)
 
@@ -36,6 +36,18 @@ def budgets(costs: Sequence[float], count: int = 9) -> list[float]:
 
 def mean_regret(scores: Sequence[float], reached: Sequence[float], costs: Sequence[float]) -> float:
     return float(np.mean([regret(scores, reached, costs, limit) for limit in budgets(costs)]))
+
+
+def better_than(
+    scores: Sequence[float], others: Sequence[float], reached: Sequence[float]
+) -> tuple[float, float, Interval]:
+    """Tau of both with what was reached, and the difference with its interval over nets drawn again."""
+    score, other, value = (np.asarray(row, float) for row in (scores, others, reached))
+
+    def difference(rows: NDArray[np.intp]) -> float:
+        return tau(score[rows], value[rows]) - tau(other[rows], value[rows])
+
+    return tau(scores, reached), tau(others, reached), resampled(difference, len(reached))
 
 
 def resampled(value: Callable[[NDArray[np.intp]], float], nets: int, *, seed: int = 0, level: float = 0.95) -> Interval:

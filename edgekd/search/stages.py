@@ -47,8 +47,15 @@ class Feasible(Settings):
     headroom: float = Field(ge=1)  # what is feasible with it comes before what only just meets the budget
 
 
+class Round(Settings):
+    """Of candidates that were distilled for a short while, those that go on."""
+
+    epochs: int = Field(ge=1)
+    keep: int = Field(ge=1)
+
+
 class Choose(Settings):
-    rank: tuple[ScoreName, ...] = Field(min_length=1)
+    """The first of what is left."""
 
 
 SCORE = Stage[Score](
@@ -66,20 +73,30 @@ SHORTLIST = Stage[Shortlist](
     "search.shortlist",
     "edgekd.search.choose:run_shortlist",
     takes={"scores": "scores"},
-    gives="shortlist",
+    gives="candidates",
     nature="decision",
+    version=2,
 )
 FEASIBLE = Stage[Feasible](
     "search.feasible",
     "edgekd.search.choose:run_feasible",
-    takes={"shortlist": "shortlist", "comparison": "comparison"},
-    gives="feasible",
+    takes={"shortlist": "candidates", "comparison": "comparison"},
+    gives="candidates",
+    nature="decision",
+    version=2,
+)
+ROUND = Stage[Round](
+    "search.round",
+    "edgekd.search.choose:run_round",
+    takes={"candidates": "candidates", "val.*": "predictions"},
+    gives="candidates",
     nature="decision",
 )
 CHOOSE = Stage[Choose](
     "search.choose",
     "edgekd.search.choose:run_choose",
-    takes={"scores": "scores", "feasible": "feasible"},
+    takes={"candidates": "candidates"},
     gives="decision",
     nature="decision",
+    version=2,
 )

@@ -69,14 +69,14 @@ def feasible(folder: Path, speeds: dict[str, float], bound: float, headroom: flo
     names = list(by_name)
     models = {"teacher-fp32": figures(1.0)} | {name: figures(1 / speed) for name, speed in by_name.items()}
     ratios = {"teacher-fp32": {name: Interval(s, s, s) for name, s in by_name.items()}}
-    (folder / "shortlist.json").write_text(json.dumps({"candidates": [{"id": name} for name in names]}))
+    (folder / "candidates.json").write_text(json.dumps({"candidates": [{"id": name} for name in names]}))
     inputs = {
         "comparison": stored(folder, comparison(models, ratios)),
         "shortlist": Artifact("shortlist", "shortlist", folder),
     }
     settings = Feasible(budget=Budget(speedup_over_teacher=bound), headroom=headroom)
     run_feasible(settings, inputs, Work(folder, folder, Progress(Silent())))
-    return list(json.loads((folder / "feasible.json").read_text())["candidates"])
+    return [row["id"] for row in json.loads((folder / "candidates.json").read_text())["candidates"]]
 
 
 def test_headroom_is_wished_for_and_the_budget_is_what_counts(tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""Candidates are distilled for a while before one of them is chosen: what they learn counts, not how large they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgekd.api import build
+from edgekd.engine.events import Progress, Silent
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact
+from edgekd.pipeline import Pipeline, load_pipeline
+from edgekd.racing import lengths
+from edgekd.report import searched
+from edgekd.search.choose import run_round
+from edgekd.search.stages import Round
+
+
+def racing(epochs: int = 60, **more: object) -> Pipeline:
+    sets = [f"distill.epochs={epochs}", *(f"search.race.{name}={value}" for name, value in more.items())]
+    return load_pipeline("digits", sets)
+
+
+def test_each_round_has_a_third_of_the_students_for_three_times_as_long() -> None:
+    assert list(lengths(racing())) == [(12, 3), (4, 9)]
+    assert list(lengths(racing(rounds=3))) == [(12, 3), (4, 9)]  # one student is no race
+    assert list(lengths(racing(students=30, factor=2, rounds=4))) == [(30, 3), (15, 6), (8, 12), (4, 24)]
+
+
+def test_no_round_is_as_long_as_the_training_itself_nor_as_the_one_before() -> None:
+    assert list(lengths(racing(epochs=1))) == []
+    assert list(lengths(racing(epochs=5))) == [(12, 1)]
+    assert list(lengths(racing(students=0))) == []
+
+
+def test_a_round_keeps_the_best_on_val_and_says_what_all_reached(tmp_path: Path) -> None:
+    rows = [{"id": name, "shape": {}} for name in "abcd"]
+    (tmp_path / "candidates.json").write_text(json.dumps({"candidates": rows}), "utf-8")
+    inputs = {"candidates": Artifact("candidates", "c", tmp_path)}
+    for name, right in {"a": 5, "b": 9, "c": 9}.items():  # d was not distilled
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps({"right": right, "n": 10}), "utf-8")
+        inputs[f"val.{name}"] = Artifact("predictions", name, tmp_path / name)
+    run_round(Round(epochs=1, keep=2), inputs, Work(tmp_path, tmp_path, Progress(Silent())))
+    said = json.loads((tmp_path / "candidates.json").read_text("utf-8"))
+    assert [row["id"] for row in said["candidates"]] == ["b", "c"]
+    assert said["tried"] == {"a": 50.0, "b": 90.0, "c": 90.0}
+
+
+def scored(params: list[int]) -> dict[str, dict[str, object]]:
+    rows = [{"id": f"c{n}", "scores": {"macs": 1, "params": p, "synflow": -p}} for n, p in enumerate(params)]
+    return {row["id"]: row for row in rows}  # type: ignore[misc]
+
+
+def test_the_ranking_is_held_against_the_number_of_parameters() -> None:
+    by_id = scored(list(range(14)))
+    tried = {f"c{n}": 50.0 + n for n in range(14)}  # larger nets learnt more
+    assert (
+        "orders students worse than the number of parameters" in searched.worth(tried, by_id, ["synflow"])["sentence"]
+    )
+    assert "not told apart from" in searched.worth(tried, by_id, ["params"])["sentence"]
+    better = {f"c{n}": 50.0 - n for n in range(14)}
+    assert "orders students better than" in searched.worth(better, by_id, ["synflow"])["sentence"]
+
+
+def test_of_few_short_distillations_nothing_is_said_of_a_score() -> None:
+    said = searched.worth({f"c{n}": 50.0 + n for n in range(11)}, scored(list(range(11))), ["synflow"])
+    assert said["sentence"].startswith("11 short distillations are too few to say whether synflow is better")
+    assert said["difference"] is None
+
+
+def test_the_front_holds_what_none_is_both_faster_and_better_than() -> None:
+    rows = [
+        {"id": name, "latency_p50_ms": [ms, ms, ms], "val_percent": val}
+        for name, ms, val in [("a", 1.0, 80.0), ("b", 2.0, 79.0), ("c", 3.0, 90.0), ("d", 1.0, 70.0), ("e", 0.5, None)]
+    ]
+    assert searched.front(rows) == ["a", "c"]
+
+
+@pytest.mark.slow
+def test_a_build_ships_the_winner_of_the_race(micro_settings: list[str], workspace: Path, tmp_path: Path) -> None:
+    sets = ["search.measure=3", "search.race={students: 3, share: 0.3, factor: 1.5}", "distill.epochs=4"]
+    pipeline = load_pipeline("digits", [*micro_settings, *sets])
+    (built,) = build(pipeline, workspace=workspace, out=tmp_path)
+    search = built.report["search"]
+    first, second = search["rounds"]
+    assert (first["epochs"], len(first["val_percent"])) == (1, 3)
+    assert (second["epochs"], len(second["val_percent"])) == (2, 2)
+    assert search["chosen"] == max(second["val_percent"], key=second["val_percent"].get)
+    text = (built.folder / "report.md").read_text("utf-8")
+    assert "Round 2: 2 students, 2 epochs each." in text
+    assert "3 short distillations are too few to say" in text
+    assert searched.plot(search).count("<circle") == 3
