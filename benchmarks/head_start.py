@@ -30,7 +30,6 @@ import numpy as np
 import torch
 from about import versions
 
-from edgekd.chain import dataset_of, teacher_of
 from edgekd.cli.progress import Watcher
 from edgekd.distilling import distil
 from edgekd.engine.executor import Builder
@@ -42,6 +41,7 @@ from edgekd.keeping import targets_of
 from edgekd.models import checkpoint
 from edgekd.models.shape import resnet
 from edgekd.pipeline import Pipeline, pipeline_of
+from edgekd.sources import dataset_of, teacher_of
 from edgekd.stats import mean_interval
 from edgekd.train.losses.recipes import RECIPES
 

@@ -24,7 +24,6 @@ import torch
 from about import versions
 from scipy.stats import spearmanr
 
-from edgekd.chain import dataset_of, teacher_of
 from edgekd.data.dataset import Dataset, Samples
 from edgekd.data.stages import Views
 from edgekd.distilling import distil
@@ -34,6 +33,7 @@ from edgekd.engine.store import Store
 from edgekd.hardware.fingerprint import cpu
 from edgekd.models.shape import NetShape
 from edgekd.pipeline import DEFAULT_TEACHER, Pipeline, pipeline_of
+from edgekd.sources import dataset_of, teacher_of
 from edgekd.stats import Interval, mean_interval
 from edgekd.teacher.answers import answers_of
 from edgekd.teacher.deviation import views_deviation

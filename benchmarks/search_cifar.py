@@ -26,7 +26,6 @@ import cifar
 import numpy as np
 from about import versions
 
-from edgekd.chain import dataset_of, teacher_of
 from edgekd.cli.progress import Watcher
 from edgekd.data.dataset import Dataset
 from edgekd.distill import stages as distill
@@ -45,6 +44,7 @@ from edgekd.search.latency import QUICKLY, as_model, compared
 from edgekd.search.ranking import regret, resampled, tau
 from edgekd.search.scores.plugins import PLUGINS
 from edgekd.search.spaces import ResidualCnnSpace
+from edgekd.sources import dataset_of, teacher_of
 from edgekd.teacher import stages as teacher
 from edgekd.teacher.stages import KeptViews
 

@@ -16,9 +16,21 @@ if TYPE_CHECKING:
     from edgekd.hardware.profile import load_profile
     from edgekd.measuring import compare, measure
     from edgekd.pipeline import load_pipeline
+    from edgekd.searching import find_student
 
 __version__ = "0.1.0"  # the build reads it from here
-__all__ = ["build", "check", "compare", "distil", "export", "load_pipeline", "load_profile", "measure", "plan"]
+__all__ = [
+    "build",
+    "check",
+    "compare",
+    "distil",
+    "export",
+    "find_student",
+    "load_pipeline",
+    "load_profile",
+    "measure",
+    "plan",
+]
 
 _HOMES = {
     "build": "edgekd.api",
@@ -27,6 +39,7 @@ _HOMES = {
     "export": "edgekd.exporting",
     "compare": "edgekd.measuring",
     "distil": "edgekd.distilling",
+    "find_student": "edgekd.searching",
     "measure": "edgekd.measuring",
     "load_pipeline": "edgekd.pipeline",
     "load_profile": "edgekd.hardware.profile",

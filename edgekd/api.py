@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.budget import Verdict
-from edgekd.chain import Chain, chain, given_teacher
+from edgekd.chain import Chain, chain
 from edgekd.data.stages import SPLITS, CodeSource, loading
 from edgekd.deploy import bundle
 from edgekd.deploy.bundle import Built
@@ -26,6 +26,7 @@ from edgekd.engine.workspace import default_workspace, size_cap_bytes, temporary
 from edgekd.errors import ConfigError
 from edgekd.hardware.profile import DeviceProfile, load_profile, profile_of, this_cpu
 from edgekd.pipeline import Pipeline, load_pipeline, pipeline_of
+from edgekd.sources import given_teacher
 
 LADDER = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1)  # shares of a pipeline that a time budget may buy
 

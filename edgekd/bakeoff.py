@@ -9,7 +9,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from edgekd.chain import dataset_of, taught_by, teacher_of
 from edgekd.data.stages import Split
 from edgekd.distill import stages as distill
 from edgekd.engine.executor import Engine
@@ -20,6 +19,7 @@ from edgekd.errors import ConfigError
 from edgekd.models.shape import NetShape
 from edgekd.pipeline import Pipeline
 from edgekd.settings import Settings
+from edgekd.sources import dataset_of, taught_by, teacher_of
 from edgekd.teacher import stages as teacher
 from edgekd.teacher.stages import KeptViews
 from edgekd.train.losses.recipes import RECIPES, RecipeName

@@ -16,7 +16,6 @@ from edgekd import fidelity
 from edgekd.advice import advice
 from edgekd.api import check_code
 from edgekd.assistant import assistant_of
-from edgekd.chain import dataset_of, taught_by, teacher_of, unlabelled_of
 from edgekd.data.stages import Split
 from edgekd.distill import stages as distill
 from edgekd.engine.events import Listener, Silent
@@ -34,6 +33,7 @@ from edgekd.pipeline import Pipeline, load_pipeline
 from edgekd.probing import float_settings
 from edgekd.report.distilled import markdown
 from edgekd.settings import read_yaml, validate
+from edgekd.sources import dataset_of, taught_by, teacher_of, unlabelled_of
 from edgekd.stats import paired_difference, proportion_interval
 
 Array = NDArray[Any]

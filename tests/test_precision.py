@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from edgekd import probing
-from edgekd.chain import dataset_of
 from edgekd.distill import stages as distill
 from edgekd.distill.precision import Tried, choose
 from edgekd.engine.events import Silent
@@ -15,6 +14,7 @@ from edgekd.engine.store import Store
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.models.shape import NetShape
 from edgekd.pipeline import load_pipeline
+from edgekd.sources import dataset_of
 
 SHAPE = NetShape(stem_width=8, stem_stride=2, widths=((8, 8), (16, 16)), strides=(1, 2))
 PLAIN = Cpu(model="plain", architecture="x86_64", isa=("avx2",))

@@ -26,6 +26,7 @@ from edgekd.cli import (
     plan,
     profile,
     schema,
+    search,
 )
 from edgekd.cli.console import complain, print_version
 from edgekd.errors import INTERRUPTED, EdgekdError, StoppedError
@@ -45,6 +46,7 @@ app.command("init")(init.init)
 app.command("build")(build.build)
 app.command("export")(export.export)
 app.command("distill")(distill.distill)
+app.command("search")(search.search)
 app.command("bakeoff")(bakeoff.bakeoff)
 app.command("plan")(plan.plan)
 app.command("profile")(profile.profile)

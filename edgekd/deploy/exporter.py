@@ -113,9 +113,14 @@ def run(settings: Export, inputs: Mapping[str, Artifact], work: Work) -> None:
         for made in work.out.iterdir():
             made.unlink()
         exported = Exported((), None, described, Coverage(0, 0), None, refused=str(error))
-    signature.write(exported.signature, work.out)
-    told = _plain(exported) | {"runtime": settings.runtime.model_dump(mode="json")}
-    (work.out / "export.json").write_text(json.dumps(told, indent=1), "utf-8")
+    save(exported, settings.runtime, work.out)
+
+
+def save(exported: Exported, runtime: Runnable, out: Path) -> None:
+    """What `read` and `runtime` find beside the files."""
+    signature.write(exported.signature, out)
+    told = _plain(exported) | {"runtime": runtime.model_dump(mode="json")}
+    (out / "export.json").write_text(json.dumps(told, indent=1), "utf-8")
 
 
 def find(name: str) -> Exporter:

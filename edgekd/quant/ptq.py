@@ -16,7 +16,7 @@ from edgekd.engine.store import Artifact
 from edgekd.hardware.dialect import Dialect
 from edgekd.models import checkpoint
 from edgekd.quant.quantizer import DialectQuantizer
-from edgekd.quant.stages import Ptq, RandomInt8
+from edgekd.quant.stages import Ptq
 
 CALIBRATION_BATCH = 64
 
@@ -27,14 +27,6 @@ def run(settings: Ptq, inputs: Mapping[str, Artifact], work: Work) -> None:
     net = checkpoint.net_of(inputs["checkpoint"].path)
     quantised = quantise(net, data, settings.dialect, settings.preprocess, settings.calibration_images)
     hub.write(quantised, data, settings.preprocess, work.out, floats=net.eval())
-
-
-def run_random(settings: RandomInt8, inputs: Mapping[str, Artifact], work: Work) -> None:
-    torch.set_num_threads(settings.threads)
-    data = Dataset(inputs["data"])
-    net = checkpoint.build(settings.shape, data.labels, data.image[0], settings.seed).net.eval()
-    quantised = quantise(net, data, settings.dialect, settings.preprocess, settings.calibration_images)
-    hub.write(quantised, data, settings.preprocess, work.out)
 
 
 def quantise(net: nn.Module, data: Dataset, dialect: Dialect, settings: Preprocess, images: int) -> fx.GraphModule:

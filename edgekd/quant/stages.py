@@ -10,7 +10,6 @@ from pydantic import Field
 from edgekd.data.stages import Preprocess, Views
 from edgekd.engine.stage import Stage
 from edgekd.hardware.dialect import Dialect
-from edgekd.models.shape import NetShape
 from edgekd.resources import cores
 from edgekd.settings import Settings
 from edgekd.train.losses.settings import LossSettings
@@ -57,17 +56,6 @@ class ChooseRecipe(Settings):
     recipes: tuple[Recipe, ...]
 
 
-class RandomInt8(Settings):
-    """A candidate with random weights in a dialect: enough to be measured."""
-
-    shape: NetShape
-    dialect: Dialect
-    preprocess: Preprocess
-    calibration_images: int = Field(default=32, ge=1)
-    seed: int = 0
-    threads: int = Field(default_factory=cores, ge=1)
-
-
 class Freezing(Settings):
     """
     Shares of the epochs after which statistics of batch norms stand, and ranges do.
@@ -103,14 +91,6 @@ PTQ = Stage[Ptq](
     uses=USES,
     memory="quantize.calibration_images",
     typical_s=6.0,
-)
-RANDOM = Stage[RandomInt8](
-    "search.candidate",
-    "edgekd.quant.ptq:run_random",
-    takes={"data": "dataset"},
-    gives="onnx",
-    uses=USES,
-    typical_s=4.5,
 )
 QAT = Stage[Qat](
     "quant.qat",

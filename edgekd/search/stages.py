@@ -9,6 +9,8 @@ from pydantic import Field
 from edgekd.budget import Budget
 from edgekd.data.stages import Preprocess
 from edgekd.engine.stage import Stage
+from edgekd.hardware.fingerprint import Cpu
+from edgekd.hardware.specs import Runnable
 from edgekd.models.shape import NetShape
 from edgekd.resources import cores
 from edgekd.search.spaces import AnySpace
@@ -33,6 +35,15 @@ class Score(Settings):
     inits: int = Field(default=1, ge=1)  # of each candidate; of more than one the mean, and the deviation as `noise`
     seed: int = 0
     threads: int = Field(default_factory=cores, ge=1)
+
+
+class WriteCandidate(Settings):
+    """A candidate with random weights, as int8 in a runtime's dialect: enough to be measured."""
+
+    shape: NetShape
+    runtime: Runnable
+    cpu: Cpu  # whose flags settle the dialect
+    preprocess: Preprocess
 
 
 class Shortlist(Settings):
@@ -68,6 +79,15 @@ SCORE = Stage[Score](
     uses=("torch", "transformers", "numpy"),
     cost=lambda settings: settings.candidates,
     typical_s=0.2,
+)
+CANDIDATE = Stage[WriteCandidate](
+    "search.candidate",
+    "edgekd.search.latency:run_candidate",
+    takes={"data": "dataset"},
+    gives="exported",
+    version=2,
+    uses=("onnx",),
+    typical_s=0.05,
 )
 SHORTLIST = Stage[Shortlist](
     "search.shortlist",

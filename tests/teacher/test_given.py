@@ -14,7 +14,6 @@ from helpers.listen import Said
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from edgekd.chain import check_needs, given_teacher
 from edgekd.data.stages import FolderSource, Preprocess, loading
 from edgekd.deploy import hub
 from edgekd.engine.events import Silent
@@ -24,6 +23,7 @@ from edgekd.errors import ConfigError, UnavailableError
 from edgekd.models import checkpoint
 from edgekd.models.shape import NetShape
 from edgekd.pipeline import Pipeline, load_pipeline
+from edgekd.sources import check_needs, given_teacher
 from edgekd.teacher.answers import answers_of
 from edgekd.teacher.given import inspect
 from edgekd.teacher.labels import in_order_of

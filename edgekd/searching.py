@@ -1,0 +1,56 @@
+"""What a script calls to search a student, without training and exporting it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edgekd.api import check_code
+from edgekd.engine.events import Listener, Silent
+from edgekd.engine.executor import Builder
+from edgekd.engine.faults import explained
+from edgekd.engine.store import Artifact, Store
+from edgekd.engine.usage import Usage
+from edgekd.engine.workspace import default_workspace, temporary_files_in
+from edgekd.hardware.here import installed
+from edgekd.hardware.profile import load_profile, this_cpu
+from edgekd.pipeline import Pipeline, load_pipeline
+from edgekd.report import searched
+from edgekd.seeking import seek
+from edgekd.target import Target
+
+
+def find_student(
+    pipeline: Pipeline | str,
+    *,
+    target: str | None = None,
+    out: Path = Path("search"),
+    workspace: Path | None = None,
+    listener: Listener | None = None,
+    allow_code: bool = False,
+) -> dict[str, Any]:
+    """
+    Find the student that a device deserves, and leave its shape in `out` with all that was found: the report's part.
+
+    What is finished is kept in the workspace: the same call goes on where it stopped, and a build takes it from there.
+    Raises EdgekdError.
+    """
+    pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
+    check_code(pipeline.code, allow_code)
+    profile = load_profile(target or pipeline.targets[0])
+    device, runtimes = this_cpu(profile), installed(profile)
+    store = Store(workspace or default_workspace())
+    with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
+        builder = Builder(store, listener or Silent(), pipeline=pipeline.name, need=need)
+        found = seek(Target(builder, pipeline, profile, runtimes[0], device, runtimes)).found
+        there = {name: result for name, result in found.items() if isinstance(result, Artifact)}
+        told = {"schema": 1, "pipeline": pipeline.name, "target": profile.name} | searched.told_of(
+            there, pipeline.search.rank
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "search.json").write_text(json.dumps(told, indent=1), "utf-8")
+    (out / "search.md").write_text("\n".join(searched.markdown(told)) + "\n", "utf-8")
+    (out / "search.svg").write_text(searched.plot(told), "utf-8")
+    (out / "student.yaml").write_text(json.dumps(told["shape"], indent=1) + "\n", "utf-8")  # JSON is YAML
+    return told
