@@ -13,6 +13,7 @@ from edgekd.keeping import targets_of
 from edgekd.models.shape import NetShape
 from edgekd.racing import race
 from edgekd.search import stages as search
+from edgekd.search.limits import limits_of
 from edgekd.search.spaces import for_teacher
 from edgekd.sources import dataset_of, taught_by, teacher_of, unlabelled_of
 from edgekd.target import Target
@@ -71,7 +72,9 @@ def search_for(
         {"data": dataset} if shape and "teacher-cka" not in plan.rank else {"data": dataset, "teacher": master},
     )  # fmt: skip
     shortlist = call(
-        search.SHORTLIST, search.Shortlist(rank=plan.rank, measure=plan.measure, budget=budget, headroom=room),
+        search.SHORTLIST, search.Shortlist(
+            rank=plan.rank, measure=plan.measure, budget=budget, headroom=room, limits=limits_of(target.profile)
+        ),
         {"scores": scores}, here,
     )  # fmt: skip
     models = dict(teachers)

@@ -55,6 +55,15 @@ class Hardware(Settings):
     accelerator: Accelerator | None = None
 
 
+class Limits(Settings):
+    """What a device cannot hold or run; a search leaves out what breaks them."""
+
+    width_multiple: int = Field(default=1, ge=1)  # that every layer's width is one of
+    operators: tuple[str, ...] = ()  # ONNX's names, and DepthwiseConv; none: all
+    weights_kib: float | None = Field(default=None, gt=0)  # left out: the hardware's flash
+    activations_kib: float | None = Field(default=None, gt=0)  # left out: the accelerator's SRAM
+
+
 class DeviceProfile(Settings):
     schema_version: int = Field(alias="schema", default=1)
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")  # a folder of this name is made in dist/
@@ -62,6 +71,7 @@ class DeviceProfile(Settings):
     kind: Literal["cpu", "gpu", "npu", "mcu"]
     connection: Literal["local", "remote"]  # remote: hardware elsewhere
     hardware: Hardware = Hardware()
+    limits: Limits = Limits()
     runtimes: tuple[RuntimeSpec, ...] = Field(min_length=1)  # a build exports for the first
     measure: Measuring = Measuring()
     sources: dict[str, str] = {}  # the path of a fact, or of the group it is in -> where it is from

@@ -12,6 +12,9 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import BudgetError
 from edgekd.hardware.measure import result
+from edgekd.hardware.profile import Limits
+from edgekd.models.shape import NetShape
+from edgekd.search.limits import broken
 from edgekd.search.stages import Choose, Feasible, Round, ScoreName, Shortlist
 
 FILE = "candidates.json"
@@ -20,11 +23,19 @@ GRAPH_BYTES = 20_000  # of an int8 ONNX file beside its weights, at the least
 
 def run_shortlist(settings: Shortlist, inputs: Mapping[str, Artifact], work: Work) -> None:
     scores = inputs["scores"].json("scores.json")
-    within = _within(scores, settings.budget.with_headroom(settings.headroom)) or _within(scores, settings.budget)
-    if not within:
-        smallest = min(scores["candidates"], key=lambda c: c["scores"]["macs"])
+    able = [c for c in scores["candidates"] if not _broken(c, scores["image"], settings.limits)]
+    if not able:
+        first = scores["candidates"][0]
         raise BudgetError(
-            f"search: none of {len(scores['candidates'])} candidates can meet the budget: the smallest has "
+            f"search: the device can run none of {len(scores['candidates'])} candidates: the first has "
+            f"{_broken(first, scores['image'], settings.limits)}; widen or change search.space"
+        )
+    roomy = settings.budget.with_headroom(settings.headroom)
+    within = _within(able, scores["teacher"], roomy) or _within(able, scores["teacher"], settings.budget)
+    if not within:
+        smallest = min(able, key=lambda c: c["scores"]["macs"])
+        raise BudgetError(
+            f"search: none of {len(able)} candidates can meet the budget: the smallest has "
             f"{over_bounds(smallest, scores['teacher'], settings.budget)}; loosen the budget or widen search.space"
         )
     best = by_mean_rank(within, settings.rank)[: settings.measure]
@@ -77,8 +88,12 @@ def _write(rows: Sequence[Mapping[str, Any]], work: Work, **more: Any) -> None:
     (work.out / FILE).write_text(json.dumps({"schema": 1, "candidates": rows, **more}, indent=1), "utf-8")
 
 
-def _within(scores: Mapping[str, Any], budget: Budget) -> list[dict[str, Any]]:
-    return [c for c in scores["candidates"] if not over_bounds(c, scores["teacher"], budget)]
+def _broken(candidate: Mapping[str, Any], image: Sequence[int], limits: Limits) -> str:
+    return broken(NetShape.model_validate_json(json.dumps(candidate["shape"])), image, limits)
+
+
+def _within(candidates: Sequence[dict[str, Any]], teacher: Mapping[str, Any], budget: Budget) -> list[dict[str, Any]]:
+    return [c for c in candidates if not over_bounds(c, teacher, budget)]
 
 
 def over_bounds(candidate: Mapping[str, Any], teacher: Mapping[str, Any], budget: Budget) -> str:

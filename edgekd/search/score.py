@@ -30,7 +30,7 @@ def run(settings: Score, inputs: Mapping[str, Artifact], work: Work) -> None:
         {"id": f"c{number:03d}", "shape": shape.model_dump(mode="json"), **scored(shape, shown, settings)}
         for number, shape in enumerate(work.progress.over(shapes, len(shapes), "candidate"))
     ]
-    answer = {"schema": 1, "teacher": teacher, "candidates": candidates}
+    answer = {"schema": 1, "teacher": teacher, "image": shown.image, "candidates": candidates}
     (work.out / "scores.json").write_text(json.dumps(answer, indent=1), "utf-8")
 
 

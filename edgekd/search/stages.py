@@ -10,6 +10,7 @@ from edgekd.budget import Budget
 from edgekd.data.stages import Preprocess
 from edgekd.engine.stage import Stage
 from edgekd.hardware.fingerprint import Cpu
+from edgekd.hardware.profile import Limits
 from edgekd.hardware.specs import Runnable
 from edgekd.models.shape import NetShape
 from edgekd.resources import cores
@@ -51,6 +52,7 @@ class Shortlist(Settings):
     measure: int = Field(ge=1)
     budget: Budget
     headroom: float = Field(ge=1)
+    limits: Limits = Limits()
 
 
 class Feasible(Settings):
@@ -75,7 +77,7 @@ SCORE = Stage[Score](
     takes={"data": "dataset", "teacher": "checkpoint"},
     may_lack=("teacher",),  # where its shape says it all
     gives="scores",
-    version=4,
+    version=5,
     uses=("torch", "transformers", "numpy"),
     cost=lambda settings: settings.candidates,
     typical_s=0.2,

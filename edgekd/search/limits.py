@@ -1,0 +1,68 @@
+"""What a device cannot hold or run, known from a shape alone: pure functions of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgekd.hardware.profile import DeviceProfile, Limits
+from edgekd.models.shape import NetShape, parameters
+
+
+def limits_of(profile: DeviceProfile) -> Limits:
+    """A profile's own limits, and where it says none, those of its memory: flash for weights, SRAM for activations."""
+    stated, hardware = profile.limits, profile.hardware
+    return stated.model_copy(
+        update={
+            "weights_kib": stated.weights_kib or hardware.flash_kib,
+            "activations_kib": stated.activations_kib or (chip.sram_kib if (chip := hardware.accelerator) else None),
+        }
+    )
+
+
+def broken(shape: NetShape, image: Sequence[int], limits: Limits) -> str:
+    """Why this shape cannot run as int8 within the limits; empty where it may. `image` is [channels, H, W]."""
+    if odd := sorted({w for w in widths(shape) if w % limits.width_multiple}):
+        return f"a width of {odd[0]}, no multiple of {limits.width_multiple}"
+    if limits.operators and (lacking := sorted(operators(shape) - set(limits.operators))):
+        return f"{lacking[0]}, which the device does not run"
+    if limits.weights_kib and (size := parameters(shape, image[0]) / 1024) > limits.weights_kib:
+        return f"{size:.0f} KiB of weights, over {limits.weights_kib:g}"
+    if limits.activations_kib and (peak := peak_activations(shape, image) / 1024) > limits.activations_kib:
+        return f"{peak:.0f} KiB of activations at its peak, over {limits.activations_kib:g}"
+    return ""
+
+
+def widths(shape: NetShape) -> set[int]:
+    return {shape.stem_width, *(width for pair in shape.widths for width in pair)}
+
+
+def operators(shape: NetShape) -> set[str]:
+    """ONNX's names; a convolution of one channel a group is DepthwiseConv here, which devices run otherwise."""
+    found = {"Conv", "Relu", "ReduceMean", "Gemm"}
+    found |= {"Add" for block in shape.blocks if block.adds}
+    return found | {"DepthwiseConv" for block in shape.blocks if block.kind == "inverted"}
+
+
+def peak_activations(shape: NetShape, image: Sequence[int]) -> int:
+    """Bytes of int8 tensors that are held at once, at the most: a layer's input and output, and what is added later."""
+    channels, height, width = image
+    sides = (_after(height, shape.stem_stride), _after(width, shape.stem_stride))
+    peak = channels * height * width + shape.stem_width * sides[0] * sides[1]
+    for block in shape.blocks:
+        read = block.width_in * sides[0] * sides[1]
+        after = (_after(sides[0], block.stride), _after(sides[1], block.stride))
+        inner = block.inner * after[0] * after[1]
+        out = block.out * after[0] * after[1]
+        if block.kind == "inverted":
+            expanded = block.inner * sides[0] * sides[1]
+            peak = max(peak, read * block.adds + expanded + inner, read * block.adds + inner + out, read + expanded)
+        elif block.kind == "residual":
+            peak = max(peak, read + inner + out, read + 2 * out * block.projects)
+        else:
+            peak = max(peak, read + out + out * block.adds)
+        sides = after
+    return peak
+
+
+def _after(side: int, stride: int) -> int:
+    return -(-side // stride)

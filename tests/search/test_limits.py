@@ -1,0 +1,59 @@
+"""What a device cannot hold or run is left out before anybody scores or measures it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekd.hardware.profile import Limits, load_profile
+from edgekd.models.shape import NetShape
+from edgekd.search.limits import broken, limits_of, operators, peak_activations
+from edgekd.search.space import sample
+from edgekd.search.spaces import MobileCnnSpace, ResidualCnnSpace
+
+IMAGE = (3, 32, 32)
+PLAIN = NetShape(stem_width=8, widths=((16, 16),), strides=(2,), kinds=("plain",))
+RESIDUAL = NetShape(stem_width=8, widths=((16, 16),), strides=(2,))
+
+
+def test_the_peak_is_the_layer_that_holds_most() -> None:
+    stem = 3 * 1024 + 8 * 1024  # the image and what the stem makes of it
+    assert peak_activations(PLAIN, IMAGE) == max(stem, 8 * 1024 + 16 * 256)
+    assert peak_activations(RESIDUAL, IMAGE) == max(stem, 8 * 1024 + 2 * 16 * 256)
+    wide = NetShape(stem_width=8, widths=((48, 8),), strides=(1,), kinds=("inverted",))
+    assert peak_activations(wide, IMAGE) == (8 + 48 + 48) * 1024  # its input waits to be added
+
+
+@given(st.integers(0, 500))
+def test_twice_the_side_holds_four_times_as_much(seed: int) -> None:
+    (shape,) = sample(ResidualCnnSpace(kinds=("residual", "plain", "inverted")), 1, seed)
+    assert peak_activations(shape, (3, 64, 64)) == 4 * peak_activations(shape, IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        (Limits(), ""),
+        (Limits(width_multiple=16), "a width of 8, no multiple of 16"),
+        (Limits(operators=("Conv", "Relu", "ReduceMean", "Gemm")), "Add, which the device does not run"),
+        (Limits(weights_kib=1), "4 KiB of weights, over 1"),
+        (Limits(activations_kib=8), "16 KiB of activations at its peak, over 8"),
+    ],
+)
+def test_each_limit_says_what_breaks_it(limits: Limits, why: str) -> None:
+    assert broken(RESIDUAL, IMAGE, limits) == why
+
+
+def test_depthwise_convolutions_are_an_operator_of_their_own() -> None:
+    (mobile,) = sample(MobileCnnSpace(), 1, 0)
+    assert "DepthwiseConv" in operators(mobile)
+    assert "DepthwiseConv" not in operators(RESIDUAL)
+    assert "Add" not in operators(PLAIN)
+
+
+def test_a_microcontrollers_flash_bounds_the_weights() -> None:
+    profile = load_profile("cortex-m7")
+    assert limits_of(profile).weights_kib == profile.hardware.flash_kib
+    stated = profile.model_copy(update={"limits": Limits(weights_kib=5)})
+    assert limits_of(stated).weights_kib == 5
