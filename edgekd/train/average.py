@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -41,3 +44,23 @@ class Average:
         self.updates = int(state["updates"])
         for number, mean in enumerate(self.shadow):
             mean.copy_(state[f"{number}"])
+
+
+@contextmanager
+def norms_anew(net: nn.Module) -> Iterator[list[nn.Module]]:
+    """
+    In place: the batch norms, which it hands out, end with the plain mean of the statistics that they see meanwhile in
+    training mode.
+
+    Izmailov et al. (2018), section 3.2, of mean weights; of sub-networks Yu and Huang, "Universally slimmable networks
+    and improved training techniques" (2019), "post-statistics of batch normalization".
+    """
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    norms = [module for module in net.modules() if isinstance(module, kinds)]
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over batches
+    yield list(norms)
+    for norm, momentum in zip(norms, kept, strict=True):
+        norm.momentum = momentum

@@ -18,7 +18,7 @@ from edgekd.errors import ConfigError
 from edgekd.resources import keep_memory
 from edgekd.train import crew as crews
 from edgekd.train import snapshots
-from edgekd.train.average import Average
+from edgekd.train.average import Average, norms_anew
 from edgekd.train.schedule import Dot, learning_rate, optimizer_of
 from edgekd.train.settings import Training
 from edgekd.train.snapshots import Place
@@ -210,20 +210,6 @@ class _Run:
             self.average.take()
             watch.kept = None
             if self.average.decay is None:
-                self._norms_anew(batches)
-
-    @torch.no_grad()
-    def _norms_anew(self, batches: Batches) -> None:
-        """Statistics of batch norms under the mean weights, of one epoch: Izmailov et al. (2018), section 3.2."""
-        kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-        norms = [module for module in self.net.modules() if isinstance(module, kinds)]
-        if not norms:
-            return
-        kept = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean over batches
-        for batch in batches(torch.Generator().manual_seed(self.settings.seed)):
-            self.objective(batch)
-        for norm, momentum in zip(norms, kept, strict=True):
-            norm.momentum = momentum
+                with norms_anew(self.net) as norms, torch.no_grad():
+                    for batch in batches(torch.Generator().manual_seed(self.settings.seed)) if norms else ():
+                        self.objective(batch)
