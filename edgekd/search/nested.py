@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -45,9 +46,7 @@ def sub_shapes(whole: NetShape, nested: Nested) -> tuple[NetShape, ...]:
         sorted(set(itertools.product((min(depth, len(stage)) for depth in nested.depths), nested.width_shares)))
         for stage in stages(whole)
     ]
-    combinations = 1
-    for parts in each:
-        combinations *= len(parts)
+    combinations = math.prod(map(len, each))
     if combinations > MOST:
         raise ConfigError(
             f"nested: {combinations} combinations of depths and widths are more than {MOST}; name fewer of them"
@@ -90,10 +89,9 @@ def _width(full: int, share: float, step: int) -> int:
 
 def why_no_prefix(shape: NetShape, whole: NetShape) -> str | None:
     """What keeps the first net's weights from being the leading ones of the second's; None where they are."""
-    for name in NetShape.model_fields.keys() - SIZED:
-        mine, its = getattr(shape, name), getattr(whole, name)
-        if mine != its:
-            return f"{name} {mine}, not {its}"
+    for name in sorted(NetShape.model_fields.keys() - SIZED):
+        if getattr(shape, name) != getattr(whole, name):
+            return f"{name} {getattr(shape, name)}, not {getattr(whole, name)}"
     own, theirs = stages(shape), stages(whole)
     if len(own) != len(theirs):
         return f"{len(own)} stages, not {len(theirs)}"
@@ -129,12 +127,10 @@ def _why_no_part(block: _Block, full: _Block) -> str | None:
         return f"a stride of {block.stride}, not {full.stride}"
     if block.inner > full.inner or block.out > full.out:
         return f"{block.inner} and {block.out} channels, more than {full.inner} and {full.out}"
-    if block.projects != full.projects:
-        return (
-            "a projection, where the supernet's has none"
-            if block.projects
-            else "no projection, where the supernet's has one"
-        )
+    if block.projects and not full.projects:
+        return "a projection, where the supernet's has none"
+    if full.projects and not block.projects:
+        return "no projection, where the supernet's has one"
     return None
 
 

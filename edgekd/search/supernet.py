@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,8 @@ from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import ResidualCnnForImageClassification
 from edgekd.models.shape import NetShape
 from edgekd.search.nested import answer, sub_shapes
-from edgekd.search.supernet_stages import TrainSupernet
+from edgekd.search.subnets import estimate, seen
+from edgekd.search.supernet_stages import Statistics, TrainSupernet
 from edgekd.teacher.answers import Answers, answers_of
 from edgekd.teacher.targets import bank_for
 from edgekd.teacher.teaching import right_on
@@ -33,8 +34,6 @@ from edgekd.train.bank import kept_views
 from edgekd.train.batches import views_of
 from edgekd.train.loop import Batch, Batches, fit
 from edgekd.train.losses.divergences import kd
-
-Step = Callable[[Batch, int], Tensor]  # the loss of a batch, at this step
 
 
 class Counter(nn.Module):
@@ -71,6 +70,7 @@ def run(settings: TrainSupernet, inputs: Mapping[str, Artifact], work: Work) -> 
         nn.ModuleDict({"net": net, "counter": counter}), batches, len(train), objective, settings.train, work.scratch,
         work.progress, right=right_on(net, data.split("val"), settings.preprocess) if settings.train.looks else None,
     )  # fmt: skip
+    estimate(net, seen(data, settings.preprocess, Statistics()))  # the rule may have left the largest net out for long
     checkpoint.save(model, work.out)
     (work.out / "training.json").write_text(json.dumps({"sub_networks": len(shapes)} | watch.told(), indent=1), "utf-8")
 

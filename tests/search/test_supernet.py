@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 import torch
 from helpers.killed import Dying, KilledError
@@ -15,6 +16,7 @@ from transformers import AutoModelForImageClassification
 from edgekd.data import dataset
 from edgekd.data.dataset import Dataset
 from edgekd.data.stages import Preprocess, Views
+from edgekd.deploy.stages import ONNX_FLOAT, ExportFloat
 from edgekd.distill.stages import JUDGE, Judge
 from edgekd.engine.events import Progress, Silent
 from edgekd.engine.executor import Builder
@@ -144,6 +146,27 @@ def test_an_extracted_student_is_the_sub_network_that_was_judged(
         assert model.config.id2label == {0: "dark", 1: "bright"}
         answers = builder.call(JUDGE, Judge(split="val", preprocess=HOW, threads=1), {"net": own, "data": data})
         assert answers.json("metrics.json")["right"] == row["right"]
+
+
+def test_the_supernets_folder_is_its_largest_student(data: Artifact, store: Store, tmp_path: Path) -> None:
+    """By the rule of chance too, under which the largest net is hardly ever run as a whole."""
+    supernet_of = ran(asked(rule="random", train=brief()), {"data": data}, tmp_path)
+    settings = Extract(shape=WHOLE, preprocess=HOW, threads=1)
+    own = Builder(store, Silent()).call(EXTRACT, settings, {"supernet": supernet_of, "data": data})
+    assert weights(own) == weights(supernet_of)
+
+
+@pytest.mark.slow
+def test_an_extracted_student_is_exported_as_any_other_net(data: Artifact, trained: Artifact, store: Store) -> None:
+    builder, shape = Builder(store, Silent()), sub_shapes(WHOLE, NESTED)[0]
+    own = builder.call(EXTRACT, Extract(shape=shape, preprocess=HOW, threads=1), {"supernet": trained, "data": data})
+    hub = builder.call(ONNX_FLOAT, ExportFloat(preprocess=HOW), {"checkpoint": own, "data": data})
+    x = np.random.default_rng(0).normal(size=(3, 1, 8, 8)).astype(np.float32)
+    session = ort.InferenceSession(str(hub.file("model.onnx")))
+    (logits,) = session.run(None, {session.get_inputs()[0].name: x})
+    with torch.no_grad():
+        expected = checkpoint.load(own.path).net(torch.from_numpy(x))
+    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-5)
 
 
 def test_batch_norms_are_estimated_anew_for_each_sub_network(data: Artifact, trained: Artifact, store: Store) -> None:
