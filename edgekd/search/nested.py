@@ -9,11 +9,10 @@ shapes: a sub-network's weights are the leading entries of the supernet's, and o
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,11 +21,11 @@ from torch.func import functional_call
 from edgekd.errors import ConfigError
 from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import ResidualCnn, ResidualCnnConfig, ResidualCnnForImageClassification
-from edgekd.models.shape import NetShape, parameters
+from edgekd.models.shape import BlockShape, NetShape, parameters
 from edgekd.search.supernet_stages import Nested
 
 MOST = 50_000  # combinations of depths and widths, before a space counts as too large to look through
-SIZED = {"stem_width", "widths", "strides"}  # what a prefix may have less of
+SIZED = {"stem_width", "widths", "strides", "kinds", "kernels"}  # what a prefix may have less of
 Part = tuple[int, float]  # of a stage: its first blocks, and which share of the channels
 
 
@@ -78,9 +77,14 @@ def _cut(whole: NetShape, parts: Sequence[Part], step: int) -> NetShape:
             (_width(whole.widths[number][0], share, step), _width(whole.widths[number][1], share, step))
             for number, share in kept
         ),
-        "strides": tuple(whole.strides[number] for number, _ in kept),
+        **{name: _of(getattr(whole, name), kept) for name in ("strides", "kinds", "kernels")},
     }
     return NetShape(**fields)
+
+
+def _of(values: Sequence[Any], kept: Sequence[tuple[int, float]]) -> tuple[Any, ...]:
+    """Of the blocks that are kept; nothing where nothing is said of them."""
+    return tuple(values[number] for number, _ in kept) if values else ()
 
 
 def _width(full: int, share: float, step: int) -> int:
@@ -100,37 +104,24 @@ def why_no_prefix(shape: NetShape, whole: NetShape) -> str | None:
             return f"stage {number} has {len(mine)} blocks, more than {len(all_of_it)}"
     if shape.stem_width > whole.stem_width:
         return f"a stem of {shape.stem_width} channels, more than {whole.stem_width}"
-    full = _blocks(whole)
-    for number, (block, of) in enumerate(zip(_blocks(shape), blocks_of(shape, whole), strict=True), 1):
-        if why := _why_no_part(block, full[of]):
+    for number, (block, of) in enumerate(zip(shape.blocks, blocks_of(shape, whole), strict=True), 1):
+        if why := _why_no_part(block, whole.blocks[of]):
             return f"block {number} has {why}"
     return None
 
 
-class _Block(NamedTuple):
-    inner: int
-    out: int
-    stride: int
-    projects: bool
-
-
-def _blocks(shape: NetShape) -> list[_Block]:
-    before = (shape.stem_width, *(out for _, out in shape.widths))
-    return [
-        _Block(inner, out, stride, stride != 1 or width_in != out)
-        for (inner, out), stride, width_in in zip(shape.widths, shape.strides, before[:-1], strict=True)
-    ]
-
-
-def _why_no_part(block: _Block, full: _Block) -> str | None:
-    if block.stride != full.stride:
-        return f"a stride of {block.stride}, not {full.stride}"
+def _why_no_part(block: BlockShape, full: BlockShape) -> str | None:
+    for name in ("kind", "kernel", "stride"):
+        if getattr(block, name) != getattr(full, name):
+            return f"a {name} of {getattr(block, name)}, not {getattr(full, name)}"
     if block.inner > full.inner or block.out > full.out:
         return f"{block.inner} and {block.out} channels, more than {full.inner} and {full.out}"
     if block.projects and not full.projects:
         return "a projection, where the supernet's has none"
     if full.projects and not block.projects:
         return "no projection, where the supernet's has one"
+    if block.kind == "inverted" and (block.inner == block.width_in) != (full.inner == full.width_in):
+        return "another first convolution than the supernet's"
     return None
 
 
@@ -138,10 +129,6 @@ def blocks_of(shape: NetShape, whole: NetShape) -> list[int]:
     """For each block of a prefix the number of the supernet's."""
     pairs = zip(stages(shape), stages(whole), strict=True)
     return [number for own, all_of_it in pairs for number in all_of_it[: len(own)]]
-
-
-def shape_of(config: ResidualCnnConfig) -> NetShape:
-    return NetShape.model_validate_json(json.dumps({name: getattr(config, name) for name in NetShape.model_fields}))
 
 
 def answer(supernet: ResidualCnnForImageClassification, shape: NetShape, x: Tensor) -> Tensor:
@@ -168,7 +155,7 @@ def extract(supernet: ResidualCnnForImageClassification, shape: NetShape) -> Res
 
 def sliced(supernet: ResidualCnnForImageClassification, shape: NetShape) -> Iterator[tuple[str, Tensor]]:
     """The sub-network's weights as views of the supernet's, its statistics as copies."""
-    whole = shape_of(supernet.config)
+    whole = supernet.config.shape
     if why := why_no_prefix(shape, whole):
         raise ConfigError(f"sub-network: is no prefix of the supernet: {why}; take one that search.subnets lists")
     weights = dict(supernet.net.named_parameters())

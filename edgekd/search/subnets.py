@@ -17,7 +17,7 @@ from edgekd.engine.store import Artifact
 from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import mac_count, parameter_count
 from edgekd.models.shape import NetShape
-from edgekd.search.nested import extract, shape_of, sub_shapes
+from edgekd.search.nested import extract, sub_shapes
 from edgekd.search.supernet_stages import Extract, JudgeSubnets, Statistics
 from edgekd.train.average import norms_anew
 from edgekd.train.batches import normalised, pixels
@@ -31,7 +31,7 @@ def run_judge(settings: JudgeSubnets, inputs: Mapping[str, Artifact], work: Work
     data, supernet = Dataset(inputs["data"]), checkpoint.load(inputs["supernet"].path)
     judged = data.split(settings.split)
     rows: list[dict[str, Any]] = []
-    shapes = some(sub_shapes(shape_of(supernet.config), settings.nested), settings.count, settings.seed)
+    shapes = some(sub_shapes(supernet.config.shape, settings.nested), settings.count, settings.seed)
     for number, shape in enumerate(work.progress.over(shapes, len(shapes), "sub-network")):
         net = extract(supernet, shape).net
         estimate(net, seen(data, settings.preprocess, settings.statistics))

@@ -232,3 +232,31 @@ def test_a_supernet_is_trained_by_one_process() -> None:
     train = Training(epochs=1, learning_rate=0.05, threads=2, processes=2)
     with pytest.raises(ValueError, match=r"train\.processes: 2, one process trains a supernet; lower it"):
         TrainSupernet(shape=WHOLE, train=train, preprocess=Preprocess(), views=Views())
+
+
+def test_blocks_of_every_kind_are_nested_too() -> None:
+    whole = NetShape(
+        stem_width=8, widths=((8, 8), (8, 8), (48, 16), (96, 16), (16, 16)), strides=(1, 1, 2, 1, 1),
+        kinds=("plain", "skip", "inverted", "inverted", "residual"), kernels=(3, 5, 3, 3, 3),
+    )  # fmt: skip
+    model = checkpoint.build(whole, list("abc"), 1, seed=0).eval()
+    shapes = sub_shapes(whole, Nested(depths=(1, 2), width_shares=(0.5, 1.0), width_step=2))
+    assert {len(shape.kinds) for shape in shapes} == {2, 3, 4, 5}
+    for shape in shapes:
+        torch.testing.assert_close(extract(model, shape).net(X), answer(model, shape, X))
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"kinds": ("plain", "skip", "residual", "residual")}, "block 2 has a kind of skip, not residual"),
+        ({"kernels": (3, 5, 3, 3)}, "block 2 has a kernel of 5, not 3"),
+    ],
+)
+def test_a_block_of_another_kind_is_no_prefix(more: dict[str, object], why: str) -> None:
+    widths = ((8, 8), (8, 8), (12, 16), (16, 16))
+    whole = WHOLE.model_copy(update={"kinds": ("plain", *("residual",) * 3)})
+    shape = NetShape.model_validate(
+        {"stem_width": 8, "widths": widths, "strides": (1, 1, 2, 1), "kinds": whole.kinds} | more
+    )
+    assert why_no_prefix(shape, whole) == why
