@@ -40,12 +40,18 @@ def points(space: Space) -> int:
     return prod(len(choices) for choices in space.axes().values())
 
 
-def every(space: Space) -> Iterator[NetShape]:
-    """Each different shape once."""
+def every_point(space: Space) -> Iterator[tuple[Point, NetShape]]:
+    """Each different shape once, with the first point that has it."""
     axes = space.axes()
     found: set[NetShape] = set()
     for choices in product(*axes.values()):
-        shape = space.shape(dict(zip(axes, choices, strict=True)))
+        point = dict(zip(axes, choices, strict=True))
+        shape = space.shape(point)
         if shape not in found:
             found.add(shape)
-            yield shape
+            yield point, shape
+
+
+def every(space: Space) -> Iterator[NetShape]:
+    """Each different shape once."""
+    return (shape for _, shape in every_point(space))

@@ -1,0 +1,77 @@
+"""A study says whose it is and where it can't be kept, each with the way out, and never a password."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from edgekd.errors import ConfigError, EdgekdError, UnavailableError
+from edgekd.search.belonging import claim, identity
+from edgekd.search.plans import StudyPlan
+
+sys.path.insert(0, str(Path(__file__).parent))
+from explored import OBJECTIVES, SMALL, WIDE, search
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("empty") / "empty.db"
+    optuna.storages.RDBStorage(f"sqlite:///{path}").engine.dispose()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("now", "says"),
+    [
+        ({"space": WIDE}, "its space was [0-9a-f]{12}, now it is [0-9a-f]{12};"),
+        ({"sampler": "random", "seed": 3}, "its sampler was tpe, now it is random; its seed was 0, now it is 3;"),
+        ({"sampler": "nsga2"}, "its population was not given, now it is 40; its sampler was tpe, now it is nsga2;"),
+        ({"objectives": OBJECTIVES[:1]}, "minimise log_macs, now it is maximise log_parameters;"),
+        ({"about": {"data": "b"}}, "its data was [0-9a-f]{12}, now it is [0-9a-f]{12};"),
+    ],
+)
+def test_what_differs_is_named(now: dict[str, Any], says: str) -> None:
+    def said(space: Any = SMALL, objectives: Any = OBJECTIVES, about: Any = None, **plan: Any) -> dict[str, Any]:
+        settings = StudyPlan(**{"sampler": "tpe"} | plan)
+        return identity(space, objectives, settings, settings.sampler_for(9), about or {"data": "a"})
+
+    study = optuna.create_study(study_name="mine")
+    claim(study, said(), "here")
+    claim(study, said(trials=7, batch=3, population=50), "here")  # may change
+    with pytest.raises(ConfigError, match=f"search: study 'mine' in here: .*{says}"):
+        claim(study, said(**now), "here")
+
+
+def test_a_study_that_others_made_is_left_alone() -> None:
+    study = optuna.create_study()
+    study.add_trial(optuna.trial.create_trial(value=1.0))
+    with pytest.raises(ConfigError, match=r"was not made by edgekd; .*name another study"):
+        claim(study, {"seed": 0}, "here")
+
+
+@pytest.mark.parametrize(
+    ("storage", "kind", "says"),
+    [
+        ("no database", ConfigError, "search.storage: no database: no URL of a database"),
+        ("oracl://x", ConfigError, "search.storage: oracl://x: .*oracl; take sqlite"),
+        ("sqlite:///$NOWHERE_SET/x.db", ConfigError, "no NOWHERE_SET in the environment; set it"),
+        ("sqlite:////no/such/folder/x.db", UnavailableError, "cannot be used: .*unable to open database file"),
+        ("postgresql+psycopg://me:secret@db/x", UnavailableError, r"//me:\*\*\*@db/x: the driver psycopg is not"),
+        ("sqlite:///file:{ro}?mode=ro&uri=true", UnavailableError, "cannot be used: .*readonly database"),
+        ("sqlite:///{text}", UnavailableError, "cannot be used: .*file is not a database"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_named_without_its_password(
+    tmp_path: Path, empty: Path, storage: str, kind: type[EdgekdError], says: str
+) -> None:
+    (tmp_path / "text").write_text("no database\n" * 100)
+    shutil.copy(empty, tmp_path / "ro.db")
+    given = storage.format(ro=tmp_path / "ro.db", text=tmp_path / "text")
+    with pytest.raises(kind, match=says) as caught:
+        search(tmp_path, storage=given, fresh=True)
+    assert "secret" not in str(caught.value)
