@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Iterator
@@ -68,6 +69,7 @@ def opened(url: str, lock: FileLock) -> Iterator[RDBStorage]:
 
 def _connected(url: str) -> RDBStorage:
     try:
+        _make_file(url)
         return RDBStorage(url, engine_kwargs=_engine(url))
     except NoSuchModuleError as error:
         raise ConfigError(f"{_where(url)}: {first_line(error)}; take sqlite, postgresql or mysql") from None
@@ -80,6 +82,24 @@ def _connected(url: str) -> RDBStorage:
         raise ConfigError(
             f"{_where(url)}: another version of Optuna made it: {first_line(error)} Or name another database"
         ) from None
+
+
+def _make_file(url: str) -> None:
+    """
+    A file of SQLite gets its tables before it gets its name.
+
+    Who is killed between a table and its index leaves one in which two studies may have one name, and neither can
+    be loaded again.
+    """
+    parts = make_url(url)
+    path = Path(parts.database or ":memory:")
+    if parts.get_backend_name() != "sqlite" or ":" in path.name or parts.query or path.exists():
+        return
+    new = path.with_name(f"{path.name}.new")
+    for left in path.parent.glob(f"{glob.escape(new.name)}*"):
+        left.unlink()
+    RDBStorage(f"sqlite:///{new.as_posix()}").engine.dispose()
+    new.replace(path)
 
 
 def _where(url: str) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from filelock import FileLock
 
 from edgekd.errors import ConfigError, EdgekdError, UnavailableError
 from edgekd.search.belonging import claim, identity
 from edgekd.search.plans import StudyPlan
+from edgekd.search.storage import address, opened
 
 sys.path.insert(0, str(Path(__file__).parent))
 from explored import OBJECTIVES, SMALL, WIDE, search
@@ -75,3 +78,16 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(
     with pytest.raises(kind, match=says) as caught:
         search(tmp_path, storage=given, fresh=True)
     assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_was_half_made_when_its_process_was_killed_is_made_anew(tmp_path: Path) -> None:
+    """Seen: killed after the table of studies and before its index, a file took two studies of one name."""
+    half = sqlite3.connect(tmp_path / "small.db.new")
+    half.execute("CREATE TABLE studies (study_id INTEGER NOT NULL, study_name VARCHAR(512) NOT NULL)")
+    half.close()
+    (tmp_path / "small.db.new-journal").touch()
+    with opened(address(None, tmp_path, "small"), FileLock(tmp_path / "lock")) as storage:
+        optuna.create_study(storage=storage, study_name="small")
+        with pytest.raises(optuna.exceptions.DuplicatedStudyError):
+            optuna.create_study(storage=storage, study_name="small")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "small.db"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -270,3 +271,35 @@ def test_settings_and_help_leave_optuna_alone() -> None:
         "print([name for name in ('optuna', 'sqlalchemy', 'torch') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def forked(folder: Path) -> int:
+    pid = os.fork()
+    if not pid:
+        try:
+            search(folder, SMALL, lambda shapes: explored.logged(folder, 0.02, shapes), batch=4)
+        finally:
+            os._exit(0)
+    return pid
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_at_random_moments_alone_or_in_company_nothing_is_lost(tmp_path: Path, seed: int) -> None:
+    """From the moment that the file is made. A kill costs at most a batch."""
+    (tmp_path / "small.db").unlink()
+    moments, killed = random.Random(seed), 0
+    ends: list[int] = [signal.SIGKILL]
+    while all(ends):
+        children = [forked(tmp_path) for _ in range(moments.choice([1, 2]))]
+        time.sleep(moments.uniform(0, 4))
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+        ends = [os.WTERMSIG(os.waitpid(child, 0)[1]) for child in children]
+        killed += sum(map(bool, ends))
+    found = search(tmp_path)
+    times = Counter(line.split(" ", 1)[1] for line in log(tmp_path))
+    assert {trial.shape.model_dump_json() for trial in found} == set(times)
+    assert len(times) == len(list(every(SMALL)))
+    assert sum(times.values()) - len(times) <= 4 * killed
+    assert {trial.state for trial in stored(tmp_path).trials} <= {TrialState.COMPLETE, TrialState.FAIL}
