@@ -33,8 +33,8 @@ from edgekd.engine.executor import Builder
 from edgekd.engine.store import Artifact, Store
 from edgekd.hardware.fingerprint import cpu
 from edgekd.models.shape import NetShape
-from edgekd.search import supernet_stages as search
-from edgekd.search.nested import sub_shapes
+from edgekd.search.supernets import stages as search
+from edgekd.search.supernets.nested import sub_shapes
 from edgekd.stats import Interval, mean_interval
 from edgekd.train.losses.settings import CrossEntropyLoss
 from edgekd.train.settings import Training

@@ -12,10 +12,10 @@ from typing import Any
 
 from edgekd.engine.events import Listener, Progress, Silent
 from edgekd.models.shape import NetShape, parameters
-from edgekd.search.plans import Objective, StudyPlan
 from edgekd.search.spaces import ResidualCnnSpace, Space
-from edgekd.search.study import explore
-from edgekd.search.told import Evaluated, Trial
+from edgekd.search.studies.plans import Objective, StudyPlan
+from edgekd.search.studies.study import explore
+from edgekd.search.studies.told import Evaluated, Trial
 
 OBJECTIVES = (Objective("log_parameters", "maximise"), Objective("log_macs", "minimise"))
 SMALL = ResidualCnnSpace(

@@ -10,11 +10,11 @@ import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, create_trial
 
-from edgekd.search.evolution import best, mutated
-from edgekd.search.plans import StudyPlan
-from edgekd.search.samplers import sampler_of
 from edgekd.search.spaces import Axes
-from edgekd.search.told import FOUND
+from edgekd.search.studies.evolution import best, mutated
+from edgekd.search.studies.plans import StudyPlan
+from edgekd.search.studies.samplers import sampler_of
+from edgekd.search.studies.told import FOUND
 
 AXES: Axes = {f"axis{number}": tuple(range(5)) for number in range(6)}
 DRAWN: dict[str, BaseDistribution] = {name: CategoricalDistribution(choices) for name, choices in AXES.items()}

@@ -14,10 +14,10 @@ from edgekd.errors import ConfigError
 from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import ResidualCnnForImageClassification
 from edgekd.models.shape import NetShape, parameters
-from edgekd.search.nested import answer, blocks_of, extract, name_in, sliced, sub_shapes, why_no_prefix
-from edgekd.search.subnets import estimate, some
-from edgekd.search.supernet import loss, picked, raised
-from edgekd.search.supernet_stages import Nested, TrainSupernet
+from edgekd.search.supernets.nested import answer, blocks_of, extract, name_in, sliced, sub_shapes, why_no_prefix
+from edgekd.search.supernets.stages import Nested, TrainSupernet
+from edgekd.search.supernets.subnets import estimate, some
+from edgekd.search.supernets.train import loss, picked, raised
 from edgekd.train.loop import Batch
 from edgekd.train.losses.divergences import kd
 from edgekd.train.settings import Training

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgekd.search.pareto import feasible, front, hypervolume
-from edgekd.search.plans import Direction
+from edgekd.search.studies.pareto import feasible, front, hypervolume
+from edgekd.search.studies.plans import Direction
 
 BOTH: tuple[Direction, ...] = ("maximise", "minimise")
 rows_of = {

@@ -13,11 +13,11 @@ import optuna
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from edgekd.search.pareto import hypervolume
-from edgekd.search.plans import SamplerName, StudyPlan
-from edgekd.search.samplers import sampler_of
 from edgekd.search.space import every
-from edgekd.search.told import completed, shape_key, varied
+from edgekd.search.studies.pareto import hypervolume
+from edgekd.search.studies.plans import SamplerName, StudyPlan
+from edgekd.search.studies.samplers import sampler_of
+from edgekd.search.studies.told import completed, shape_key, varied
 
 sys.path.insert(0, str(Path(__file__).parent))
 from explored import OBJECTIVES, WIDE, values_of

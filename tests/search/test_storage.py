@@ -13,9 +13,9 @@ import pytest
 from filelock import FileLock
 
 from edgekd.errors import ConfigError, EdgekdError, UnavailableError
-from edgekd.search.belonging import claim, identity
-from edgekd.search.plans import StudyPlan
-from edgekd.search.storage import address, opened
+from edgekd.search.studies.belonging import claim, identity
+from edgekd.search.studies.plans import StudyPlan
+from edgekd.search.studies.storage import address, opened
 
 sys.path.insert(0, str(Path(__file__).parent))
 from explored import OBJECTIVES, SMALL, WIDE, search

@@ -21,11 +21,11 @@ from optuna.trial import TrialState
 from edgekd.engine.events import Silent
 from edgekd.errors import ConfigError
 from edgekd.models.shape import NetShape, parameters
-from edgekd.search.owners import is_gone, this_process
-from edgekd.search.pareto import front
-from edgekd.search.plans import StudyPlan
 from edgekd.search.space import every, points
-from edgekd.search.told import Evaluated
+from edgekd.search.studies.owners import is_gone, this_process
+from edgekd.search.studies.pareto import front
+from edgekd.search.studies.plans import StudyPlan
+from edgekd.search.studies.told import Evaluated
 
 sys.path.insert(0, str(Path(__file__).parent))
 import explored
@@ -252,7 +252,7 @@ def test_a_space_without_more_shapes_ends_the_search(tmp_path: Path) -> None:
 
 def test_settings_and_help_leave_optuna_alone() -> None:
     code = (
-        "import sys, edgekd, edgekd.cli.app, edgekd.search.plans, edgekd.search.pareto; "
+        "import sys, edgekd, edgekd.cli.app, edgekd.search.studies.plans, edgekd.search.studies.pareto; "
         "print([name for name in ('optuna', 'sqlalchemy', 'torch') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -25,10 +25,10 @@ from edgekd.engine.store import Artifact, Store
 from edgekd.errors import ConfigError
 from edgekd.models import checkpoint
 from edgekd.models.shape import NetShape, parameters
-from edgekd.search import supernet
-from edgekd.search.nested import extract, sub_shapes
-from edgekd.search.subnets import judgement
-from edgekd.search.supernet_stages import EXTRACT, SUBNETS, Extract, JudgeSubnets, Nested, TrainSupernet
+from edgekd.search.supernets import train as supernet
+from edgekd.search.supernets.nested import extract, sub_shapes
+from edgekd.search.supernets.stages import EXTRACT, SUBNETS, Extract, JudgeSubnets, Nested, TrainSupernet
+from edgekd.search.supernets.subnets import judgement
 from edgekd.teacher.stages import TARGETS, KeptViews, MakeTargets
 from edgekd.train.settings import Training
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edgekd.errors import EdgekdError
-from edgekd.search.plans import Objective
-from edgekd.search.told import Evaluated, check
+from edgekd.search.studies.plans import Objective
+from edgekd.search.studies.told import Evaluated, check
 
 OBJECTIVES = (Objective("log_parameters", "maximise"), Objective("log_macs", "minimise"))
 

@@ -17,8 +17,8 @@ from edgekd.engine.store import Artifact
 from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import mac_count, parameter_count
 from edgekd.models.shape import NetShape
-from edgekd.search.nested import extract, sub_shapes
-from edgekd.search.supernet_stages import Extract, JudgeSubnets, Statistics
+from edgekd.search.supernets.nested import extract, sub_shapes
+from edgekd.search.supernets.stages import Extract, JudgeSubnets, Statistics
 from edgekd.train.average import norms_anew
 from edgekd.train.batches import normalised, pixels
 

@@ -15,14 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from edgekd.engine.events import Progress
 from edgekd.errors import ConfigError, UnavailableError
-from edgekd.search.belonging import claim, identity
-from edgekd.search.desk import Desk, Evaluate
-from edgekd.search.plans import Objective, SamplerName, StudyPlan
-from edgekd.search.samplers import sampler_of
 from edgekd.search.space import FEW, points
 from edgekd.search.spaces import Space
-from edgekd.search.storage import address, opened, shown
-from edgekd.search.told import Trial, read
+from edgekd.search.studies.belonging import claim, identity
+from edgekd.search.studies.desk import Desk, Evaluate
+from edgekd.search.studies.plans import Objective, SamplerName, StudyPlan
+from edgekd.search.studies.samplers import sampler_of
+from edgekd.search.studies.storage import address, opened, shown
+from edgekd.search.studies.told import Trial, read
 
 
 def explore(

@@ -13,9 +13,9 @@ from optuna.trial import Trial as Asked
 from edgekd.engine.digest import digest_of
 from edgekd.errors import EdgekdError
 from edgekd.models.shape import NetShape
-from edgekd.search.pareto import feasible
-from edgekd.search.plans import Objective
 from edgekd.search.spaces import Axes, Choice, Point, Space
+from edgekd.search.studies.pareto import feasible
+from edgekd.search.studies.plans import Objective
 
 SHAPE, ASKED, FOUND, SAME_AS = "shape", "asked", "found", "same_as"  # attributes: few, each costs as much as an axis
 

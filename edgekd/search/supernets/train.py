@@ -24,9 +24,9 @@ from edgekd.engine.store import Artifact
 from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import ResidualCnnForImageClassification
 from edgekd.models.shape import NetShape
-from edgekd.search.nested import answer, sub_shapes
-from edgekd.search.subnets import estimate, seen
-from edgekd.search.supernet_stages import Statistics, TrainSupernet
+from edgekd.search.supernets.nested import answer, sub_shapes
+from edgekd.search.supernets.stages import Statistics, TrainSupernet
+from edgekd.search.supernets.subnets import estimate, seen
 from edgekd.teacher.answers import Answers, answers_of
 from edgekd.teacher.targets import bank_for
 from edgekd.teacher.teaching import right_on

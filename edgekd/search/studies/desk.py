@@ -15,12 +15,12 @@ from optuna.trial import Trial as Asked
 
 from edgekd.engine.events import Progress
 from edgekd.models.shape import NetShape
-from edgekd.search.leftovers import give_back, left_by_others
-from edgekd.search.owners import this_process
-from edgekd.search.plans import Objective, StudyPlan
 from edgekd.search.space import every_point
 from edgekd.search.spaces import Space
-from edgekd.search.told import (
+from edgekd.search.studies.leftovers import give_back, left_by_others
+from edgekd.search.studies.owners import this_process
+from edgekd.search.studies.plans import Objective, StudyPlan
+from edgekd.search.studies.told import (
     ASKED,
     SAME_AS,
     SHAPE,

@@ -13,10 +13,10 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from edgekd.search.evolution import AgingEvolution
-from edgekd.search.plans import SamplerName, StudyPlan
 from edgekd.search.spaces import Axes
-from edgekd.search.told import constraints_of
+from edgekd.search.studies.evolution import AgingEvolution
+from edgekd.search.studies.plans import SamplerName, StudyPlan
+from edgekd.search.studies.told import constraints_of
 
 Make = Callable[[int], BaseSampler]
 

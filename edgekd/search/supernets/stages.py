@@ -71,7 +71,7 @@ class Extract(Settings):
 
 SUPERNET = Stage[TrainSupernet](
     "search.supernet",
-    "edgekd.search.supernet:run",
+    "edgekd.search.supernets.train:run",
     takes={"data": "dataset", "teacher": "checkpoint", "targets": "targets"},
     may_lack=("teacher", "targets"),  # without either, the largest net teaches the others
     gives="checkpoint",
@@ -82,7 +82,7 @@ SUPERNET = Stage[TrainSupernet](
 )
 SUBNETS = Stage[JudgeSubnets](
     "search.subnets",
-    "edgekd.search.subnets:run_judge",
+    "edgekd.search.supernets.subnets:run_judge",
     takes={"supernet": "checkpoint", "data": "dataset"},
     gives="subnets",
     uses=("torch", "transformers"),
@@ -90,7 +90,7 @@ SUBNETS = Stage[JudgeSubnets](
 )
 EXTRACT = Stage[Extract](
     "search.extract",
-    "edgekd.search.subnets:run_extract",
+    "edgekd.search.supernets.subnets:run_extract",
     takes={"supernet": "checkpoint", "data": "dataset"},
     gives="checkpoint",
     uses=("torch", "transformers"),

@@ -9,8 +9,8 @@ from optuna.study import Study
 
 from edgekd.engine.digest import digest_of
 from edgekd.errors import ConfigError
-from edgekd.search.plans import Objective, SamplerName, StudyPlan
 from edgekd.search.spaces import Space
+from edgekd.search.studies.plans import Objective, SamplerName, StudyPlan
 from edgekd.settings import Settings
 
 BELONGS = "belongs"

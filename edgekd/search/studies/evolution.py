@@ -12,7 +12,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from edgekd.search.spaces import Axes, Choice
-from edgekd.search.told import constraints_of, varied
+from edgekd.search.studies.told import constraints_of, varied
 
 
 class AgingEvolution(BaseSampler):

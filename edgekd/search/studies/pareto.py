@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.search.plans import Direction
+from edgekd.search.studies.plans import Direction
 
 Array = NDArray[np.float64]
 

@@ -22,7 +22,7 @@ from edgekd.errors import ConfigError
 from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import ResidualCnn, ResidualCnnConfig, ResidualCnnForImageClassification
 from edgekd.models.shape import BlockShape, NetShape, parameters
-from edgekd.search.supernet_stages import Nested
+from edgekd.search.supernets.stages import Nested
 
 MOST = 50_000  # combinations of depths and widths, before a space counts as too large to look through
 SIZED = {"stem_width", "widths", "strides", "kinds", "kernels"}  # what a prefix may have less of

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from edgekd.search.owners import is_gone
 from edgekd.search.spaces import Space
-from edgekd.search.told import ASKED, SHAPE, completed, key_of, params_of, shape_key, varied
+from edgekd.search.studies.owners import is_gone
+from edgekd.search.studies.told import ASKED, SHAPE, completed, key_of, params_of, shape_key, varied
 
 
 def left_by_others(study: Study, abandoned_after_h: float, *, alone: bool) -> list[FrozenTrial]:

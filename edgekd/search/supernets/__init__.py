@@ -1,0 +1,1 @@
+"""One net that holds many students: trained together, taken out without training."""
