@@ -15,8 +15,8 @@ from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
 from edgekd.errors import UnsupportedError
-from edgekd.hardware.here import by_dialect, installed
-from edgekd.hardware.profile import DeviceProfile, this_cpu
+from edgekd.hardware.here import by_dialect
+from edgekd.hardware.profile import DeviceProfile
 from edgekd.keeping import targets_of
 from edgekd.pipeline import Pipeline
 from edgekd.probing import float_settings
@@ -40,9 +40,8 @@ def chain(
 
     `differences` are those that a replay of a lock has found by the time the report is written.
     """
-    device = this_cpu(profile)  # first: a device elsewhere is a clearer answer than a runtime that is not here
-    runtimes = installed(profile)
-    target = Target(engine, pipeline, profile, runtimes[0], device, runtimes)
+    target = Target.of(engine, pipeline, profile)
+    runtimes, device = target.runtimes, target.cpu
     call, here = engine.call, Coordinates(target=profile.name)
     sought = seek(target)
     dataset, tutor, found, models = sought.dataset, sought.tutor, dict(sought.found), dict(sought.models)

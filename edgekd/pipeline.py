@@ -16,6 +16,7 @@ from edgekd.formats import upgraded
 from edgekd.models.shape import NetShape
 from edgekd.search.spaces import AnySpace, CodeSpace, ResidualCnnSpace
 from edgekd.search.stages import ScoreName
+from edgekd.search.studies.plans import StudyPlan
 from edgekd.settings import Settings, override, read_yaml, validate
 from edgekd.teacher.stages import KeptViews, TeacherTraining
 from edgekd.train.losses.settings import CrossEntropyLoss, KdLoss, LossSettings
@@ -79,6 +80,7 @@ class SearchPlan(Settings):
     measure: int = Field(default=16, ge=1)  # of the best, exported with random weights
     headroom: float = Field(default=1.25, ge=1)  # how much more than the budget's speed and size it asks for
     race: RacePlan = RacePlan()
+    study: StudyPlan | None = None  # the space is gone through under measured latency; else a sample is scored
     seed: int = Field(default=0, ge=0)
 
 

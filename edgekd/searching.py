@@ -13,8 +13,7 @@ from edgekd.engine.faults import explained
 from edgekd.engine.store import Artifact, Store
 from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import default_workspace, temporary_files_in
-from edgekd.hardware.here import installed
-from edgekd.hardware.profile import load_profile, this_cpu
+from edgekd.hardware.profile import load_profile
 from edgekd.pipeline import Pipeline, load_pipeline
 from edgekd.report import searched
 from edgekd.seeking import seek
@@ -39,11 +38,10 @@ def find_student(
     pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
     check_code(pipeline.code, allow_code)
     profile = load_profile(target or pipeline.targets[0])
-    device, runtimes = this_cpu(profile), installed(profile)
     store = Store(workspace or default_workspace())
     with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
         builder = Builder(store, listener or Silent(), pipeline=pipeline.name, need=need)
-        found = seek(Target(builder, pipeline, profile, runtimes[0], device, runtimes)).found
+        found = seek(Target.of(builder, pipeline, profile)).found
         there = {name: result for name, result in found.items() if isinstance(result, Artifact)}
         told = {"schema": 1, "pipeline": pipeline.name, "target": profile.name} | searched.told_of(
             there, pipeline.search.rank

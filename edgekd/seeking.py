@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from edgekd.budget import TEACHER, TEACHER_INT8, check_decidable
 from edgekd.engine.plan import Result
 from edgekd.engine.store import Artifact
+from edgekd.hardware.profile import is_here, load_profile
 from edgekd.keeping import targets_of
 from edgekd.models.shape import NetShape
 from edgekd.racing import race
@@ -16,7 +17,7 @@ from edgekd.search import stages as search
 from edgekd.search.limits import limits_of
 from edgekd.search.spaces import for_teacher
 from edgekd.sources import dataset_of, taught_by, teacher_of, unlabelled_of
-from edgekd.target import Target
+from edgekd.target import Target, prefixed
 from edgekd.teacher.stages import Given
 
 
@@ -40,17 +41,21 @@ def seek(target: Target) -> Sought:
         check_decidable(pipeline.budget, dataset.json("dataset.json")["splits"]["test"])
     master, given = teacher_of(engine, pipeline, dataset)
     tutor = taught_by(engine, pipeline, dataset, master)
-    models = target.teachers(master, given, dataset)
+
+    def baselines(one: Target) -> dict[str, Result]:
+        return one.teachers(master, given, dataset)
+
     lesson = {"data": dataset, "teacher": tutor} | unlabelled_of(engine, pipeline, dataset)
     kept = targets_of(engine, pipeline, dataset, tutor, given)
     lesson |= {"targets": kept} if kept else {}
-    return Sought(dataset, given, tutor, lesson, models, search_for(target, dataset, models, master, given, lesson))
+    found = search_for(target, dataset, baselines, master, given, lesson)
+    return Sought(dataset, given, tutor, lesson, baselines(target), found)
 
 
 def search_for(
     target: Target,
     dataset: Result,
-    teachers: Mapping[str, Result],
+    baselines: Callable[[Target], dict[str, Result]],
     master: Result,
     given: Given | None,
     lesson: Mapping[str, Result],
@@ -62,22 +67,21 @@ def search_for(
     plan, call, here = target.pipeline.search, target.engine.call, target.at()
     budget, room = target.pipeline.budget, plan.headroom
     shape = given.shape if given else target.pipeline.teacher.shape
-    scores = call(
-        search.SCORE,
-        search.Score(
-            space=for_teacher(plan.space, shape), candidates=plan.candidates, teacher=shape,
-            preprocess=target.pipeline.preprocess.outside, seed=plan.seed,
-            scores=tuple(dict.fromkeys((*search.ALWAYS, *plan.rank))),
-        ),
-        {"data": dataset} if shape and "teacher-cka" not in plan.rank else {"data": dataset, "teacher": master},
+    wanted = search.Score(
+        space=for_teacher(plan.space, shape), candidates=plan.candidates, teacher=shape,
+        preprocess=target.pipeline.preprocess.outside, seed=plan.seed,
+        scores=tuple(dict.fromkeys((*plan.rank, *search.ALWAYS))),
     )  # fmt: skip
+    inputs = {"data": dataset} if shape and "teacher-cka" not in plan.rank else {"data": dataset, "teacher": master}
+    scores = _explored(target, wanted, inputs, baselines) if plan.study else call(search.SCORE, wanted, inputs)
     shortlist = call(
         search.SHORTLIST, search.Shortlist(
-            rank=plan.rank, measure=plan.measure, budget=budget, headroom=room, limits=limits_of(target.profile)
+            rank=plan.rank, measure=plan.measure, budget=budget, headroom=room, limits=limits_of(target.profile),
+            target=target.profile.name if plan.study else None
         ),
         {"scores": scores}, here,
     )  # fmt: skip
-    models = dict(teachers)
+    models = baselines(target)
     for number in range(plan.measure):
         candidate = _candidate(target, shortlist, number)
         if candidate is not None:
@@ -94,6 +98,36 @@ def search_for(
     raced = {f"round.{number}": result for number, result in enumerate(rounds, 1)}
     return {"scores": scores, "shortlist": shortlist, "candidates": compared, "feasible": feasible,
             "choice": choice, **raced}  # fmt: skip
+
+
+def _explored(
+    target: Target, wanted: search.Score, inputs: Mapping[str, Result], teachers: Callable[[Target], dict[str, Result]]
+) -> Result:
+    """One study for all targets that can be measured here, in place of a sample: each build reads the same one."""
+    plan = target.pipeline.search.study
+    assert plan is not None
+    all_of_them = together(target)
+    settings = search.Explore(
+        score=wanted, plan=plan, name=target.pipeline.name, devices=tuple(map(_device, all_of_them)),
+        budget=target.pipeline.budget, preprocess=target.pipeline.preprocess,
+    )  # fmt: skip
+    for each in all_of_them:
+        inputs = {**inputs, **prefixed(f"model.{each.profile.name}", teachers(each))}
+    return target.engine.call(target.versioned(search.EXPLORE), settings, inputs)
+
+
+def together(target: Target) -> list[Target]:
+    """This target and the pipeline's others that can be measured here, in the pipeline's order."""
+    profiles = [load_profile(name) for name in target.pipeline.targets]
+    if target.profile not in profiles:  # a person asked for another one
+        return [target]
+    return [Target.of(target.engine, target.pipeline, profile) for profile in profiles if is_here(profile)]
+
+
+def _device(target: Target) -> search.Device:
+    return search.Device(
+        name=target.profile.name, runtime=target.runtime, cpu=target.cpu, limits=limits_of(target.profile)
+    )
 
 
 def _candidate(target: Target, shortlist: Result, number: int) -> tuple[str, search.WriteCandidate | None] | None:

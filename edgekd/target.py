@@ -18,8 +18,8 @@ from edgekd.errors import UnsupportedError
 from edgekd.hardware import stages as hardware
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import Cpu
-from edgekd.hardware.here import takes_floats
-from edgekd.hardware.profile import DeviceProfile
+from edgekd.hardware.here import installed, takes_floats
+from edgekd.hardware.profile import DeviceProfile, this_cpu
 from edgekd.hardware.specs import Runnable
 from edgekd.pipeline import Pipeline
 from edgekd.quant import stages as quant
@@ -39,6 +39,13 @@ class Target:
     cpu: Cpu
     runtimes: Sequence[Runnable]
     not_written: dict[str, str] = field(default_factory=dict)  # filled on the way: variants and why
+
+    @classmethod
+    def of(cls, engine: Engine, pipeline: Pipeline, profile: DeviceProfile) -> Target:
+        """Raises UnavailableError for a device that is not here, before one for a runtime that is not installed."""
+        device = this_cpu(profile)
+        runtimes = installed(profile)
+        return cls(engine, pipeline, profile, runtimes[0], device, runtimes)
 
     @property
     def dialect(self) -> Any:

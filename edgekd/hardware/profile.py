@@ -135,6 +135,12 @@ def this_cpu(profile: DeviceProfile) -> Cpu:
     return cpu()
 
 
+def is_here(profile: DeviceProfile) -> bool:
+    """Whether `this_cpu` has an answer."""
+    local = profile.connection == "local" and profile.kind == "cpu"
+    return local and mismatch(profile.hardware, cpu()) is None
+
+
 def mismatch(hardware: Hardware, found: Cpu) -> str | None:
     """Why `found` is not the CPU that is described, or None."""
     if hardware.architecture not in (None, found.architecture):

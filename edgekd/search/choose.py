@@ -24,6 +24,7 @@ GRAPH_BYTES = 20_000  # of an int8 ONNX file beside its weights, at the least
 def run_shortlist(settings: Shortlist, inputs: Mapping[str, Artifact], work: Work) -> None:
     scores = inputs["scores"].json("scores.json")
     able = [c for c in scores["candidates"] if not _broken(c, scores["image"], settings.limits)]
+    able = [c for c in able if settings.target is None or c["keeps"][settings.target]] or able
     if not able:
         first = scores["candidates"][0]
         raise BudgetError(

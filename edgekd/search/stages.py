@@ -10,11 +10,12 @@ from edgekd.budget import Budget
 from edgekd.data.stages import Preprocess
 from edgekd.engine.stage import Stage
 from edgekd.hardware.fingerprint import Cpu
-from edgekd.hardware.profile import Limits
+from edgekd.hardware.profile import Limits, Measuring
 from edgekd.hardware.specs import Runnable
 from edgekd.models.shape import NetShape
 from edgekd.resources import cores
 from edgekd.search.spaces import AnySpace
+from edgekd.search.studies.plans import StudyPlan
 from edgekd.settings import Settings
 
 ScoreName = Literal[
@@ -38,6 +39,32 @@ class Score(Settings):
     threads: int = Field(default_factory=cores, ge=1)
 
 
+class Device(Settings):
+    """A target as a study measures it."""
+
+    name: str
+    runtime: Runnable
+    cpu: Cpu
+    limits: Limits = Limits()
+
+
+class Explore(Settings):
+    """
+    A study of the space in `score`, whose first score is maximised, under each device's measured latency and the size.
+
+    A shape that cannot keep the budget or a device's limits is not measured. With several devices a shape is kept
+    that keeps the limits on latency of one of them.
+    """
+
+    score: Score
+    plan: StudyPlan
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    devices: tuple[Device, ...] = Field(min_length=1)
+    budget: Budget
+    preprocess: Preprocess
+    measuring: Measuring = Measuring(processes=2, openings=2, rounds=50, time_s=10.0, warmup_runs=5)
+
+
 class WriteCandidate(Settings):
     """A candidate with random weights, as int8 in a runtime's dialect: enough to be measured."""
 
@@ -53,6 +80,7 @@ class Shortlist(Settings):
     budget: Budget
     headroom: float = Field(ge=1)
     limits: Limits = Limits()
+    target: str | None = None  # of a study: what missed this target's limits on latency is left out
 
 
 class Feasible(Settings):
@@ -81,6 +109,17 @@ SCORE = Stage[Score](
     uses=("torch", "transformers", "numpy"),
     cost=lambda settings: settings.candidates,
     typical_s=0.2,
+)
+EXPLORE = Stage[Explore](
+    "search.study",
+    "edgekd.search.explored:run",
+    takes={"data": "dataset", "teacher": "checkpoint", "model.*": "exported"},
+    may_lack=("teacher",),
+    gives="scores",
+    nature="observation",
+    uses=("torch", "transformers", "numpy", "optuna", "onnx"),
+    cost=lambda settings: settings.plan.trials,
+    typical_s=0.5,
 )
 CANDIDATE = Stage[WriteCandidate](
     "search.candidate",

@@ -55,17 +55,17 @@ class Model:
 
 
 def run(settings: Compare, inputs: Mapping[str, Artifact], work: Work) -> None:
-    models = {
-        name.removeprefix("model."): Model(
-            artifact.file((told := artifact.json("export.json"))["entry"]),
-            read_runnable(json.dumps(told["runtime"])),
-            _inputs(artifact, settings.measuring.batch),
-            batch=settings.measuring.batch,
-        )
-        for name, artifact in inputs.items()
-    }
+    batch = settings.measuring.batch
+    models = {name.removeprefix("model."): model_of(artifact, batch) for name, artifact in inputs.items()}
     result = observe(models, settings.measuring, settings.bases, work.progress)
     (work.out / "comparison.json").write_text(result.model_dump_json(indent=1, by_alias=True), "utf-8")
+
+
+def model_of(exported: Artifact, batch: int) -> Model:
+    """What an exporter left, in the runtime that it was made for."""
+    told = exported.json("export.json")
+    runtime = read_runnable(json.dumps(told["runtime"]))
+    return Model(exported.file(told["entry"]), runtime, _inputs(exported, batch), batch=batch)
 
 
 def observe(
