@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +44,17 @@ def test_a_budget_that_nothing_can_meet_is_said_before_anything_is_measured(
     with pytest.raises(BudgetError, match=r"none of 8 candidates can meet the budget.*MiB as int8, over 0\.001"):
         find_student(pipeline, out=tmp_path / "out", workspace=workspace)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_prints_the_table_and_where_the_student_is(
+    micro_settings: list[str], workspace: Path, tmp_path: Path
+) -> None:
+    find_student(load_pipeline("digits", micro_settings), out=tmp_path / "first", workspace=workspace)
+    sets = [part for setting in micro_settings for part in ("--set", setting)]
+    command = [sys.executable, "-m", "edgekd", "search", "digits", "--workspace", str(workspace), *sets]
+    done = subprocess.run([*command, "--out", "found"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "p50 ms" in done.stdout
+    assert "found/student.yaml" in done.stdout
+    told = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert json.loads(told.stdout) == json.loads((tmp_path / "found" / "search.json").read_text("utf-8"))

@@ -15,6 +15,7 @@ from edgekd.pipeline import load_pipeline
 STUDY = "search.study={sampler: random, trials: 6, batch: 3}"
 
 
+@pytest.mark.slow
 def test_every_measured_trial_of_a_study_is_a_candidate_with_its_latency(
     micro_settings: list[str], workspace: Path, tmp_path: Path
 ) -> None:
@@ -33,6 +34,7 @@ def test_every_measured_trial_of_a_study_is_a_candidate_with_its_latency(
     assert again["shape"] == told["shape"]
 
 
+@pytest.mark.slow
 def test_a_study_that_nothing_gets_through_says_why(micro_settings: list[str], workspace: Path, tmp_path: Path) -> None:
     pipeline = load_pipeline("digits", [*micro_settings, STUDY, "budget={size_mib: 0.001}"])
     with pytest.raises(BudgetError, match=r"none of 6 shapes of the study keeps the bounds.*MiB as int8, over 0\.001"):
