@@ -18,10 +18,12 @@ from edgekd.errors import UnsupportedError
 from edgekd.hardware.here import by_dialect
 from edgekd.hardware.profile import DeviceProfile
 from edgekd.keeping import targets_of
+from edgekd.models.shape import NetShape
+from edgekd.nesting import first_of
 from edgekd.pipeline import Pipeline
 from edgekd.probing import float_settings
 from edgekd.report import stages as report
-from edgekd.seeking import seek
+from edgekd.seeking import ranked_by, seek
 from edgekd.target import Target, prefixed
 
 
@@ -53,6 +55,7 @@ def chain(
         kept = targets_of(engine, pipeline, dataset, tutor, None)
         lesson |= {"teacher": tutor} | ({"targets": kept} if kept else {})
     lesson |= {"student": found["choice"]}
+    lesson |= first_of(engine, pipeline, sought.supernet, _shape(found["choice"]), dataset, here)
     student = call(distill.FLOAT, float_settings(engine, pipeline, lesson, here), lesson, here)
     variants = target.floats(student, dataset)
     val = {name: target.evaluate(model, dataset, "val", name) for name, model in (models | variants).items()}
@@ -72,7 +75,7 @@ def chain(
         report.REPORT,
         report.Tell(
             pipeline=pipeline.name, target=profile.name, budget=pipeline.budget, variants=tuple(variants),
-            rank=pipeline.search.rank,
+            rank=ranked_by(pipeline),
             dialect="; ".join(map(str, by_dialect(runtimes, device))), not_written=target.not_written,
             replayed=tuple(differences) if differences is not None else None,
             advice=tuple(advice(pipeline, _classes(dataset))),
@@ -81,6 +84,12 @@ def chain(
         here,
     )  # fmt: skip
     return Chain(dataset, models, told)
+
+
+def _shape(choice: Result) -> NetShape | None:
+    if not isinstance(choice, Artifact):
+        return None
+    return NetShape.model_validate_json(choice.file("shape.json").read_text("utf-8"))
 
 
 def _classes(dataset: Result) -> int | None:

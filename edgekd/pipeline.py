@@ -17,6 +17,7 @@ from edgekd.models.shape import NetShape
 from edgekd.search.spaces import AnySpace, CodeSpace, ResidualCnnSpace
 from edgekd.search.stages import ScoreName
 from edgekd.search.studies.plans import StudyPlan
+from edgekd.search.supernets.stages import Nested
 from edgekd.settings import Settings, override, read_yaml, validate
 from edgekd.teacher.stages import KeptViews, TeacherTraining
 from edgekd.train.losses.settings import CrossEntropyLoss, KdLoss, LossSettings
@@ -73,6 +74,17 @@ class RacePlan(Settings):
     rounds: int = Field(default=2, ge=1)
 
 
+class SupernetPlan(Settings):
+    """One training of which every candidate is a part; the student that is chosen goes on from its part."""
+
+    shape: NetShape | None = None  # of the largest; None: the teacher's, where it is a net of edgekd's
+    nested: Nested = Nested()
+    epochs: int = Field(default=20, ge=1)
+    rule: Literal["sandwich", "random"] = "sandwich"
+    shrink_from: float = Field(default=0.5, ge=0, lt=1)
+    count: int = Field(default=64, ge=2)  # sub-networks that are judged on val
+
+
 class SearchPlan(Settings):
     space: AnySpace = ResidualCnnSpace()
     rank: tuple[ScoreName, ...] = ("synflow", "params")
@@ -81,6 +93,7 @@ class SearchPlan(Settings):
     headroom: float = Field(default=1.25, ge=1)  # how much more than the budget's speed and size it asks for
     race: RacePlan = RacePlan()
     study: StudyPlan | None = None  # the space is gone through under measured latency; else a sample is scored
+    supernet: SupernetPlan | None = None  # its sub-networks are the candidates, instead of the space's
     seed: int = Field(default=0, ge=0)
 
 
@@ -202,6 +215,16 @@ class Pipeline(Settings):
             raise ValueError(
                 f"search.measure {self.search.measure} is more than search.candidates {self.search.candidates}; "
                 "lower it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_kind_of_candidates(self) -> Pipeline:
+        if self.search.supernet and self.search.study:
+            raise ValueError("search: supernet and study are two ways to candidates; leave one of the two out")
+        if self.search.supernet and (self.distill.start != "fresh" or self.distill.dual_head is not None):
+            raise ValueError(
+                "search.supernet: students start from it as it is; leave distill.start and distill.dual_head out"
             )
         return self
 

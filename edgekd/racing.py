@@ -11,12 +11,18 @@ from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
 from edgekd.models.shape import NetShape
+from edgekd.nesting import first_of
 from edgekd.pipeline import Pipeline
 from edgekd.search import stages as search
 
 
 def race(
-    engine: Engine, pipeline: Pipeline, feasible: Result, inputs: Mapping[str, Result], at: Coordinates
+    engine: Engine,
+    pipeline: Pipeline,
+    feasible: Result,
+    inputs: Mapping[str, Result],
+    at: Coordinates,
+    supernet: Result | None = None,
 ) -> list[Result]:
     """
     What each round says, the last one's first candidate being the best; none where there is nothing to choose from.
@@ -31,7 +37,9 @@ def race(
         if len(names) < 2:
             break
         judged = {
-            f"val.{name}": _judged(engine, pipeline, before, name, epochs, inputs, Coordinates(at.target, name))
+            f"val.{name}": _judged(
+                engine, pipeline, before, name, epochs, inputs, Coordinates(at.target, name), supernet
+            )
             for name in names[:students]
         }
         keep = rounds[number][0] if number < len(rounds) else 1
@@ -70,12 +78,14 @@ def _judged(
     epochs: int,
     inputs: Mapping[str, Result],
     at: Coordinates,
+    supernet: Result | None,
 ) -> Result:
     settings = distill.of(pipeline.distill, pipeline.preprocess, pipeline.views)
     short = settings.train.model_copy(update={"epochs": epochs, "looks": 0, "average_from": 1.0})
-    given = distill.GiveStudent(shape=_shape(candidates, name)) if isinstance(candidates, Artifact) else None
-    student = engine.call(distill.GIVEN, given, {}, at)
-    net = engine.call(distill.FLOAT, settings.model_copy(update={"train": short}), {**inputs, "student": student}, at)
+    shape = _shape(candidates, name) if isinstance(candidates, Artifact) else None
+    student = engine.call(distill.GIVEN, distill.GiveStudent(shape=shape) if shape else None, {}, at)
+    taught = {**inputs, "student": student} | first_of(engine, pipeline, supernet, shape, inputs["data"], at)
+    net = engine.call(distill.FLOAT, settings.model_copy(update={"train": short}), taught, at)
     judge = distill.Judge(split="val", preprocess=pipeline.preprocess.outside, threads=settings.train.threads)
     return engine.call(distill.JUDGE, judge, {"net": net, "data": inputs["data"]}, at)
 

@@ -16,7 +16,7 @@ from edgekd.engine.workspace import default_workspace, temporary_files_in
 from edgekd.hardware.profile import load_profile
 from edgekd.pipeline import Pipeline, load_pipeline
 from edgekd.report import searched
-from edgekd.seeking import seek
+from edgekd.seeking import ranked_by, seek
 from edgekd.target import Target
 
 
@@ -44,7 +44,7 @@ def find_student(
         found = seek(Target.of(builder, pipeline, profile)).found
         there = {name: result for name, result in found.items() if isinstance(result, Artifact)}
         told = {"schema": 1, "pipeline": pipeline.name, "target": profile.name} | searched.told_of(
-            there, pipeline.search.rank
+            there, ranked_by(pipeline)
         )
     out.mkdir(parents=True, exist_ok=True)
     (out / "search.json").write_text(json.dumps(told, indent=1), "utf-8")

@@ -12,6 +12,8 @@ from edgekd.engine.store import Artifact
 from edgekd.hardware.profile import is_here, load_profile
 from edgekd.keeping import targets_of
 from edgekd.models.shape import NetShape
+from edgekd.nesting import scores_of, supernet_of
+from edgekd.pipeline import Pipeline
 from edgekd.racing import race
 from edgekd.search import stages as search
 from edgekd.search.limits import limits_of
@@ -31,6 +33,7 @@ class Sought:
     lesson: Mapping[str, Result]
     models: Mapping[str, Result]  # the teacher's files
     found: Mapping[str, Result]
+    supernet: Result | None
 
 
 def seek(target: Target) -> Sought:
@@ -48,23 +51,24 @@ def seek(target: Target) -> Sought:
     lesson = {"data": dataset, "teacher": tutor} | unlabelled_of(engine, pipeline, dataset)
     kept = targets_of(engine, pipeline, dataset, tutor, given)
     lesson |= {"targets": kept} if kept else {}
-    found = search_for(target, dataset, baselines, master, given, lesson)
-    return Sought(dataset, given, tutor, lesson, baselines(target), found)
+    supernet = supernet_of(engine, pipeline, lesson, given.shape if given else pipeline.teacher.shape)
+    found = search_for(target, baselines, master, given, lesson, supernet)
+    return Sought(dataset, given, tutor, lesson, baselines(target), found, supernet)
 
 
 def search_for(
     target: Target,
-    dataset: Result,
     baselines: Callable[[Target], dict[str, Result]],
     master: Result,
     given: Given | None,
     lesson: Mapping[str, Result],
+    supernet: Result | None,
 ) -> dict[str, Result]:
     """
     Score a sample, measure the best with random weights, distil the best of these for a while, choose: all that was
     found on the way, by name.
     """
-    plan, call, here = target.pipeline.search, target.engine.call, target.at()
+    plan, call, here, dataset = target.pipeline.search, target.engine.call, target.at(), lesson["data"]
     budget, room = target.pipeline.budget, plan.headroom
     shape = given.shape if given else target.pipeline.teacher.shape
     wanted = search.Score(
@@ -73,11 +77,16 @@ def search_for(
         scores=tuple(dict.fromkeys((*plan.rank, *search.ALWAYS))),
     )  # fmt: skip
     inputs = {"data": dataset} if shape and "teacher-cka" not in plan.rank else {"data": dataset, "teacher": master}
-    scores = _explored(target, wanted, inputs, baselines) if plan.study else call(search.SCORE, wanted, inputs)
+    if supernet is not None:
+        alone = {"data": dataset} if shape else {"data": dataset, "teacher": master}
+        scores = scores_of(target.engine, target.pipeline, supernet, alone, shape)
+    else:
+        scores = _explored(target, wanted, inputs, baselines) if plan.study else call(search.SCORE, wanted, inputs)
     shortlist = call(
-        search.SHORTLIST, search.Shortlist(
-            rank=plan.rank, measure=plan.measure, budget=budget, headroom=room, limits=limits_of(target.profile),
-            target=target.profile.name if plan.study else None
+        search.SHORTLIST,
+        search.Shortlist(
+            rank=ranked_by(target.pipeline), measure=plan.measure, budget=budget, headroom=room,
+            limits=limits_of(target.profile), target=target.profile.name if plan.study else None,
         ),
         {"scores": scores}, here,
     )  # fmt: skip
@@ -93,11 +102,15 @@ def search_for(
         search.FEASIBLE, search.Feasible(budget=budget, headroom=room),
         {"shortlist": shortlist, "comparison": compared}, here,
     )  # fmt: skip
-    rounds = race(target.engine, target.pipeline, feasible, lesson, here)
+    rounds = race(target.engine, target.pipeline, feasible, lesson, here, supernet)
     choice = call(search.CHOOSE, search.Choose(), {"candidates": [feasible, *rounds][-1]}, here)
     raced = {f"round.{number}": result for number, result in enumerate(rounds, 1)}
     return {"scores": scores, "shortlist": shortlist, "candidates": compared, "feasible": feasible,
             "choice": choice, **raced}  # fmt: skip
+
+
+def ranked_by(pipeline: Pipeline) -> tuple[search.RankName, ...]:
+    return ("held-out",) if pipeline.search.supernet else pipeline.search.rank
 
 
 def _explored(

@@ -48,6 +48,8 @@ def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> N
         shape = shape.model_copy(update={"dual_head": settings.dual_head})
     model = checkpoint.build(shape, data.labels, data.image[0], settings.train.seed)
     told: dict[str, Any] = {"schema": 1, "start": started(model, settings, inputs, work)}
+    if "first" in inputs:
+        told["first"] = "supernet"
     net, master = model.net.train(), inputs.get("teacher")
     lessons = teaching(
         settings.losses, master.path if master else None, net, data.image, len(data.labels),
@@ -85,6 +87,10 @@ def started(
     model: ResidualCnnForImageClassification, settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work
 ) -> dict[str, object] | None:
     """The student's first weights from the teacher, where that is wanted and goes; what was taken."""
+    if "first" in inputs:
+        model.load_state_dict(checkpoint.load(inputs["first"].path).state_dict())
+        work.progress.say("the student starts from its part of the supernet")
+        return None
     if settings.start == "fresh":
         return None
     try:

@@ -92,8 +92,14 @@ FLOAT = Stage[DistillFloat](
         "student": "decision",
         "targets": "targets",
         "unlabelled": "pictures",
+        "first": "checkpoint",
     },
-    may_lack=("targets", "teacher", "unlabelled"),  # targets stand for the teacher; cross-entropy needs neither
+    may_lack=(
+        "targets",
+        "teacher",
+        "unlabelled",
+        "first",
+    ),  # targets stand for the teacher; cross-entropy needs neither
     gives="checkpoint",
     version=2,
     uses=("torch", "transformers"),

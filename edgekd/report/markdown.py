@@ -70,6 +70,8 @@ def _distillation(told: dict[str, Any]) -> list[str]:
     if kept:
         last = kept[-1]
         lines += [f"Val after {last['epoch']} epochs: {100 * last['right'] / last['n']:.1f} % (n {last['n']}).", ""]
+    if told["training"].get("first"):
+        lines += ["The student started from its part of the supernet.", ""]
     if begun := told["training"]["start"]:
         blocks = ", ".join("fresh" if block is None else str(block + 1) for block in begun["blocks"])
         lines += [f"The student started from the teacher's blocks {blocks}.", ""]

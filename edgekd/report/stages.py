@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgekd.budget import Budget
 from edgekd.deploy.stages import Select
 from edgekd.engine.stage import Stage
-from edgekd.search.stages import ScoreName
+from edgekd.search.stages import RankName
 from edgekd.settings import Settings
 
 
@@ -14,7 +14,7 @@ class Tell(Settings):
     target: str
     budget: Budget
     variants: tuple[str, ...]
-    rank: tuple[ScoreName, ...]
+    rank: tuple[RankName, ...]
     dialect: str
     not_written: dict[str, str] = {}  # variant -> why its exporter could not
     advice: tuple[str, ...] = ()  # on the recipe

@@ -15,7 +15,7 @@ from edgekd.hardware.measure import result
 from edgekd.hardware.profile import Limits
 from edgekd.models.shape import NetShape
 from edgekd.search.limits import broken
-from edgekd.search.stages import Choose, Feasible, Round, ScoreName, Shortlist
+from edgekd.search.stages import Choose, Feasible, RankName, Round, Shortlist
 
 FILE = "candidates.json"
 GRAPH_BYTES = 20_000  # of an int8 ONNX file beside its weights, at the least
@@ -126,7 +126,7 @@ def placed(candidates: Sequence[Mapping[str, Any]], score: str) -> dict[str, int
     return {key: place[value] if value is not None else len(defined) + 1 for key, value in values.items()}
 
 
-def by_mean_rank(candidates: Sequence[dict[str, Any]], scores: Sequence[ScoreName]) -> list[dict[str, Any]]:
+def by_mean_rank(candidates: Sequence[dict[str, Any]], scores: Sequence[RankName]) -> list[dict[str, Any]]:
     """
     Best first, by the mean of the ranks that the named scores give; ties go to fewer MACs.
 

@@ -22,6 +22,7 @@ ScoreName = Literal[
     "params", "macs", "synflow", "snip", "grad-norm", "zico", "nwot", "zen", "diswot", "diswot-semantic",
     "diswot-relation", "teacher-cka",
 ]  # fmt: skip
+RankName = ScoreName | Literal["held-out"]  # of a supernet's sub-networks, on val
 # of the teacher: DisWOT builds it anew with random weights, and its trained features are one of edgekd's own nets'
 NEEDS = {name: frozenset({"shape"}) for name in ("diswot", "diswot-semantic", "diswot-relation", "teacher-cka")}
 ALWAYS: tuple[ScoreName, ...] = ("params", "macs", "synflow", "snip", "diswot", "diswot-semantic", "diswot-relation")
@@ -75,7 +76,7 @@ class WriteCandidate(Settings):
 
 
 class Shortlist(Settings):
-    rank: tuple[ScoreName, ...] = Field(min_length=1)
+    rank: tuple[RankName, ...] = Field(min_length=1)
     measure: int = Field(ge=1)
     budget: Budget
     headroom: float = Field(ge=1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekd import find_student
+from edgekd import build, find_student
 from edgekd.engine.store import Store
 from edgekd.errors import BudgetError, ConfigError
 from edgekd.pipeline import load_pipeline
@@ -44,3 +44,26 @@ def test_a_study_that_nothing_gets_through_says_why(micro_settings: list[str], w
 def test_an_impossible_study_is_refused_when_the_pipeline_is_read(micro_settings: list[str]) -> None:
     with pytest.raises(ConfigError, match="tournament 50 is above population 10; lower it"):
         load_pipeline("digits", [*micro_settings, "search.study={sampler: evolution, tournament: 50, population: 10}"])
+
+
+@pytest.mark.slow
+def test_students_of_a_supernet_are_ranked_by_val_and_go_on_from_their_part(
+    micro_settings: list[str], workspace: Path, tmp_path: Path
+) -> None:
+    nested = "nested: {depths: [1], width_shares: [0.25, 0.5, 1.0], width_step: 8}"
+    sets = [f"search.supernet={{epochs: 2, count: 6, {nested}}}", "search.measure=3",
+            "search.race={students: 2, share: 0.3, factor: 2}", "distill.epochs=4"]  # fmt: skip
+    pipeline = load_pipeline("digits", [*micro_settings, *sets])
+    (built,) = build(pipeline, workspace=workspace, out=tmp_path)
+    found = built.report["search"]
+    assert found["rank"] == ["held-out"]
+    rows = found["shortlist"]
+    assert [row["held-out"] for row in rows] == sorted((row["held-out"] for row in rows), reverse=True)
+    assert built.report["distillation"]["training"]["first"] == "supernet"
+
+
+def test_a_supernet_and_another_start_exclude_each_other(micro_settings: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"search\.supernet: students start from it as it is; leave distill\.start"):
+        load_pipeline("digits", [*micro_settings, "search.supernet={}", "distill.start=teacher"])
+    with pytest.raises(ConfigError, match="supernet and study are two ways to candidates"):
+        load_pipeline("digits", [*micro_settings, "search.supernet={}", "search.study={}"])

@@ -62,6 +62,12 @@ class JudgeSubnets(Settings):
     threads: int = Field(default_factory=cores, ge=1)
 
 
+class ScoreSubnets(Settings):
+    """Sub-networks as candidates of a search: `held-out` is the loss on the split they were judged on, negated."""
+
+    teacher: NetShape | None  # whose size bounds are held against; None where it is no net of edgekd's
+
+
 class Extract(Settings):
     shape: NetShape
     preprocess: Preprocess
@@ -87,6 +93,14 @@ SUBNETS = Stage[JudgeSubnets](
     gives="subnets",
     uses=("torch", "transformers"),
     cost=lambda settings: settings.count,
+)
+SCORES = Stage[ScoreSubnets](
+    "search.subnets.scores",
+    "edgekd.search.supernets.subnets:run_scores",
+    takes={"subnets": "subnets", "data": "dataset", "teacher": "checkpoint"},
+    may_lack=("teacher",),  # where its shape says its size
+    gives="scores",
+    uses=("torch", "transformers"),
 )
 EXTRACT = Stage[Extract](
     "search.extract",

@@ -18,7 +18,7 @@ from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import mac_count, parameter_count
 from edgekd.models.shape import NetShape
 from edgekd.search.supernets.nested import extract, sub_shapes
-from edgekd.search.supernets.stages import Extract, JudgeSubnets, Statistics
+from edgekd.search.supernets.stages import Extract, JudgeSubnets, ScoreSubnets, Statistics
 from edgekd.train.average import norms_anew
 from edgekd.train.batches import normalised, pixels
 
@@ -40,6 +40,26 @@ def run_judge(settings: JudgeSubnets, inputs: Mapping[str, Artifact], work: Work
                      **judgement(net, judged, settings.preprocess)})  # fmt: skip
     told = {"schema": 1, "split": settings.split, "n": len(judged), "subnets": rows}
     (work.out / "subnets.json").write_text(json.dumps(told, indent=1), "utf-8")
+
+
+def run_scores(settings: ScoreSubnets, inputs: Mapping[str, Artifact], work: Work) -> None:
+    image = Dataset(inputs["data"]).image
+    rows = [
+        {
+            "id": row["id"],
+            "shape": row["shape"],
+            "scores": {"held-out": -row["loss"], "params": row["params"], "macs": row["macs"]},
+        }
+        for row in inputs["subnets"].json("subnets.json")["subnets"]
+    ]
+    teacher = inputs["teacher"].json("size.json") if settings.teacher is None else size_of(settings.teacher, image)
+    answer = {"schema": 1, "teacher": teacher, "image": image, "candidates": rows}
+    (work.out / "scores.json").write_text(json.dumps(answer, indent=1), "utf-8")
+
+
+def size_of(shape: NetShape, image: tuple[int, int, int]) -> dict[str, int]:
+    net = checkpoint.build(shape, ["a", "b"], image[0], seed=0).net
+    return {"params": parameter_count(net), "macs": mac_count(net, image)}
 
 
 def run_extract(settings: Extract, inputs: Mapping[str, Artifact], work: Work) -> None:
