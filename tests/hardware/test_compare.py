@@ -256,6 +256,12 @@ def test_warming_up_goes_on_until_medians_settle() -> None:
         assert warm_up(Subject(script, {}), script.clock, at_least=10, time_s=1e6) == runs
 
 
+def test_a_primed_run_is_the_second_of_two() -> None:
+    script = Script(iter([5000, 1000, 4000, 900]))
+    subject = Subject(script, {}, primed=True)
+    assert [subject.once(script.clock)[0] for _ in range(2)] == pytest.approx([1000, 900], abs=5)
+
+
 def test_warming_up_ends_though_nothing_settles() -> None:
     script = Script(iter(range(10**6, 10**9, 10**6)))  # slower and slower
     assert warm_up(Subject(script, {}), script.clock, at_least=10, time_s=0.5) < 60

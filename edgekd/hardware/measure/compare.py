@@ -43,6 +43,7 @@ class Model:
     data: Path | None = None
     batch: int = 1  # samples a run
     slowdown: float = 0.0  # a share of each run that the worker waits busily: for benchmarks of the gate
+    primed: bool = False  # a run that is not timed before each that is: caches hold what they hold of a model alone
 
     def asked(self) -> dict[str, Any]:
         return {
@@ -51,6 +52,7 @@ class Model:
             "inputs": {name: [tensor.dtype, tensor.shape] for name, tensor in self.inputs.items()},
             "data": str(self.data) if self.data else None,
             "slowdown": self.slowdown,
+            "primed": self.primed,
         }
 
 
