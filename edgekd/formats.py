@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from edgekd.errors import ConfigError
 
-Kind = Literal["pipeline", "device", "record", "lock", "manifest", "report", "baseline", "limits"]
+Kind = Literal["pipeline", "device", "record", "lock", "manifest", "report", "baseline", "limits", "latencies"]
 Tree = dict[str, Any]
 
 CURRENT: dict[Kind, int] = dict.fromkeys(get_args(Kind), 1) | {"report": 2}

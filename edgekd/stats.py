@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
@@ -93,6 +94,27 @@ def proportion_interval(right: int, n: int, confidence: float = 0.95) -> Interva
     """Wilson's score interval of an accuracy, in percent (Wilson 1927, equation 7)."""
     ends = stats.binomtest(right, n).proportion_ci(confidence, method="wilson")
     return Interval(100 * right / n, 100 * float(ends.low), 100 * float(ends.high))
+
+
+def conformal_quantile(scores: Sequence[float], confidence: float = 0.9) -> float:
+    """
+    What a new score stays below with at least this probability, whatever scores are drawn from.
+
+    The ceil((n + 1) x confidence)-th smallest of n exchangeable scores; Angelopoulos and Bates, "A gentle introduction
+    to conformal prediction" (2021), section 1. Raises ValueError where so few scores support no such bound.
+    """
+    if len(scores) < (fewest := fewest_scores(confidence)):
+        raise ValueError(f"a {confidence:.0%} bound needs at least {fewest} scores, got {len(scores)}")
+    return float(np.sort(scores)[_rank(len(scores), confidence) - 1])
+
+
+def fewest_scores(confidence: float) -> int:
+    """That `conformal_quantile` gives a bound for: the largest of them, then."""
+    return next(n for n in count(1) if _rank(n, confidence) <= n)
+
+
+def _rank(n: int, confidence: float) -> int:
+    return math.ceil(round((n + 1) * confidence, 9))  # 20 x 0.95 is 19, and a little more in binary
 
 
 def percentile(samples: Sequence[float], q: float) -> float | None:

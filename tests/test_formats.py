@@ -16,6 +16,7 @@ from edgekd.engine.store import Store
 from edgekd.errors import ConfigError
 from edgekd.gate.limits import read_limits
 from edgekd.gate.result import GateResult
+from edgekd.hardware.latencies import LatencyTable
 from edgekd.hardware.measure.result import Measured
 from edgekd.hardware.profile import load_profile
 from edgekd.pipeline import load_pipeline
@@ -72,6 +73,12 @@ def test_a_check_and_a_measurement_of_schema_1() -> None:
     assert result.checks[1].verdict is not None
     measured = Measured.model_validate_json((GOLDEN / "measurement.json").read_text())
     assert measured.figures.latency_p50_ms.value == 1.0
+
+
+def test_a_table_of_latencies_of_schema_1() -> None:
+    table = LatencyTable.model_validate_json(json.dumps(formats.read_json("latencies", GOLDEN / "latencies.json")))
+    assert table.conditions.image == (3, 32, 32)
+    assert len(table.latencies_ms()) == 2
 
 
 def test_a_record_of_schema_1(tmp_path: Path) -> None:

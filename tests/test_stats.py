@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekd.stats import (
+    conformal_quantile,
+    fewest_scores,
     mean_interval,
     paired_difference,
     percentile,
@@ -98,3 +100,18 @@ def test_samples_of_other_lengths_are_refused() -> None:
 def test_wilson_is_wilson() -> None:
     value, low, high = proportion_interval(8, 10)  # published example: 0.490 to 0.943
     assert (value, round(low, 1), round(high, 1)) == (80.0, 49.0, 94.3)
+
+
+@pytest.mark.parametrize(("confidence", "fewest"), [(0.5, 1), (0.9, 9), (0.95, 19), (0.99, 99)])
+def test_a_conformal_bound_needs_so_many_scores(confidence: float, fewest: int) -> None:
+    assert fewest_scores(confidence) == fewest
+    assert conformal_quantile(list(range(fewest)), confidence) == fewest - 1
+    with pytest.raises(ValueError, match=f"bound needs at least {fewest} scores, got {fewest - 1}"):
+        conformal_quantile([0.0] * (fewest - 1), confidence)
+
+
+def test_a_conformal_bound_holds_whatever_scores_are_drawn_from() -> None:
+    draw = np.random.default_rng(0)
+    for scores in (draw.standard_cauchy((2000, 30)), draw.exponential(size=(2000, 30))):
+        held = [row[0] <= conformal_quantile(row[1:].tolist(), 0.9) for row in scores]
+        assert 0.88 < np.mean(held) < 0.93  # 27 of 30 at least
