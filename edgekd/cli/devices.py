@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from edgekd.cli.calibrate import calibrate
 from edgekd.cli.console import print_json
 
 app = typer.Typer(help="Device profiles: what ships, what each says, what this machine is.", no_args_is_help=True)
+app.command("calibrate")(calibrate)
 
 
 @app.command("list")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
 
@@ -16,8 +16,8 @@ TRIES = 200  # per candidate, before a space counts as too small
 FEW = 5_000  # points, up to which all of them are looked at
 
 
-def sample(space: Space, count: int, seed: int) -> list[NetShape]:
-    """`count` different shapes, the same for the same seed."""
+def sample(space: Space, count: int, seed: int, asked: str = "search.candidates") -> list[NetShape]:
+    """`count` different shapes, the same for the same seed; `asked` is what to lower where there are fewer."""
     generator = np.random.default_rng(seed)
     found: dict[NetShape, None] = {}
     for _ in range(TRIES * count):
@@ -25,9 +25,17 @@ def sample(space: Space, count: int, seed: int) -> list[NetShape]:
         if len(found) == count:
             return list(found)
     raise ConfigError(
-        f"search.candidates: {count} were asked for, but {TRIES * count} draws from the space gave only "
-        f"{len(found)} different ones; lower it, or widen search.space"
+        f"{asked}: {count} were asked for, but {TRIES * count} draws from the space gave only "
+        f"{len(found)} different ones; lower it, or widen the space"
     )
+
+
+def drawn(spaces: Sequence[Space], nets: int, seed: int) -> tuple[NetShape, ...]:
+    """As many of each space, in random order: whatever part of them was measured has some of each."""
+    found: list[NetShape] = []
+    for number, space in enumerate(spaces):
+        found += sample(space, len(range(number, nets, len(spaces))), seed + number, "--nets")
+    return tuple(found[number] for number in np.random.default_rng(seed).permutation(len(found)))
 
 
 def draw(space: Space, generator: np.random.Generator) -> Point:

@@ -15,7 +15,7 @@ from edgekd.engine.code import member, run_file
 from edgekd.engine.digest import digest_file
 from edgekd.errors import ConfigError
 from edgekd.models.shape import BlockKind, NetShape
-from edgekd.settings import Settings
+from edgekd.settings import Settings, read_yaml, validate
 
 Choice = int | float | str
 Axes = Mapping[str, tuple[Choice, ...]]
@@ -217,6 +217,27 @@ class CodeSpace(Settings):
 AnySpace = Annotated[
     ResidualCnnSpace | PlainCnnSpace | MobileCnnSpace | TeacherBlocksSpace | CodeSpace, Field(discriminator="name")
 ]
+
+
+NAMED: dict[str, Space] = {space.name: space for space in (ResidualCnnSpace(), PlainCnnSpace(), MobileCnnSpace())}
+
+
+def read_space(name: str) -> Space:
+    """One by its name as it ships, or a person's own by a path that ends in .yaml."""
+    if name in NAMED:
+        return NAMED[name]
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"space {name}: no such space; there are {', '.join(NAMED)}, or give a .yaml of one")
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    return validate(_OneSpace, {"space": read_yaml(path.read_text("utf-8"), name)}, name).space
+
+
+class _OneSpace(Settings):
+    """Of those that stand for themselves: without a teacher, and without code."""
+
+    space: Annotated[ResidualCnnSpace | PlainCnnSpace | MobileCnnSpace, Field(discriminator="name")]
 
 
 def for_teacher(space: AnySpace, teacher: NetShape | None) -> AnySpace:

@@ -1,0 +1,93 @@
+"""`edgekd devices calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgekd.cli.console import duration, print_json
+from edgekd.cli.options import WorkspaceOption
+
+if TYPE_CHECKING:
+    from edgekd.hardware.accuracy import Accuracy
+    from edgekd.hardware.latencies import LatencyTable
+
+
+def calibrate(
+    device: Annotated[str, typer.Argument(help="A device that `edgekd devices list` names, or a .yaml.")] = "local-cpu",
+    space: Annotated[
+        list[str] | None,
+        typer.Option(help="residual-cnn, plain-cnn, mobile-cnn or a .yaml of one; may be given again. All three."),
+    ] = None,
+    runtime: Annotated[str | None, typer.Option(help="onnxruntime, openvino or litert; else its first.")] = None,
+    float_: Annotated[bool, typer.Option("--float", help="Nets in fp32, instead of int8.")] = False,
+    nets: Annotated[int, typer.Option(min=50, help="Of all spaces together; drawn at random.")] = 200,
+    image: Annotated[int, typer.Option(min=8, help="Height and width, in pixels.")] = 32,
+    channels: Annotated[int, typer.Option(min=1, help="Of an image.")] = 3,
+    classes: Annotated[int, typer.Option(min=2)] = 10,
+    passes: Annotated[int, typer.Option(min=2, help="Processes that measure each net, minutes apart.")] = 3,
+    seed: Annotated[int, typer.Option(help="Other nets with another one.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="The table; else in the workspace, under latencies/.")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the error and what it is of as JSON.")] = False,
+) -> None:
+    """
+    Measure nets of a space on this DEVICE, so that the latency of others can be predicted.
+
+    Says how long it will take before it starts. Interrupted, the same command goes on; other spaces, and more nets,
+    are added to the table. In the end it says how far predictions are off, of nets that were held out.
+
+    Examples:
+      edgekd devices calibrate
+
+      edgekd devices calibrate rpi5 --runtime litert --space mobile-cnn --nets 300 --image 96
+
+      edgekd devices calibrate --space wide.yaml --float --out wide.json
+    """
+    from edgekd.cli.progress import Watcher
+    from edgekd.engine.events import Progress
+    from edgekd.engine.workspace import default_workspace
+    from edgekd.hardware.latencies import conditions, opened
+    from edgekd.hardware.profile import load_profile, this_cpu
+    from edgekd.search.space import drawn
+    from edgekd.search.spaces import NAMED, read_space
+
+    profile = load_profile(device)
+    where = conditions(
+        this_cpu(profile), profile.runtime(runtime), (channels, image, image), classes, quantised=not float_
+    )
+    path = out or (workspace or default_workspace()) / "latencies" / where.file_name
+    table = opened(path, where).planned(drawn([read_space(name) for name in space or NAMED], nets, seed))
+    with Watcher() as watcher, TemporaryDirectory() as folder:
+        from edgekd.search.calibrate import InProcesses, calibrated, estimated_s  # after what may be wrong: it is slow
+
+        watcher.started("calibrate", str(where))
+        least = InProcesses(where, Path(folder))
+        watcher.said(f"{path}: {_left(table, passes)}, about {duration(estimated_s(table, passes, least))}; what is "
+                     "measured is kept, the same command goes on")  # fmt: skip
+        table = calibrated(table, passes, path, least, Progress(watcher))
+    from edgekd.hardware.accuracy import held_out
+
+    _show(path, table, held_out(table), as_json=as_json)
+
+
+def _left(table: LatencyTable, passes: int) -> str:
+    processes = len(list(table.due(passes)))
+    return f"{sum(len(batch.nets) for batch in table.batches)} nets, {processes} processes to run"
+
+
+def _show(path: Path, table: LatencyTable, found: Accuracy, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "table": str(path),
+                "conditions": table.conditions.model_dump(mode="json"),
+                "nets": len(table.latencies_ms()),
+                "held_out": found.model_dump(mode="json"),
+            }
+        )
+        return
+    typer.echo(f"{path}\n{table.conditions}\nheld out: {found}")
