@@ -85,9 +85,11 @@ def _show(path: Path, table: LatencyTable, found: Accuracy, *, as_json: bool) ->
             {
                 "table": str(path),
                 "conditions": table.conditions.model_dump(mode="json"),
+                "statistic": "least",
                 "nets": len(table.latencies_ms()),
                 "held_out": found.model_dump(mode="json"),
             }
         )
         return
     typer.echo(f"{path}\n{table.conditions}\nheld out: {found}")
+    typer.echo("of least CPU times with warm caches: medians lie above them, so that finalists are to be measured")

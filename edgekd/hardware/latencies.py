@@ -79,7 +79,7 @@ class LatencyTable(Settings):
         Of every net that was measured: the least of its processes, over its batch's yardstick, times what that took.
 
         A neighbour on the same core only ever adds, here for seconds at a time: of 320 nets, the medians of two passes
-        differed by 10 % (median; ONNX Runtime int8), their least times by 1.7 %.
+        differed by 10 % (median; ONNX Runtime int8), their least times by 1.7 %. Medians lie above it.
         """
         done = [batch for batch in self.batches if batch.yardstick_ms]
         usual = float(np.median([min(batch.yardstick_ms) for batch in done])) if done else 0.0

@@ -57,7 +57,7 @@ def test_intervals_hold_what_they_promise() -> None:
 
 def test_a_prediction_says_what_it_is(predictor: Predictor) -> None:
     (found,) = predictor.predict([sample(SPACE, 1, seed=1)[0]])
-    assert found.kind == "predicted"
+    assert (found.kind, found.statistic) == ("predicted", "least")
     assert found.low_ms < found.latency_ms < found.high_ms
     assert found.confidence == 0.9
     assert predictor.predict([]) == []
