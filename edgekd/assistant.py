@@ -71,9 +71,11 @@ def part(shape: NetShape, blocks: float, width: float) -> NetShape:
     def narrow(channels: int) -> int:
         return max(1, round(width * channels))
 
-    return NetShape(
-        stem_width=narrow(shape.stem_width),
-        stem_stride=shape.stem_stride,
-        widths=tuple((narrow(shape.widths[number][0]), narrow(shape.widths[number][1])) for number in kept),
-        strides=tuple(shape.strides[number] for number in kept),
+    said = {name: getattr(shape, name) for name in ("strides", "kinds", "kernels")}
+    return shape.model_copy(
+        update={
+            "stem_width": narrow(shape.stem_width),
+            "widths": tuple((narrow(shape.widths[number][0]), narrow(shape.widths[number][1])) for number in kept),
+            **{name: tuple(values[number] for number in kept) if values else () for name, values in said.items()},
+        }
     )

@@ -89,3 +89,13 @@ def test_it_is_tried_for_a_share_of_the_epochs_and_then_teaches(
     trained = [line for line in Ear.ran if line.startswith("distill.float")]
     tries = [f"distill.float assistant {number + 1} of {count}" for number in range(count)]
     assert trained == [*tries, "distill.float assistant", "distill.float"]
+
+
+def test_parts_of_a_teacher_keep_the_kinds_of_its_blocks() -> None:
+    teacher = NetShape(
+        stem_width=16, stem_stride=2, stem_kernel=4, widths=((32, 32), (32, 32), (64, 64), (64, 64)),
+        strides=(1, 1, 2, 1), kinds=("plain", "skip", "plain", "skip"), kernels=(3, 5, 3, 5),
+    )  # fmt: skip
+    half = part(teacher, 0.5, 0.5)
+    assert (half.kinds, half.kernels, half.stem_kernel) == (("plain", "plain"), (3, 3), 4)
+    assert half.widths == ((16, 16), (32, 32))
