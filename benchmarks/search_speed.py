@@ -65,9 +65,8 @@ def main() -> None:
             found = compared(models, QUICKLY, Progress(Watcher()))
         took = time.perf_counter() - start
         fast, slow = (pick(m.latency_p50_ms.value for m in found.models.values()) for pick in (min, max))
-        print(
-            f"| int8 latencies in {spec.name} ({fast:.3f} to {slow:.3f} ms; graphs {written:.1f} s) | {MEASURED} | {took:.0f} |"
-        )
+        span = f"{fast:.3f} to {slow:.3f} ms; graphs {written:.1f} s"
+        print(f"| int8 latencies in {spec.name} ({span}) | {MEASURED} | {took:.0f} |")
 
 
 def images() -> Shown:
