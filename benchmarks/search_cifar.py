@@ -1,14 +1,14 @@
 """
 What training-free scores are worth: students that were really distilled on CIFAR-10, and how each score ranks them.
 
-    python benchmarks/search_cifar.py DATA [--folder search] [--students 36] [--threads 1] [--part 0/1]
+    python benchmarks/search_cifar.py DATA [--folder search] [--students 32] [--threads 1] [--part 0/1]
 
-300 candidates vary in stem, width, depth, kernel and kind of block. All are scored (each score's time is told); the
-first of them that ask for at most 30 M multiply-accumulates are distilled from ResNet-56, for the same few epochs over
-the same kept views; all of those are measured as int8 in ONNX Runtime, in one comparison. Then, for each score and for
-the default ranking: Kendall's tau with the accuracy on 2,000 clean images, and the points that its pick loses under
-three budgets of measured latency (the quartiles). Intervals are percentiles over students drawn again. Interrupted
-runs go on; `--part 1/2` trains every second student, so that two processes share the work.
+300 candidates vary in stem, width, depth, kernel and kind of block. All are scored; the first of them that ask for at
+most 30 M multiply-accumulates are distilled from ResNet-56, for the same few epochs over the same kept views; all of
+those are measured as int8 in ONNX Runtime, in one comparison. Then, for each score and for the default ranking:
+Kendall's tau with the accuracy on 2,000 clean images, and the points that its pick loses under three budgets of
+measured latency (the quartiles). Intervals are percentiles over students drawn again. Interrupted runs go on;
+`--part 1/2` trains every second student, so that two processes share the work.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from edgekd.engine.workspace import temporary_files_in
 from edgekd.hardware.profile import load_profile, this_cpu
 from edgekd.models.shape import NetShape, resnet
 from edgekd.pipeline import Pipeline, pipeline_of
-from edgekd.resources import cores
 from edgekd.search import stages as search
 from edgekd.search.choose import by_mean_rank
 from edgekd.search.latency import QUICKLY, as_model, compared
@@ -55,14 +54,14 @@ SPACE = ResidualCnnSpace(
 CANDIDATES, MOST_MACS, EPOCHS = 300, 30e6, 5
 NAMES = tuple(PLUGINS)
 QUICK = ("params", "macs", "synflow")
-DEFAULT = ("synflow", "params")
+DEFAULT = ("params", "macs")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--folder", type=Path, default=Path("search"))
-    parser.add_argument("--students", type=int, default=36)
+    parser.add_argument("--students", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--part", default="0/1")
     asked = parser.parse_args()
@@ -80,7 +79,7 @@ def main() -> None:
         reached = [lab.accuracy(candidate) for candidate in chosen]
         latencies = measured(chosen, pipeline, asked.folder / "latencies.json")
     print(f"{this_cpu(load_profile('local-cpu')).model}. {versions()}\n")
-    print(times(lab, store), "", table(chosen, reached, latencies), sep="\n")
+    print(table(chosen, reached, latencies))
 
 
 class Lab:
@@ -145,15 +144,6 @@ def measured(chosen: Sequence[dict[str, Any]], pipeline: Pipeline, kept: Path) -
         kept.write_text(json.dumps(told, indent=1), "utf-8")
     rows = json.loads(kept.read_text("utf-8"))["latency_p50_ms"]
     return [rows[c["id"]] for c in chosen]
-
-
-def times(lab: Lab, store: Store) -> str:
-    """What scoring took, as the store recorded it."""
-    took = {record["digest"]: record["seconds"] for record in store.records("search.score")}
-    return "; ".join(
-        f"{' '.join(names)}: {took[lab.scores(names).digest]:.0f} s for {CANDIDATES} candidates, {cores()} threads"
-        for names in (QUICK, NAMES)
-    )
 
 
 def table(chosen: Sequence[dict[str, Any]], reached: Sequence[float], latencies: Sequence[float]) -> str:

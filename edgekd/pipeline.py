@@ -87,7 +87,7 @@ class SupernetPlan(Settings):
 
 class SearchPlan(Settings):
     space: AnySpace = ResidualCnnSpace()
-    rank: tuple[ScoreName, ...] = ("synflow", "params")
+    rank: tuple[ScoreName, ...] = ("params", "macs")  # what ranked best in benchmarks/search_cifar.py
     candidates: int = Field(default=200, ge=1)
     measure: int = Field(default=16, ge=1)  # of the best, exported with random weights
     headroom: float = Field(default=1.25, ge=1)  # how much more than the budget's speed and size it asks for
