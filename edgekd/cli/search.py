@@ -66,7 +66,7 @@ def _show(told: dict[str, Any], out: Path) -> None:
         val = "" if row["val_percent"] is None else f"{row['val_percent']:.1f}"
         name = f"{row['id']} *" if row["id"] in told["front"] else row["id"]
         table.add_row(
-            name, str(row["params"]), f"{row['macs'] / 1e6:.2f}", f"{row['latency_p50_ms'][0]:.3f}",
+            name, f"{row['params']:.0f}", f"{row['macs'] / 1e6:.2f}", f"{row['latency_p50_ms'][0]:.3f}",
             "yes" if row["feasible"] else "no", val,
         )  # fmt: skip
     console = Console()

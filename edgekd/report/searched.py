@@ -121,7 +121,7 @@ def markdown(search: Mapping[str, Any]) -> list[str]:
         places = " | ".join("undefined" if row[name] is None else str(row["places"][name]) for name in names)
         val = "" if row["val_percent"] is None else f"{row['val_percent']:.1f}"
         lines.append(
-            f"| {row['id']}{star} | {row['params']} | {row['macs'] / 1e6:.2f} | {places} | "
+            f"| {row['id']}{star} | {row['params']:.0f} | {row['macs'] / 1e6:.2f} | {places} | "
             f"{row['latency_p50_ms'][0]:.3f} | {'yes' if row['feasible'] else 'no'} | {val} |"
         )
     for number, row in enumerate(search["rounds"], 1):
