@@ -46,6 +46,7 @@ def test_a_budget_that_nothing_can_meet_is_said_before_anything_is_measured(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table_and_where_the_student_is(
     micro_settings: list[str], workspace: Path, tmp_path: Path
 ) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scipy.stats import kendalltau
-
 from edgekd.engine.store import Artifact
 from edgekd.hardware.measure import result
 from edgekd.search.choose import by_mean_rank, placed
-from edgekd.search.ranking import better_than
+from edgekd.search.ranking import better_than, tau
 
 ENOUGH = 12  # short distillations, below which nothing is said of a score
 WIDTH, HEIGHT, EDGE = 640, 360, 56
@@ -58,8 +56,7 @@ def agreement(candidates: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, fl
     for name in candidates[0]["scores"]:
         pairs = [(c["scores"][name], c["scores"]["params"]) for c in candidates if c["scores"][name] is not None]
         if name != "params" and len(pairs) > 2:
-            tau = float(kendalltau(*zip(*pairs, strict=True)).statistic)
-            found[name] = {"tau": round(tau, 3), "n": len(pairs)}
+            found[name] = {"tau": round(tau(*zip(*pairs, strict=True)), 3), "n": len(pairs)}
     return found
 
 
@@ -103,12 +100,14 @@ def worth(tried: Mapping[str, float], by_id: Mapping[str, Mapping[str, Any]], ra
 
 
 def markdown(search: Mapping[str, Any]) -> list[str]:
-    tau = ", ".join(f"{name} {row['tau']:+.2f} (n {row['n']})" for name, row in search["agreement_with_params"].items())
+    alike = ", ".join(
+        f"{name} {row['tau']:+.2f} (n {row['n']})" for name, row in search["agreement_with_params"].items()
+    )
     names = list(search["shortlist"][0]["places"])
     lines = [
         f"## Search: {search['chosen']} of {search['candidates']} candidates, {search['measured']} measured",
         "",
-        f"Ranked by {' and '.join(search['rank'])}; Kendall's tau with the number of parameters: {tau}.",
+        f"Ranked by {' and '.join(search['rank'])}; Kendall's tau with the number of parameters: {alike}.",
         "",
         "A candidate's place by each score, among all; its latency with random weights, measured; val after a short "
         "distillation. * : none is both faster and better on val.",

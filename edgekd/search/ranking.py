@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
 from edgekd.stats import Interval
 
@@ -15,8 +14,14 @@ RESAMPLES = 2000
 
 
 def tau(scores: Sequence[float] | Array, reached: Sequence[float] | Array) -> float:
-    """Kendall's tau-b of scores with accuracies: 1 for the same order, 0 for none."""
-    return float(kendalltau(scores, reached).statistic)
+    """
+    Kendall's tau-b of scores with accuracies: 1 for the same order, 0 for none, NaN where either is one value alone.
+
+    Of a few dozen nets some ten times as fast as SciPy's, and intervals ask for it thousands of times.
+    """
+    (ours, theirs) = (np.sign(np.subtract.outer(row, row)) for row in (np.asarray(scores), np.asarray(reached)))
+    pairs = np.sqrt((ours**2).sum() * (theirs**2).sum())
+    return float((ours * theirs).sum() / pairs) if pairs else float("nan")
 
 
 def regret(scores: Sequence[float], reached: Sequence[float], costs: Sequence[float], limit: float) -> float:

@@ -75,6 +75,7 @@ def featured(inputs: dict[str, Artifact], tmp_path_factory: pytest.TempPathFacto
     return ran(asked(FEATURES), inputs, tmp_path_factory.mktemp("featured"))
 
 
+@pytest.mark.slow
 def test_a_training_with_features_that_is_killed_ends_with_the_same_student(
     inputs: dict[str, Artifact], featured: Path, tmp_path: Path
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_student_may_start_from_its_teacher_and_says_what_it_took(
     assert told == {"schema": 1, "blocks": [0, 2], "of": 3, "narrower": True, "classifier": True}
 
 
+@pytest.mark.slow
 def test_where_nothing_fits_auto_starts_afresh_and_says_why(
     inputs: dict[str, Artifact], tmp_path: Path, store: Store
 ) -> None:
@@ -139,6 +141,7 @@ def test_where_nothing_fits_auto_starts_afresh_and_says_why(
         ran(asked(start="teacher"), inputs | {"student": wide}, tmp_path / "teacher")
 
 
+@pytest.mark.slow
 def test_cross_entropy_needs_no_teacher_at_all(inputs: dict[str, Artifact], tmp_path: Path) -> None:
     alone = {name: artifact for name, artifact in inputs.items() if name != "teacher"}
     settings = asked((CrossEntropyLoss(name="cross-entropy", weight=1.0),))

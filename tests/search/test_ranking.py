@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers.published import nets, photographs
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import kendalltau
 
 from edgekd.models.shape import parameters
 from edgekd.search.ranking import budgets, mean_regret, regret, resampled, tau
@@ -59,3 +62,9 @@ def test_training_free_scores_rank_the_published_nets_as_was_measured() -> None:
     assert taus["diswot-semantic"] >= 0.5
     assert taus["snip"] >= 0.8
     assert tau(PARAMS, REACHED) > max(taus["synflow"], taus["diswot-semantic"])
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=20))
+def test_tau_is_scipys_with_ties_and_all(pairs: list[tuple[int, int]]) -> None:
+    scores, reached = (list(map(float, row)) for row in zip(*pairs, strict=True))
+    assert tau(scores, reached) == pytest.approx(float(kendalltau(scores, reached).statistic), nan_ok=True)

@@ -67,6 +67,7 @@ def module(home: Path, **changes: Any) -> Given:
     return inspect(**(asked | changes))
 
 
+@pytest.mark.slow
 def test_one_net_as_folder_module_and_onnx_file_answers_alike(home: Path, pictures: Artifact) -> None:
     shape = NetShape(stem_width=8, stem_stride=2, widths=((8, 8),), strides=(1,))
     net = checkpoint.build(shape, sorted(own.NAMES), 1, seed=0)
