@@ -106,8 +106,14 @@ def quantised(folder: Path, teacher: Path, listener: Silent) -> dict[str, Tensor
     return dict(made.state_dict())
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("at", [2, 3, 5])
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param(2, marks=pytest.mark.nightly),
+        pytest.param(3, marks=pytest.mark.slow),
+        pytest.param(5, marks=pytest.mark.slow),
+    ],
+)
 def test_a_quantised_phase_that_is_killed_ends_with_the_same_weights(tmp_path: Path, at: int) -> None:
     """After an epoch, within one, and after ranges and norms were frozen; to the bit, scales included."""
     teacher = tmp_path / "teacher"
