@@ -317,12 +317,18 @@ class Pipeline(Settings):
             return max(min(count, least), round(count * share))
 
         train, search, distill = self.teacher.train, self.search, self.distill
+        study, whole = search.study, search.supernet
         shorter = train.model_copy(update={"epochs": part(train.epochs)}) if train and teacher else train
         return self.model_copy(
             update={
                 "teacher": self.teacher.model_copy(update={"train": shorter}),
                 "search": search.model_copy(
-                    update={"candidates": part(search.candidates, 8), "measure": part(search.measure, 2)}
+                    update={
+                        "candidates": part(search.candidates, 8),
+                        "measure": part(search.measure, 2),
+                        "study": study.model_copy(update={"trials": part(study.trials, 8)}) if study else None,
+                        "supernet": whole.model_copy(update={"epochs": part(whole.epochs)}) if whole else None,
+                    }
                 ),
                 "distill": distill.model_copy(update={"epochs": part(distill.epochs)}),
             }

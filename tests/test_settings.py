@@ -125,3 +125,12 @@ def test_unknown_names_suggest_the_nearest() -> None:
         load_pipeline("digit")
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: no such file"):
         load_pipeline("nowhere.yaml")
+
+
+def test_a_time_budget_shortens_studies_and_supernets_too() -> None:
+    study = load_pipeline("digits", ["search.study={trials: 100}"]).scaled(0.25)
+    assert study.search.study is not None
+    assert study.search.study.trials == 25
+    whole = load_pipeline("digits", ["search.supernet={epochs: 20}"]).scaled(0.25)
+    assert whole.search.supernet is not None
+    assert whole.search.supernet.epochs == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -108,7 +109,9 @@ class _Bench:
         name, scores = str(number), row["scores"]
         latencies = {device: found.models[name].latency_p50_ms for device, found in seen.items() if found}
         over = {device: excess(self.settings.budget, found, name) for device, found in seen.items() if found}
-        values = (scores[self.settings.score.scores[0]], *(ms.value for ms in latencies.values()), scores["params"])
+        score = scores[self.settings.score.scores[0]]
+        score = -math.inf if score is None else score  # not defined for this shape: the worst there is
+        values = (score, *(ms.value for ms in latencies.values()), scores["params"])
         more = {
             "latency_p50_ms": {device: list(ms) for device, ms in latencies.items()},
             "keeps": {device: share <= 0 for device, share in over.items()},

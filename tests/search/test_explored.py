@@ -66,3 +66,17 @@ def test_a_supernet_and_another_start_exclude_each_other(micro_settings: list[st
         load_pipeline("digits", [*micro_settings, "search.supernet={}", "distill.start=teacher"])
     with pytest.raises(ConfigError, match="supernet and study are two ways to candidates"):
         load_pipeline("digits", [*micro_settings, "search.supernet={}", "search.study={}"])
+
+
+@pytest.mark.slow
+def test_a_score_that_is_not_defined_is_the_worst_there_is(
+    micro_settings: list[str], workspace: Path, tmp_path: Path
+) -> None:
+    """DisWOT's semantic term asks for the teacher's last width, which no student of this space has."""
+    sets = [
+        "search.rank=[diswot, params]",
+        "search.race.students=0",
+        "search.study={sampler: random, trials: 2, batch: 2}",
+    ]
+    told = find_student(load_pipeline("digits", [*micro_settings, *sets]), out=tmp_path / "out", workspace=workspace)
+    assert [row["diswot"] for row in told["shortlist"]] == [None]
