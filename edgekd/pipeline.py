@@ -87,7 +87,7 @@ class SupernetPlan(Settings):
 
 class SearchPlan(Settings):
     space: AnySpace = ResidualCnnSpace()
-    rank: tuple[ScoreName, ...] = ("params", "macs")  # what ranked best in benchmarks/search_cifar.py
+    rank: tuple[ScoreName, ...] = Field(default=("params", "macs"), min_length=1)  # benchmarks/search_cifar.py: best
     candidates: int = Field(default=200, ge=1)
     measure: int = Field(default=16, ge=1)  # of the best, exported with random weights
     headroom: float = Field(default=1.25, ge=1)  # how much more than the budget's speed and size it asks for
@@ -222,6 +222,8 @@ class Pipeline(Settings):
     def _has_one_kind_of_candidates(self) -> Pipeline:
         if self.search.supernet and self.search.study:
             raise ValueError("search: supernet and study are two ways to candidates; leave one of the two out")
+        if self.search.supernet and self.distill.processes > 1:
+            raise ValueError("search.supernet: one process trains it; leave distill.processes out")
         if self.search.supernet and (self.distill.start != "fresh" or self.distill.dual_head is not None):
             raise ValueError(
                 "search.supernet: students start from it as it is; leave distill.start and distill.dual_head out"

@@ -36,11 +36,10 @@ def race(
     for number, (students, epochs) in enumerate(rounds, 1):
         if len(names) < 2:
             break
+        here = {name: Coordinates(at.target, name, f"round {number}") for name in names[:students]}
         judged = {
-            f"val.{name}": _judged(
-                engine, pipeline, before, name, epochs, inputs, Coordinates(at.target, name), supernet
-            )
-            for name in names[:students]
+            f"val.{name}": _judged(engine, pipeline, before, name, epochs, inputs, place, supernet)
+            for name, place in here.items()
         }
         keep = rounds[number][0] if number < len(rounds) else 1
         before = engine.call(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgekd.budget import TEACHER, TEACHER_INT8, check_decidable
 from edgekd.engine.plan import Result
@@ -45,8 +45,12 @@ def seek(target: Target) -> Sought:
     master, given = teacher_of(engine, pipeline, dataset)
     tutor = taught_by(engine, pipeline, dataset, master)
 
+    made: dict[str, dict[str, Result]] = {}
+
     def baselines(one: Target) -> dict[str, Result]:
-        return one.teachers(master, given, dataset)
+        if one.profile.name not in made:
+            made[one.profile.name] = one.teachers(master, given, dataset)
+        return dict(made[one.profile.name])
 
     lesson = {"data": dataset, "teacher": tutor} | unlabelled_of(engine, pipeline, dataset)
     kept = targets_of(engine, pipeline, dataset, tutor, given)
@@ -126,7 +130,9 @@ def _explored(
     )  # fmt: skip
     for each in all_of_them:
         inputs = {**inputs, **prefixed(f"model.{each.profile.name}", teachers(each))}
-    return target.engine.call(target.versioned(search.EXPLORE), settings, inputs)
+    packages = [package for each in all_of_them for package in each.runtime.packages]
+    stage = replace(search.EXPLORE, uses=(*search.EXPLORE.uses, *dict.fromkeys(packages)))
+    return target.engine.call(stage, settings, inputs)
 
 
 def together(target: Target) -> list[Target]:

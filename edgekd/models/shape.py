@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,7 @@ from edgekd.settings import Settings
 
 MODEL_TYPE = "edgekd_residual_cnn"  # in config.json
 
+Width = Annotated[int, Field(ge=1)]
 BlockKind = Literal["residual", "plain", "skip", "inverted"]
 
 
@@ -48,8 +49,8 @@ class NetShape(Settings):
     stem_width: int = Field(ge=1)
     stem_stride: int = Field(default=1, ge=1, le=4)
     stem_kernel: int = Field(default=3, ge=1, le=8)
-    widths: tuple[tuple[int, int], ...]
-    strides: tuple[int, ...]
+    widths: tuple[tuple[Width, Width], ...]
+    strides: tuple[Width, ...]
     kinds: tuple[BlockKind, ...] = ()
     kernels: tuple[Literal[3, 5, 7], ...] = ()
     dual_head: float | None = Field(default=None, ge=0, le=1)  # of two heads, the share of the one that labels teach

@@ -23,7 +23,7 @@ def told_of(inputs: Mapping[str, Artifact], rank: Sequence[str]) -> dict[str, An
     by_id = {c["id"]: c for c in scores["candidates"]}
     places = {name: placed(scores["candidates"], name) for name in scores["candidates"][0]["scores"]}
     rounds = [inputs[name].json("candidates.json") for name in sorted(inputs) if name.startswith("round.")]
-    best = {name: value for row in rounds for name, value in row["tried"].items()}
+    best = rounds[0]["tried"] if rounds else {}  # of the first round alone, which all had as many epochs
     chosen = inputs["choice"].json("decision.json")["student"]
     rows = [
         {
@@ -40,7 +40,7 @@ def told_of(inputs: Mapping[str, Artifact], rank: Sequence[str]) -> dict[str, An
         "others": {"latency_kind": "none", "why": "not among the best by score within the bounds of MACs and size"},
         "rank": list(rank),
         "chosen": chosen,
-        "shape": by_id[chosen]["shape"],
+        "shape": inputs["choice"].json("shape.json"),
         "teacher": scores["teacher"],
         "agreement_with_params": agreement(scores["candidates"]),
         "shortlist": rows,
@@ -109,8 +109,8 @@ def markdown(search: Mapping[str, Any]) -> list[str]:
         "",
         f"Ranked by {' and '.join(search['rank'])}; Kendall's tau with the number of parameters: {alike}.",
         "",
-        "A candidate's place by each score, among all; its latency with random weights, measured; val after a short "
-        "distillation. * : none is both faster and better on val.",
+        "A candidate's place by each score, among all; its latency with random weights, measured; val after the "
+        "first round. * : none is both faster and better on val there.",
         "",
         f"| candidate | params | M MACs | {' | '.join(names)} | p50 ms | feasible | val, % |",
         f"|---|---|---|{'---|' * len(names)}---|---|---|",

@@ -90,7 +90,8 @@ def _write(rows: Sequence[Mapping[str, Any]], work: Work, **more: Any) -> None:
 
 
 def _broken(candidate: Mapping[str, Any], image: Sequence[int], limits: Limits) -> str:
-    return broken(NetShape.model_validate_json(json.dumps(candidate["shape"])), image, limits)
+    shape = NetShape.model_validate_json(json.dumps(candidate["shape"]))
+    return broken(shape, image, limits, candidate["scores"]["params"])
 
 
 def _within(candidates: Sequence[dict[str, Any]], teacher: Mapping[str, Any], budget: Budget) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ def run(settings: Explore, inputs: Mapping[str, Artifact], work: Work) -> None:
     bench = _Bench(settings, inputs, shown, teacher)
     trials = explore(
         settings.score.space, bench.evaluate, objectives(settings), settings.plan, folder=work.scratch,
-        name=settings.name, progress=work.progress, about=json.loads(settings.model_dump_json(exclude={"plan"})),
+        name=settings.name, progress=work.progress, about=about(settings, inputs),
     )  # fmt: skip
     measured = [trial for trial in trials if trial.found.values is not None]
     if not measured:
@@ -50,10 +50,19 @@ def run(settings: Explore, inputs: Mapping[str, Artifact], work: Work) -> None:
     (work.out / "scores.json").write_text(json.dumps(answer, indent=1), "utf-8")
 
 
+def about(settings: Explore, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    """What results depend on, so that no study takes another's: neither threads nor how many a sample would have."""
+    left_out: Any = {"plan": True, "score": {"threads", "candidates"}}
+    said: dict[str, Any] = json.loads(settings.model_dump_json(exclude=left_out))
+    return said | {"inputs": {name: artifact.digest for name, artifact in inputs.items()}}
+
+
 def objectives(settings: Explore) -> list[Objective]:
     """The score, each device's latency, and the size as int8."""
     latencies = [Objective(f"latency_p50_ms.{device.name}", "minimise") for device in settings.devices]
-    return [Objective(settings.score.scores[0], "maximise"), *latencies, Objective("params", "minimise")]
+    first = Objective(settings.score.scores[0], "maximise")
+    size = [] if first.name == "params" else [Objective("params", "minimise")]  # one number has one direction
+    return [first, *latencies, *size]
 
 
 def told(trial: Trial) -> dict[str, Any]:
@@ -82,7 +91,7 @@ class _Bench:
 
     def _bounded(self, shape: NetShape, scores: Mapping[str, Any]) -> str:
         """Why this shape is not measured on any of the devices; empty where it is."""
-        reasons = [broken(shape, self.shown.image, device.limits) for device in self.settings.devices]
+        reasons = [broken(shape, self.shown.image, device.limits, scores["params"]) for device in self.settings.devices]
         bounds = over_bounds({"scores": scores}, self.teacher, self.settings.budget)
         return (reasons[0] if all(reasons) else "") or bounds
 
@@ -111,7 +120,7 @@ class _Bench:
         over = {device: excess(self.settings.budget, found, name) for device, found in seen.items() if found}
         score = scores[self.settings.score.scores[0]]
         score = -math.inf if score is None else score  # not defined for this shape: the worst there is
-        values = (score, *(ms.value for ms in latencies.values()), scores["params"])
+        values = (score, *(ms.value for ms in latencies.values()), scores["params"])[: len(objectives(self.settings))]
         more = {
             "latency_p50_ms": {device: list(ms) for device, ms in latencies.items()},
             "keeps": {device: share <= 0 for device, share in over.items()},

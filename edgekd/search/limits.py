@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgekd.hardware.profile import DeviceProfile, Limits
-from edgekd.models.shape import NetShape, parameters
+from edgekd.models.shape import NetShape
 
 
 def limits_of(profile: DeviceProfile) -> Limits:
@@ -19,13 +19,16 @@ def limits_of(profile: DeviceProfile) -> Limits:
     )
 
 
-def broken(shape: NetShape, image: Sequence[int], limits: Limits) -> str:
-    """Why this shape cannot run as int8 within the limits; empty where it may. `image` is [channels, H, W]."""
+def broken(shape: NetShape, image: Sequence[int], limits: Limits, weights: float) -> str:
+    """
+    Why this shape cannot run as int8 within the limits; empty where it may. `image` is [channels, H, W], `weights` how
+    many it has.
+    """
     if odd := sorted({w for w in widths(shape) if w % limits.width_multiple}):
         return f"a width of {odd[0]}, no multiple of {limits.width_multiple}"
     if limits.operators and (lacking := sorted(operators(shape) - set(limits.operators))):
         return f"{lacking[0]}, which the device does not run"
-    if limits.weights_kib and (size := parameters(shape, image[0]) / 1024) > limits.weights_kib:
+    if limits.weights_kib and (size := weights / 1024) > limits.weights_kib:
         return f"{size:.0f} KiB of weights, over {limits.weights_kib:g}"
     if limits.activations_kib and (peak := peak_activations(shape, image) / 1024) > limits.activations_kib:
         return f"{peak:.0f} KiB of activations at its peak, over {limits.activations_kib:g}"
@@ -54,8 +57,9 @@ def peak_activations(shape: NetShape, image: Sequence[int]) -> int:
         inner = block.inner * after[0] * after[1]
         out = block.out * after[0] * after[1]
         if block.kind == "inverted":
-            expanded = block.inner * sides[0] * sides[1]
-            peak = max(peak, read * block.adds + expanded + inner, read * block.adds + inner + out, read + expanded)
+            expanded = block.inner * sides[0] * sides[1] if block.inner != block.width_in else 0
+            waits = read if block.adds or not expanded else 0  # what is not expanded is what the filters read
+            peak = max(peak, waits + expanded + inner, read * block.adds + inner + out, read + expanded)
         elif block.kind == "residual":
             peak = max(peak, read + inner + out, read + 2 * out * block.projects)
         else:

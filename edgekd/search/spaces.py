@@ -17,6 +17,9 @@ from edgekd.errors import ConfigError
 from edgekd.models.shape import BlockKind, NetShape
 from edgekd.settings import Settings, read_yaml, validate
 
+Width = Annotated[int, Field(ge=1)]
+Stride = Annotated[int, Field(ge=1, le=4)]
+Kernel = Annotated[int, Field(ge=1, le=8)]
 Choice = int | float | str
 Axes = Mapping[str, tuple[Choice, ...]]
 Point = Mapping[str, Choice]
@@ -38,15 +41,15 @@ class ResidualCnnSpace(Settings):
     """
 
     name: Literal["residual-cnn"] = "residual-cnn"
-    stem_widths: tuple[int, ...] = Field(default=(8, 16, 24), min_length=1)
-    stem_strides: tuple[int, ...] = Field(default=(1, 2), min_length=1)
-    stem_kernels: tuple[int, ...] = Field(default=(3,), min_length=1)  # those that a stride needs: see `stems`
-    stages: tuple[int, ...] = Field(default=(2, 3), min_length=1)
-    blocks: tuple[int, ...] = Field(default=(1, 2), min_length=1)  # of a stage
+    stem_widths: tuple[Width, ...] = Field(default=(8, 16, 24), min_length=1)
+    stem_strides: tuple[Stride, ...] = Field(default=(1, 2), min_length=1)
+    stem_kernels: tuple[Kernel, ...] = Field(default=(3,), min_length=1)  # those that a stride needs: see `stems`
+    stages: tuple[Width, ...] = Field(default=(2, 3), min_length=1)
+    blocks: tuple[Width, ...] = Field(default=(1, 2), min_length=1)  # of a stage
     kinds: tuple[BlockKind, ...] = Field(default=("residual",), min_length=1)  # of a stage
     kernels: tuple[Literal[3, 5, 7], ...] = Field(default=(3,), min_length=1)  # of a stage
     inner: tuple[float, ...] = Field(default=(0.5, 0.75, 1.0), min_length=1)  # of a residual block's width
-    expand: tuple[int, ...] = Field(default=(3, 6), min_length=1)  # an inverted block's inner width, of what goes in
+    expand: tuple[Width, ...] = Field(default=(3, 6), min_length=1)  # an inverted block's inner width, of what goes in
     width_min: int = Field(default=16, ge=1)
     width_max: int = Field(default=96, ge=1)
     width_step: int = Field(default=8, ge=1)
@@ -139,7 +142,8 @@ class MobileCnnSpace(ResidualCnnSpace):
 
 class TeacherBlocksSpace(Settings):
     """
-    Parts of the teacher: some of each stage's blocks, a share of each stage's width. Students start from its weights.
+    Parts of the teacher: some of each stage's blocks, a share of all widths. With `distill.start: teacher` students
+    start from its weights.
 
     Teacher-free truncation, [235]: a subset of layers, taken as they are.
     """
@@ -166,10 +170,12 @@ class TeacherBlocksSpace(Settings):
             "strides": tuple(teacher.strides[block] for block in kept),
             "kernels": tuple(teacher.blocks[block].kernel for block in kept),
         }
-        return teacher.model_copy(update={"stem_width": self._part(teacher.stem_width, share), **rows})
+        stem = {name: getattr(teacher, name) for name in ("stem_stride", "stem_kernel")}
+        return NetShape(stem_width=self._part(teacher.stem_width, share), **stem, **rows)
 
     def _part(self, width: int, share: float) -> int:
-        return width if share == 1 else max(self.width_step, self.width_step * round(width * share / self.width_step))
+        step = self.width_step
+        return width if share == 1 else min(width, max(step, step * round(width * share / step)))
 
     def _given(self) -> NetShape:
         if self.teacher is None or any(block.kind != "residual" for block in self.teacher.blocks):

@@ -57,7 +57,7 @@ class Explore(Settings):
     that keeps the limits on latency of one of them.
     """
 
-    score: Score
+    score: Score  # its `candidates` are a sample's, and mean nothing here
     plan: StudyPlan
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     devices: tuple[Device, ...] = Field(min_length=1)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekd.hardware.profile import Limits, load_profile
-from edgekd.models.shape import NetShape
+from edgekd.models.shape import NetShape, parameters
 from edgekd.search.limits import broken, limits_of, operators, peak_activations
 from edgekd.search.space import sample
 from edgekd.search.spaces import MobileCnnSpace, ResidualCnnSpace
@@ -21,6 +21,8 @@ def test_the_peak_is_the_layer_that_holds_most() -> None:
     stem = 3 * 1024 + 8 * 1024  # the image and what the stem makes of it
     assert peak_activations(PLAIN, IMAGE) == max(stem, 8 * 1024 + 16 * 256)
     assert peak_activations(RESIDUAL, IMAGE) == max(stem, 8 * 1024 + 2 * 16 * 256)
+    bare = NetShape(stem_width=8, widths=((8, 8),), strides=(1,), kinds=("inverted",))
+    assert peak_activations(bare, IMAGE) == (8 + 8 + 8) * 1024  # nothing is expanded: what it reads is there once
     wide = NetShape(stem_width=8, widths=((48, 8),), strides=(1,), kinds=("inverted",))
     assert peak_activations(wide, IMAGE) == (8 + 48 + 48) * 1024  # its input waits to be added
 
@@ -42,7 +44,7 @@ def test_twice_the_side_holds_four_times_as_much(seed: int) -> None:
     ],
 )
 def test_each_limit_says_what_breaks_it(limits: Limits, why: str) -> None:
-    assert broken(RESIDUAL, IMAGE, limits) == why
+    assert broken(RESIDUAL, IMAGE, limits, parameters(RESIDUAL)) == why
 
 
 def test_depthwise_convolutions_are_an_operator_of_their_own() -> None:

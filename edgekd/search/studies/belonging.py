@@ -42,7 +42,7 @@ def claim(study: Study, mine: Mapping[str, Any], where: str) -> None:
     elif theirs != mine:
         raise ConfigError(
             f"search: study {study.study_name!r} in {where}: {_difference(theirs or {}, mine)}; give what it was begun "
-            "with, name another study, or begin it anew with --fresh"
+            "with, or take another search.study.storage"
         )
 
 

@@ -27,7 +27,7 @@ class StudyPlan(Settings):
     A password stands in no settings: `$NAME` in `storage` is taken from the environment when the study is opened.
     """
 
-    sampler: Literal["auto"] | SamplerName = "auto"  # auto: all of a small space, else nsga2
+    sampler: Literal["auto"] | SamplerName = "auto"  # auto: all points where they are no more than `trials`, else nsga2
     trials: int = Field(default=200, ge=1)  # different shapes, over all processes; exhaustive looks at every one
     batch: int = Field(default=16, ge=1)  # shapes that are evaluated together: one interleaved comparison
     seed: int = Field(default=0, ge=0)
@@ -44,5 +44,5 @@ class StudyPlan(Settings):
 
     def sampler_for(self, points: int) -> SamplerName:
         if self.sampler == "auto":
-            return "exhaustive" if points <= FEW else "nsga2"
+            return "exhaustive" if points <= min(FEW, self.trials) else "nsga2"
         return self.sampler
