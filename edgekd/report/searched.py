@@ -11,6 +11,8 @@ from edgekd.search.choose import by_mean_rank, placed
 from edgekd.search.ranking import better_than, tau
 
 ENOUGH = 12  # short distillations, below which nothing is said of a score
+OF_A_SAMPLE = {"latency_kind": "none", "why": "not among the best by score within the bounds of MACs and size"}
+OF_A_STUDY = {"latency_kind": "measured", "why": "in a batch of the study; those of the table were measured once more"}
 WIDTH, HEIGHT, EDGE = 640, 360, 56
 
 
@@ -37,7 +39,8 @@ def told_of(inputs: Mapping[str, Artifact], rank: Sequence[str]) -> dict[str, An
     return {
         "candidates": len(scores["candidates"]),
         "measured": len(shortlist),
-        "others": {"latency_kind": "none", "why": "not among the best by score within the bounds of MACs and size"},
+        "tried": scores.get("tried", len(scores["candidates"])),  # of a study, with those that kept no bound
+        "others": OF_A_STUDY if "tried" in scores else OF_A_SAMPLE,
         "rank": list(rank),
         "chosen": chosen,
         "shape": inputs["choice"].json("shape.json"),

@@ -23,7 +23,8 @@ def test_every_measured_trial_of_a_study_is_a_candidate_with_its_latency(
     told = find_student(pipeline, out=tmp_path / "out", workspace=workspace)
     (record,) = Store(workspace).records("search.study")
     seen = json.loads((workspace / "objects" / record["digest"] / "scores.json").read_text("utf-8"))
-    assert seen["tried"] == 6
+    assert seen["tried"] == told["tried"] == 6
+    assert told["others"]["latency_kind"] == "measured"
     assert told["candidates"] == len(seen["candidates"]) > 0
     for row in seen["candidates"]:
         assert row["latency_p50_ms"]["local-cpu"][0] > 0
