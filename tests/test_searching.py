@@ -16,6 +16,7 @@ from edgekd.errors import BudgetError, ConfigError
 from edgekd.pipeline import Pipeline, load_pipeline
 
 
+@pytest.mark.slow
 def test_a_search_leaves_a_shape_that_can_be_distilled_and_a_build_goes_on_from_it(
     micro: Pipeline, workspace: Path, tmp_path: Path
 ) -> None:
@@ -37,6 +38,7 @@ def test_a_space_of_code_is_not_run_unasked(micro_settings: list[str], tmp_path:
         find_student(pipeline, out=tmp_path / "out", workspace=tmp_path / "w")
 
 
+@pytest.mark.slow
 def test_a_budget_that_nothing_can_meet_is_said_before_anything_is_measured(
     micro_settings: list[str], workspace: Path, tmp_path: Path
 ) -> None:

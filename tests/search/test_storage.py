@@ -53,7 +53,7 @@ def test_what_differs_is_named(now: dict[str, Any], says: str) -> None:
 def test_a_study_that_others_made_is_left_alone() -> None:
     study = optuna.create_study()
     study.add_trial(optuna.trial.create_trial(value=1.0))
-    with pytest.raises(ConfigError, match=r"was not made by edgekd; .*name another study"):
+    with pytest.raises(ConfigError, match=r"was not made by edgekd; .*take another search"):
         claim(study, {"seed": 0}, "here")
 
 
