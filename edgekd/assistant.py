@@ -68,8 +68,10 @@ def part(shape: NetShape, blocks: float, width: float) -> NetShape:
     for start, end in zip(starts, [*starts[1:], len(shape.strides)], strict=True):
         kept += range(start, start + max(1, math.ceil(blocks * (end - start))))
 
+    step = shape.head_width if "encoder" in shape.kinds else 1  # whole heads
+
     def narrow(channels: int) -> int:
-        return max(1, round(width * channels))
+        return max(step, round(width * channels / step) * step)
 
     said = {name: getattr(shape, name) for name in ("strides", "kinds", "kernels")}
     return shape.model_copy(

@@ -44,6 +44,14 @@ def test_candidates_lie_between_and_are_parts_of_the_teacher() -> None:
         assert all(a <= 64 and b <= 64 for a, b in shape.widths)
 
 
+def test_parts_of_an_encoder_have_whole_heads() -> None:
+    teacher = NetShape(stem_width=160, stem_stride=4, stem_kernel=4, widths=((320, 160),) * 2, strides=(1, 1),
+                       kinds=("encoder",) * 2)  # fmt: skip
+    for share in (0.2, 0.5, 0.75):
+        smaller = NetShape.model_validate(part(teacher, 0.5, share).model_dump())
+        assert smaller.widths[0][1] % 32 == 0
+
+
 def test_a_student_that_is_near_needs_none() -> None:
     assert parameters(resnet(56)) < FAR * parameters(resnet(20))
     assert between(resnet(56), resnet(20)) == ()

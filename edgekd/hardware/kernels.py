@@ -12,9 +12,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
-from edgekd.models.shape import BlockShape, NetShape
+from edgekd.models.shape import BlockShape, NetShape, side_after
 
-Kind = Literal["quantize", "conv", "pointwise", "depthwise", "add", "pool", "gemm"]
+Kind = Literal["quantize", "conv", "pointwise", "depthwise", "add", "product", "softmax", "pool", "gemm"]
 Image = tuple[int, int, int]  # channels, height, width
 VECTOR_IN, VECTOR_OUT = 8, 16  # channels that kernels take at a time; what a device's are, the fit finds
 
@@ -34,14 +34,16 @@ class Kernel(NamedTuple):
 
     @property
     def macs(self) -> int:
-        """Multiplications with an addition; none where nothing is multiplied by weights."""
-        if self.kind in ("quantize", "add", "pool"):
+        """Multiplications with an addition; none where nothing is multiplied."""
+        if self.kind in ("quantize", "add", "softmax", "pool"):
             return 0
         return self.rows * self.columns * self.channels * self.kernel**2 * self.channels_in // self.groups
 
     @property
     def weights(self) -> int:
-        return self.kernel**2 * self.channels_in // self.groups * self.channels if self.macs else 0
+        if not self.macs or self.kind == "product":
+            return 0
+        return self.kernel**2 * self.channels_in // self.groups * self.channels
 
 
 def kernels(shape: NetShape, image: Image, classes: int, *, quantised: bool) -> tuple[Kernel, ...]:
@@ -64,6 +66,9 @@ def _kernels(shape: NetShape, image: Image, classes: int, quantised: bool) -> It
 
 def _block(image: Image, block: BlockShape, quantised: bool) -> Iterator[Kernel]:
     """The last of them has the block's output."""
+    if block.kind == "encoder":
+        yield from _encoder(image, block, quantised)
+        return
     fused = block.adds and block.kind != "skip" and not quantised
     if block.kind == "residual":
         if block.projects:
@@ -81,15 +86,36 @@ def _block(image: Image, block: BlockShape, quantised: bool) -> Iterator[Kernel]
         last = _conv(image, block.out, block.kernel, block.stride)
     yield last
     if block.adds and not fused:
-        yield Kernel("add", last.rows, last.columns, last.channels, last.rows, last.columns, last.channels, adds=True)
+        yield _add(_out(last))
+
+
+def _encoder(image: Image, block: BlockShape, quantised: bool) -> Iterator[Kernel]:
+    """In floats the first and the last addition go into convolutions; the one behind attention does not."""
+    width, rows, columns = image
+    pixels, heads = rows * columns, width // block.head_width
+    yield _conv(image, width, block.kernel, groups=width, adds=not quantised)
+    if quantised:
+        yield _add(image)
+    yield from [_conv(image, width, 1)] * 3
+    yield Kernel("product", rows, columns, width, pixels, pixels, heads, groups=heads)
+    yield Kernel("softmax", pixels, pixels, heads, pixels, pixels, heads)
+    yield Kernel("product", rows, columns, pixels * heads, rows, columns, width, groups=heads)
+    yield from [_conv(image, width, 1), _add(image), _conv(image, block.inner, 1)]
+    yield _conv((block.inner, rows, columns), width, 1, adds=not quantised)
+    if quantised:
+        yield _add(image)
+
+
+def _add(image: Image) -> Kernel:
+    channels, rows, columns = image
+    return Kernel("add", rows, columns, channels, rows, columns, channels, adds=True)
 
 
 def _conv(image: Image, out: int, kernel: int, stride: int = 1, groups: int = 1, adds: bool = False) -> Kernel:
     kind: Kind = "depthwise" if groups > 1 else "pointwise" if kernel == 1 else "conv"
     channels, rows, columns = image
-    lost = kernel - 2 * ((kernel - 1) // 2)  # of the side: padding is of as many pixels on either end
-    sides = ((rows - lost) // stride + 1, (columns - lost) // stride + 1)
-    return Kernel(kind, rows, columns, channels, *sides, out, kernel, stride, groups, adds)
+    after = (side_after(rows, kernel, stride), side_after(columns, kernel, stride))
+    return Kernel(kind, rows, columns, channels, *after, out, kernel, stride, groups, adds)
 
 
 def _out(kernel: Kernel) -> Image:
@@ -116,7 +142,10 @@ def _of_one(kernel: Kernel) -> Iterator[tuple[str, float]]:
     written = pixels * kernel.channels
     yield "calls", 1
     yield "read", kernel.rows_in * kernel.columns_in * kernel.channels_in
-    if kernel.kind == "depthwise":
+    if kernel.kind == "product":
+        yield "macs", kernel.macs
+        yield "written", written
+    elif kernel.kind == "depthwise":
         yield "macs", kernel.macs
         yield "written", written
         yield "taps", pixels * kernel.kernel**2

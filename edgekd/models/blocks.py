@@ -95,11 +95,47 @@ class Inverted(nn.Module):
         return x + out if self.adds else out
 
 
+class Encoder(nn.Module):
+    """
+    Positions, attention over all pixels, and two 1 x 1 convolutions, each added to what goes in.
+
+    Li et al., "UniFormer: Unified transformer for efficient spatiotemporal representation learning" (2022), equation 1,
+    with attention everywhere. We depart as Graham et al., "LeViT: A Vision Transformer in ConvNet's clothing" (2021),
+    section 4: batch norms behind convolutions in place of layer norms before linear layers, and ReLU in place of GELU,
+    so that every product is one integer kernel and nothing is transposed on the way in.
+    """
+
+    def __init__(self, shape: BlockShape) -> None:
+        super().__init__()
+        width = shape.out
+        self.stride, self.head_width = shape.stride, shape.head_width
+        self.position = nn.Sequential(_conv(width, width, shape.kernel, groups=width), nn.BatchNorm2d(width))
+        self.query, self.key, self.value, self.join = (nn.Sequential(*_conv_norm(width, width)) for _ in range(4))
+        widen, narrow = _conv_norm(width, shape.inner), _conv_norm(shape.inner, width)
+        self.mlp = nn.Sequential(*widen, nn.ReLU(inplace=True), *narrow)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.position(x)
+        x = x + self.join(self.attention(x))
+        out: Tensor = self.mlp(x)
+        return x + out
+
+    def attention(self, x: Tensor) -> Tensor:
+        """[B, C, H, W]; of each head [head_width, N] @ softmax over keys of [N keys, N queries]."""
+        _, width, rows, columns = x.shape
+        heads = (-1, width // self.head_width, self.head_width, rows * columns)
+        query, key, value = (layer(x).reshape(heads) for layer in (self.query, self.key, self.value))
+        alike = (key.transpose(2, 3) @ query) * self.head_width**-0.5
+        out: Tensor = (value @ alike.softmax(2)).reshape(-1, width, rows, columns)
+        return out
+
+
 BLOCKS: Mapping[BlockKind, Callable[[BlockShape], nn.Module]] = {
     "residual": Block,
     "plain": Plain,
     "skip": Skip,
     "inverted": Inverted,
+    "encoder": Encoder,
 }
 
 

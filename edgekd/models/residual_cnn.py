@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from transformers import AutoConfig, AutoModelForImageClassification, Pretrained
 from transformers.modeling_outputs import ImageClassifierOutput
 
 from edgekd.models.blocks import BLOCKS
-from edgekd.models.shape import MODEL_TYPE, NetShape
+from edgekd.models.shape import MODEL_TYPE, NetShape, padding, shape_of
 
 
 class ResidualCnnConfig(PretrainedConfig):  # type: ignore[misc]
@@ -35,6 +34,7 @@ class ResidualCnnConfig(PretrainedConfig):  # type: ignore[misc]
         strides: Sequence[int] = (1, 2, 2),
         kinds: Sequence[str] = (),
         kernels: Sequence[int] = (),
+        head_width: int = 32,
         dual_head: float | None = None,
         **kwargs: Any,
     ) -> None:
@@ -46,13 +46,14 @@ class ResidualCnnConfig(PretrainedConfig):  # type: ignore[misc]
         self.strides = list(strides)
         self.kinds = list(kinds)
         self.kernels = list(kernels)
+        self.head_width = head_width
         self.dual_head = dual_head
         _ = self.shape  # which says what is wrong with it
         super().__init__(**kwargs)
 
     @property
     def shape(self) -> NetShape:
-        return NetShape.model_validate_json(json.dumps({name: getattr(self, name) for name in NetShape.model_fields}))
+        return shape_of({name: getattr(self, name) for name in NetShape.model_fields})
 
 
 class ResidualCnn(nn.Module):
@@ -61,9 +62,9 @@ class ResidualCnn(nn.Module):
     def __init__(self, config: ResidualCnnConfig) -> None:
         super().__init__()
         shape = config.shape
-        kernel = shape.stem_kernel
+        kernel, stride = shape.stem_kernel, shape.stem_stride
         self.stem = nn.Sequential(
-            nn.Conv2d(config.in_channels, shape.stem_width, kernel, shape.stem_stride, (kernel - 1) // 2, bias=False),
+            nn.Conv2d(config.in_channels, shape.stem_width, kernel, stride, padding(kernel, stride), bias=False),
             nn.BatchNorm2d(shape.stem_width),
             nn.ReLU(inplace=True),
         )
@@ -136,7 +137,7 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def mac_count(net: nn.Module, image: Sequence[int]) -> int:
-    """Multiply-accumulates of one image [channels, H, W] through convolutions and linear layers."""
+    """Multiply-accumulates of one image [channels, H, W]: convolutions, linear layers, products of attention."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():

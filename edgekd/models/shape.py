@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Literal, NamedTuple
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
@@ -12,11 +13,14 @@ from edgekd.settings import Settings
 MODEL_TYPE = "edgekd_residual_cnn"  # in config.json
 
 Width = Annotated[int, Field(ge=1)]
-BlockKind = Literal["residual", "plain", "skip", "inverted"]
+BlockKind = Literal["residual", "plain", "skip", "inverted", "encoder"]
 
 
 class BlockShape(NamedTuple):
-    """`width_in` is what the layer before hands on; `inner` is the first convolution's width, or the expanded one."""
+    """
+    `width_in` is what the layer before hands on; `inner` the first convolution's width, the expanded one, or that of an
+    encoder's two last ones; `kernel` of an encoder is that of its positions.
+    """
 
     kind: BlockKind
     width_in: int
@@ -24,6 +28,7 @@ class BlockShape(NamedTuple):
     out: int
     stride: int
     kernel: int
+    head_width: int
 
     @property
     def projects(self) -> bool:
@@ -42,8 +47,9 @@ class NetShape(Settings):
     Every layer's width of a CNN: one [inner, out] pair and one stride a block.
 
     `kinds` and `kernels` say of each block what it is; left out, they are all residual ones of 3 x 3. A plain or skip
-    block is one convolution, whose `inner` is its `out`. A stem of kernel 6 and stride 2 is what others write as
-    space-to-depth and a 3 x 3 convolution: the same sums, in one layer.
+    block is one convolution, whose `inner` is its `out`; an encoder has `out` / `head_width` heads of attention. A stem
+    of kernel 6 and stride 2 is what others write as space-to-depth and a 3 x 3 convolution: the same sums, in one
+    layer.
     """
 
     stem_width: int = Field(ge=1)
@@ -53,6 +59,7 @@ class NetShape(Settings):
     strides: tuple[Width, ...]
     kinds: tuple[BlockKind, ...] = ()
     kernels: tuple[Literal[3, 5, 7], ...] = ()
+    head_width: int = Field(default=32, ge=1)  # channels of a head
     dual_head: float | None = Field(default=None, ge=0, le=1)  # of two heads, the share of the one that labels teach
 
     @model_validator(mode="after")
@@ -72,10 +79,15 @@ class NetShape(Settings):
                     f"block {number} is {block.kind}, one convolution, but widths say {block.inner} and {block.out}; "
                     "give the same twice"
                 )
-            if block.kind == "skip" and (block.stride != 1 or block.width_in != block.out):
+            if block.kind in ("skip", "encoder") and (block.stride != 1 or block.width_in != block.out):
                 raise ValueError(
-                    f"block {number} is skip, which adds its input, of {block.width_in} channels, to {block.out} at "
-                    f"stride {block.stride}; give it the same width and stride 1, or make it plain"
+                    f"block {number} is {block.kind}, which adds its input, of {block.width_in} channels, to "
+                    f"{block.out} at stride {block.stride}; give it the same width and stride 1, or make it plain"
+                )
+            if block.kind == "encoder" and block.out % self.head_width:
+                raise ValueError(
+                    f"block {number} is an encoder of {block.out} channels, no multiple of head_width "
+                    f"{self.head_width}; give it whole heads"
                 )
         return self
 
@@ -89,8 +101,13 @@ class NetShape(Settings):
         kinds = self.kinds or (usual,) * len(self.widths)
         kernels = self.kernels or (3,) * len(self.widths)
         for kind, (inner, out), stride, kernel in zip(kinds, self.widths, self.strides, kernels, strict=True):
-            yield BlockShape(kind, before, inner, out, stride, kernel)
+            yield BlockShape(kind, before, inner, out, stride, kernel, self.head_width)
             before = out
+
+
+def shape_of(tree: Mapping[str, Any]) -> NetShape:
+    """The shape that JSON holds: its lists are tuples again."""
+    return NetShape.model_validate_json(json.dumps(tree))
 
 
 def resnet(depth: int) -> NetShape:
@@ -106,6 +123,16 @@ def resnet(depth: int) -> NetShape:
     return NetShape(stem_width=16, widths=tuple((width, width) for width in widths), strides=tuple(strides))
 
 
+def padding(kernel: int, stride: int) -> int:
+    """Pixels on either side of an image; none where an even kernel cuts it into patches, which then hold all of it."""
+    return 0 if kernel == stride and kernel % 2 == 0 else (kernel - 1) // 2
+
+
+def side_after(side: int, kernel: int, stride: int) -> int:
+    """Of an image behind a convolution of edgekd's nets."""
+    return (side + 2 * padding(kernel, stride) - kernel) // stride + 1
+
+
 def parameters(shape: NetShape, in_channels: int = 3, classes: int = 10) -> int:
     """Of the net with this shape: weights, biases, and two of each batch norm's channels."""
     count = shape.stem_kernel**2 * in_channels * shape.stem_width + 2 * shape.stem_width
@@ -117,6 +144,10 @@ def parameters(shape: NetShape, in_channels: int = 3, classes: int = 10) -> int:
 def _layers(block: BlockShape) -> Iterator[tuple[int, int]]:
     """Of each convolution the weights of one output channel, and the output channels."""
     area = block.kernel**2
+    if block.kind == "encoder":
+        yield from [(area, block.out), *[(block.out, block.out)] * 4, (block.out, block.inner)]
+        yield block.inner, block.out
+        return
     if block.kind == "inverted":
         if block.inner != block.width_in:
             yield block.width_in, block.inner

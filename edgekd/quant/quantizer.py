@@ -43,7 +43,9 @@ MOVES = {
     aten.max_pool2d.default, aten.slice.Tensor, aten.constant_pad_nd.default, aten.pad.default,
 }  # fmt: skip
 JOINS = {aten.cat.default, aten.concat.default}
-ATTENTION = {aten.softmax.int, aten.layer_norm.default, aten._softmax.default}
+TOKEN_NORMS = {
+    aten.layer_norm.default, aten.native_layer_norm.default, aten.rms_norm.default, aten.rsqrt.default,
+}  # fmt: skip
 KEY = "quantization_annotation"
 EPS = 2**-12
 FEW = 6  # bits: below, training clips weights that are rare
@@ -54,7 +56,7 @@ class DialectQuantizer(Quantizer):  # type: ignore[misc]
     Annotates a torch.export graph: convolutions, linear layers, additions and gates, pooling, concatenation, slices.
 
     A convolution is taken together with the batch norm and the ReLU behind it: one integer kernel. Where the dialect
-    says so the last layer's logits stay float, so that their scale costs no accuracy; and in nets with attention only
+    says so the last layer's logits stay float, so that their scale costs no accuracy; and in nets that norm tokens only
     what goes into matrix products is quantised, since CPUs lose more to Q and DQ in between than integers gain.
     `training` observes moving averages and quantises on the way (QAT); otherwise the ranges of calibration are taken
     whole (PTQ, min-max).
@@ -68,8 +70,8 @@ class DialectQuantizer(Quantizer):  # type: ignore[misc]
         self.products_only = False
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
-        attention = any(node.target in ATTENTION for node in model.graph.nodes)
-        self.products_only = attention and self.dialect.between_products == "float"
+        normed = any(node.target in TOKEN_NORMS for node in model.graph.nodes)
+        self.products_only = normed and self.dialect.between_products == "float"
         for node in model.graph.nodes:
             if node.op == "call_function" and KEY not in node.meta and (inputs := self._inputs(node)):
                 self._annotate(node, inputs)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekd.hardware.dialect import Dialect
-from edgekd.models.shape import BlockShape, NetShape
+from edgekd.models.shape import BlockShape, NetShape, padding, side_after
 
 OPSET = 20
 SCALE = 0.05  # of activations; any will do
@@ -36,13 +36,16 @@ class _Writer:
         self.dialect, self.generator = dialect, generator
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
+        self.sides = (0, 0)  # of the image between blocks
 
     def model(self, shape: NetShape, image: tuple[int, int, int], classes: int) -> onnx.ModelProto:
         x = self.quantised(INPUT)
         kernel = shape.stem_kernel
         x = self.quantised(self.relu(self.conv(x, image[0], shape.stem_width, kernel, shape.stem_stride)))
+        self.sides = _after(image[1:], kernel, shape.stem_stride)
         for block in shape.blocks:
             x = getattr(self, block.kind)(x, block)
+            self.sides = _after(self.sides, block.kernel, block.stride)
         width = shape.blocks[-1].out if shape.blocks else shape.stem_width
         pooled = self.node("ReduceMean", [x, self.constant(np.array([2, 3]))], keepdims=0)
         logits = self.gemm(self.quantised(pooled), width, classes)
@@ -78,12 +81,38 @@ class _Writer:
         out = self.quantised(self.conv(self.quantised(self.relu(inner)), block.inner, block.out, 1))
         return self.quantised(self.node("Add", [x, out])) if block.adds else out
 
+    def encoder(self, x: str, block: BlockShape) -> str:
+        width = block.out
+        x = self.added(x, self.conv(x, width, width, block.kernel, groups=width))
+        query, key, value = (self.heads(x, block) for _ in range(3))
+        alike = self.quantised(
+            self.node("MatMul", [self.quantised(self.node("Transpose", [key], perm=[0, 1, 3, 2])), query])
+        )
+        alike = self.node("Mul", [alike, self.constant(np.float32(block.head_width**-0.5))])
+        share = self.quantised(self.node("Softmax", [alike], axis=2))
+        out = self.quantised(self.node("MatMul", [value, share]))
+        out = self.quantised(self.reshaped(out, [-1, width, *self.sides]))
+        x = self.added(x, self.conv(out, width, width, 1))
+        inner = self.quantised(self.relu(self.conv(x, width, block.inner, 1)))
+        return self.added(x, self.conv(inner, block.inner, width, 1))
+
+    def heads(self, x: str, block: BlockShape) -> str:
+        made = self.quantised(self.conv(x, block.out, block.out, 1))
+        sizes = [-1, block.out // block.head_width, block.head_width, self.sides[0] * self.sides[1]]
+        return self.quantised(self.reshaped(made, sizes))
+
+    def added(self, x: str, out: str) -> str:
+        return self.quantised(self.node("Add", [x, self.quantised(out)]))
+
+    def reshaped(self, x: str, sizes: Sequence[int]) -> str:
+        return self.node("Reshape", [x, self.constant(np.array(sizes))])
+
     def conv(self, x: str, width_in: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> str:
         weight = self.weight((out, width_in // groups, kernel, kernel))
         bias = self.constant(self.generator.normal(size=out).astype(np.float32))
         return self.node(
             "Conv", [x, weight, bias], kernel_shape=[kernel, kernel], strides=[stride, stride],
-            pads=[(kernel - 1) // 2] * 4, group=groups,
+            pads=[padding(kernel, stride)] * 4, group=groups,
         )  # fmt: skip
 
     def gemm(self, x: str, width: int, classes: int) -> str:
@@ -124,3 +153,8 @@ class _Writer:
         name = f"{kind.lower()}{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
         return name
+
+
+def _after(sides: Sequence[int], kernel: int, stride: int) -> tuple[int, int]:
+    rows, columns = (side_after(side, kernel, stride) for side in sides)
+    return rows, columns

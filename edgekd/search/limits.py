@@ -5,18 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgekd.hardware.profile import DeviceProfile, Limits
-from edgekd.models.shape import NetShape
+from edgekd.models.shape import NetShape, side_after
+
+# of edgekd's shapes, where an exporter does not write all of them
+WRITTEN = {"litert": ("Add", "Conv", "DepthwiseConv", "Gemm", "ReduceMean", "Relu")}
 
 
 def limits_of(profile: DeviceProfile) -> Limits:
     """A profile's own limits, and where it says none, those of its memory: flash for weights, SRAM for activations."""
     stated, hardware = profile.limits, profile.hardware
+    first = profile.runnable[0].exporter if profile.runnable else None
     return stated.model_copy(
         update={
+            "operators": stated.operators or WRITTEN.get(first or "", ()),
             "weights_kib": stated.weights_kib or hardware.flash_kib,
             "activations_kib": stated.activations_kib or (chip.sram_kib if (chip := hardware.accelerator) else None),
         }
     )
+
+
+def unwritten(shape: NetShape, exporter: str) -> str:
+    """Why this exporter cannot write such a shape; empty where it may."""
+    lacking = sorted(operators(shape) - set(WRITTEN[exporter])) if exporter in WRITTEN else []
+    return f"{lacking[0]}, which the exporter {exporter} does not write" if lacking else ""
 
 
 def broken(shape: NetShape, image: Sequence[int], limits: Limits, weights: float) -> str:
@@ -43,30 +54,34 @@ def operators(shape: NetShape) -> set[str]:
     """ONNX's names; a convolution of one channel a group is DepthwiseConv here, which devices run otherwise."""
     found = {"Conv", "Relu", "ReduceMean", "Gemm"}
     found |= {"Add" for block in shape.blocks if block.adds}
-    return found | {"DepthwiseConv" for block in shape.blocks if block.kind == "inverted"}
+    found |= {"DepthwiseConv" for block in shape.blocks if block.kind in ("inverted", "encoder")}
+    return found | ({"Reshape", "Transpose", "MatMul", "Mul", "Softmax"} if "encoder" in shape.kinds else set())
 
 
 def peak_activations(shape: NetShape, image: Sequence[int]) -> int:
     """Bytes of int8 tensors that are held at once, at the most: a layer's input and output, and what is added later."""
     channels, height, width = image
-    sides = (_after(height, shape.stem_stride), _after(width, shape.stem_stride))
+    rows, columns = (side_after(side, shape.stem_kernel, shape.stem_stride) for side in (height, width))
+    sides = (rows, columns)
     peak = channels * height * width + shape.stem_width * sides[0] * sides[1]
     for block in shape.blocks:
         read = block.width_in * sides[0] * sides[1]
-        after = (_after(sides[0], block.stride), _after(sides[1], block.stride))
+        rows, columns = (side_after(side, block.kernel, block.stride) for side in sides)
+        after = (rows, columns)
         inner = block.inner * after[0] * after[1]
         out = block.out * after[0] * after[1]
         if block.kind == "inverted":
             expanded = block.inner * sides[0] * sides[1] if block.inner != block.width_in else 0
             waits = read if block.adds or not expanded else 0  # what is not expanded is what the filters read
             peak = max(peak, waits + expanded + inner, read * block.adds + inner + out, read + expanded)
+        elif block.kind == "encoder":
+            pixels = after[0] * after[1]
+            heads = block.out // block.head_width
+            alike = 4 * heads * pixels**2  # read by the softmax as floats, and written as such
+            peak = max(peak, 4 * read, 2 * read + 2 * alike, read + inner + out)
         elif block.kind == "residual":
             peak = max(peak, read + inner + out, read + 2 * out * block.projects)
         else:
             peak = max(peak, read + out + out * block.adds)
         sides = after
     return peak
-
-
-def _after(side: int, stride: int) -> int:
-    return -(-side // stride)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from itertools import product
 from math import ceil
@@ -12,9 +11,9 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Field, model_validator
 
 from edgekd.engine.code import member, run_file
-from edgekd.engine.digest import digest_file
+from edgekd.engine.digest import digest_named
 from edgekd.errors import ConfigError
-from edgekd.models.shape import BlockKind, NetShape
+from edgekd.models.shape import BlockKind, NetShape, shape_of
 from edgekd.settings import Settings, read_yaml, validate
 
 Width = Annotated[int, Field(ge=1)]
@@ -37,7 +36,8 @@ class ResidualCnnSpace(Settings):
     """
     CNNs of stages, each of which halves the image but the first: every layer's width in steps, depth, kernel, stem.
 
-    Stages never narrow. `kinds` may be had stage by stage: `skip` is a plain convolution and then skip blocks.
+    Stages never narrow. `kinds` may be had stage by stage: `skip` is a plain convolution and then skip blocks,
+    `encoder` a plain one where the width or the size changes, and then as many blocks with attention.
     """
 
     name: Literal["residual-cnn"] = "residual-cnn"
@@ -49,7 +49,8 @@ class ResidualCnnSpace(Settings):
     kinds: tuple[BlockKind, ...] = Field(default=("residual",), min_length=1)  # of a stage
     kernels: tuple[Literal[3, 5, 7], ...] = Field(default=(3,), min_length=1)  # of a stage
     inner: tuple[float, ...] = Field(default=(0.5, 0.75, 1.0), min_length=1)  # of a residual block's width
-    expand: tuple[Width, ...] = Field(default=(3, 6), min_length=1)  # an inverted block's inner width, of what goes in
+    expand: tuple[Width, ...] = Field(default=(3, 6), min_length=1)  # inner width of inverted and encoder blocks
+    head_width: int = Field(default=32, ge=1)  # channels of one of an encoder's heads
     width_min: int = Field(default=16, ge=1)
     width_max: int = Field(default=96, ge=1)
     width_step: int = Field(default=8, ge=1)
@@ -58,6 +59,11 @@ class ResidualCnnSpace(Settings):
     def _has_widths(self) -> ResidualCnnSpace:
         if self.width_max < self.width_min:
             raise ValueError(f"width_max {self.width_max} is below width_min {self.width_min}; raise it")
+        if "encoder" in self.kinds and (self.width_min % self.head_width or self.width_step % self.head_width):
+            raise ValueError(
+                f"width_min {self.width_min} and width_step {self.width_step} are no multiples of head_width "
+                f"{self.head_width}, and encoders have whole heads; change one of them"
+            )
         if not self.stems:
             raise ValueError(
                 f"no stem is left of kernels {self.stem_kernels} and strides {self.stem_strides}: a kernel is not "
@@ -83,7 +89,7 @@ class ResidualCnnSpace(Settings):
             found |= {f"stage{stage}.kind": self.kinds, f"stage{stage}.kernel": self.kernels}
             if "residual" in self.kinds:
                 found |= {f"stage{stage}.inner{block}": self.inner for block in range(max(self.blocks))}
-            if "inverted" in self.kinds:
+            if {"inverted", "encoder"} & set(self.kinds):
                 found[f"stage{stage}.expand"] = self.expand
         return found
 
@@ -98,14 +104,19 @@ class ResidualCnnSpace(Settings):
         return NetShape.model_validate(
             {"stem_width": point["stem_width"], "stem_stride": int(stride), "stem_kernel": int(kernel)}
             | {name: tuple(row[name] for row in rows) for name in ("widths", "strides", "kinds", "kernels")}
+            | ({"head_width": self.head_width} if any(row["kinds"] == "encoder" for row in rows) else {})
         )
 
     def _stage(self, point: Point, stage: int, before: int, width: int) -> Iterator[dict[str, Any]]:
         kind, kernel = point[f"stage{stage}.kind"], point[f"stage{stage}.kernel"]
+        first = 2 if stage else 1
+        if kind == "encoder" and (first > 1 or before != width):
+            yield {"widths": (width, width), "strides": first, "kinds": "plain", "kernels": 3}
+            before, first = width, 1
         for block in range(int(point[f"stage{stage}.blocks"])):
-            stride = 2 if stage and not block else 1
+            stride = 1 if block else first
             inner, own = width, kind
-            if kind == "inverted":
+            if kind in ("inverted", "encoder"):
                 inner = before * int(point[f"stage{stage}.expand"])
             elif kind == "residual":
                 inner = self._rounded(width * float(point[f"stage{stage}.inner{block}"]), width)
@@ -138,6 +149,22 @@ class MobileCnnSpace(ResidualCnnSpace):
     kinds: tuple[BlockKind, ...] = ("inverted",)
     kernels: tuple[Literal[3, 5, 7], ...] = (3, 5)
     blocks: tuple[int, ...] = (1, 2, 3)
+
+
+class VitSpace(ResidualCnnSpace):
+    """Small vision transformers: patches, and stages of encoders, between which a convolution halves the image."""
+
+    name: Literal["vit"] = "vit"  # type: ignore[assignment]
+    stem_widths: tuple[Width, ...] = (32, 64)
+    stem_strides: tuple[Stride, ...] = (2, 4)
+    stem_kernels: tuple[Kernel, ...] = (4, 6)
+    stages: tuple[Width, ...] = (1, 2)
+    blocks: tuple[Width, ...] = (1, 2, 3, 4)
+    kinds: tuple[BlockKind, ...] = ("encoder",)
+    expand: tuple[Width, ...] = (1, 2, 4)
+    width_min: int = Field(default=32, ge=1)
+    width_max: int = Field(default=192, ge=1)
+    width_step: int = Field(default=32, ge=1)
 
 
 class TeacherBlocksSpace(Settings):
@@ -206,26 +233,27 @@ class CodeSpace(Settings):
     digest: str | None = None
 
     def pinned(self) -> CodeSpace:
-        if not Path(self.path).is_file():
-            raise ConfigError(f"search.space.path: {self.path}: no such file")
-        return self.model_copy(update={"digest": digest_file(Path(self.path))})
+        return self.model_copy(update={"digest": digest_named(self.path, "search.space.path")})
 
     def axes(self) -> Axes:
         return {str(name): tuple(choices) for name, choices in self._function("axes")().items()}
 
     def shape(self, point: Point) -> NetShape:
-        return NetShape.model_validate_json(json.dumps(self._function("shape")(dict(point))))
+        return shape_of(self._function("shape")(dict(point)))
 
     def _function(self, name: str) -> Any:
         return member(run_file(Path(self.path), self.digest), name, "search.space")
 
 
 AnySpace = Annotated[
-    ResidualCnnSpace | PlainCnnSpace | MobileCnnSpace | TeacherBlocksSpace | CodeSpace, Field(discriminator="name")
+    ResidualCnnSpace | PlainCnnSpace | MobileCnnSpace | VitSpace | TeacherBlocksSpace | CodeSpace,
+    Field(discriminator="name"),
 ]
 
 
-NAMED: dict[str, Space] = {space.name: space for space in (ResidualCnnSpace(), PlainCnnSpace(), MobileCnnSpace())}
+NAMED: dict[str, Space] = {
+    space.name: space for space in (ResidualCnnSpace(), PlainCnnSpace(), MobileCnnSpace(), VitSpace())
+}
 
 
 def read_space(name: str) -> Space:
@@ -243,7 +271,7 @@ def read_space(name: str) -> Space:
 class _OneSpace(Settings):
     """Of those that stand for themselves: without a teacher, and without code."""
 
-    space: Annotated[ResidualCnnSpace | PlainCnnSpace | MobileCnnSpace, Field(discriminator="name")]
+    space: Annotated[ResidualCnnSpace | PlainCnnSpace | MobileCnnSpace | VitSpace, Field(discriminator="name")]
 
 
 def for_teacher(space: AnySpace, teacher: NetShape | None) -> AnySpace:

@@ -114,12 +114,23 @@ def test_it_says_what_it_saw_on_val(featured: Path) -> None:
     assert told["start"] is None
 
 
+@pytest.mark.slow
 def test_a_student_may_start_from_its_teacher_and_says_what_it_took(
     inputs: dict[str, Artifact], tmp_path: Path
 ) -> None:
     out = ran(asked(start="teacher"), inputs, tmp_path)
     told = json.loads((out / "training.json").read_text("utf-8"))["start"]
     assert told == {"schema": 1, "blocks": [0, 2], "of": 3, "narrower": True, "classifier": True}
+
+
+def test_a_student_of_a_supernet_starts_from_its_very_weights(inputs: dict[str, Artifact], tmp_path: Path) -> None:
+    part = checkpoint.build(STUDENT, [str(number) for number in range(10)], 1, seed=7)
+    checkpoint.save(part, tmp_path / "part")
+    still = asked().train.model_copy(update={"epochs": 1, "learning_rate": 1e-12, "weight_decay": 0.0})
+    out = ran(asked(train=still), inputs | {"first": Artifact("checkpoint", "part", tmp_path / "part")}, tmp_path / "o")
+    own = dict(checkpoint.load(out).net.named_parameters())
+    for name, weight in part.net.named_parameters():
+        torch.testing.assert_close(own[name], weight, atol=1e-6, rtol=0)
 
 
 @pytest.mark.slow

@@ -16,14 +16,14 @@ from edgekd.hardware.specs import plain_onnxruntime
 from edgekd.models.shape import NetShape, parameters, resnet
 from edgekd.search.graph import written
 from edgekd.search.space import sample
-from edgekd.search.spaces import ResidualCnnSpace
+from edgekd.search.spaces import ResidualCnnSpace, VitSpace
 
 IMAGE = (3, 32, 32)
 U8 = Dialect(activation="uint8-affine", reduced_range=True)
 MIXED = ResidualCnnSpace(kinds=("residual", "plain", "skip", "inverted"), kernels=(3, 5), stem_kernels=(3, 4, 6))
 OPERATORS = {
     "QLinearConv": "conv", "Conv": "conv", "FusedConv": "conv", "QLinearAdd": "add", "Add": "add", "ReduceMean": "pool",
-    "Gemm": "gemm",
+    "Gemm": "gemm", "QLinearMatMul": "product", "MatMul": "product", "FusedMatMul": "product", "Softmax": "softmax",
 }  # fmt: skip
 
 
@@ -55,13 +55,13 @@ def test_an_inverted_block_counted_by_hand() -> None:
 @pytest.mark.parametrize("dialect", [U8, None], ids=["u8", "float"])
 def test_there_are_those_that_onnx_runtime_runs(dialect: Dialect | None, tmp_path: Path) -> None:
     """Of each convolution also the shape of its weights; of what remains, what is moved is not counted."""
-    for shape in sample(MIXED, 6, seed=7):
+    for shape in [*sample(MIXED, 6, seed=7), *sample(VitSpace(), 3, seed=7)]:
         graph = written(shape, IMAGE, 10, dialect)
         onnx.save(graph, tmp_path / "model.onnx")
         OnnxRuntimeSession(tmp_path / "model.onnx", plain_onnxruntime(), tmp_path / "made.onnx").close()
         made = onnx.load(tmp_path / "made.onnx").graph
         ours = kernels(shape, IMAGE, 10, quantised=dialect is not None)
-        kinds = Counter("conv" if kernel.groups > 1 else kernel.kind.replace("pointwise", "conv") for kernel in ours)
+        kinds = Counter("conv" if kernel.kind in ("pointwise", "depthwise") else kernel.kind for kernel in ours)
         kinds.pop("quantize", None)
         assert Counter(OPERATORS[node.op_type] for node in made.node if node.op_type in OPERATORS) == kinds, shape
         fused = sum(node.op_type in ("Conv", "FusedConv") and len(node.input) == 4 for node in made.node)
@@ -69,8 +69,8 @@ def test_there_are_those_that_onnx_runtime_runs(dialect: Dialect | None, tmp_pat
         if dialect:
             held = {tensor.name: numpy_helper.to_array(tensor).shape for tensor in made.initializer}
             weights = Counter(held[node.input[3]] for node in made.node if node.op_type == "QLinearConv")
-            assert Counter((k.channels, k.channels_in // k.groups, k.kernel, k.kernel) for k in ours if k.groups >= 1
-                           and k.kind in ("conv", "pointwise", "depthwise")) == weights  # fmt: skip
+            convolutions = [k for k in ours if k.kind in ("conv", "pointwise", "depthwise")]
+            assert Counter((k.channels, k.channels_in // k.groups, k.kernel, k.kernel) for k in convolutions) == weights
 
 
 def test_features_are_sums_over_kernels() -> None:

@@ -50,7 +50,7 @@ def exported(folder: Path, digits: Artifact, dialect: Dialect) -> Path:
 @pytest.fixture(
     scope="module",
     params=[
-        U8,
+        pytest.param(U8, marks=pytest.mark.slow),
         Dialect(activation="uint8-affine", reduced_range=True),
         pytest.param(Dialect(activation="int8-symmetric", reduced_range=False), marks=pytest.mark.slow),
     ],

@@ -110,7 +110,7 @@ def quantised(folder: Path, teacher: Path, listener: Silent) -> dict[str, Tensor
     "at",
     [
         pytest.param(2, marks=pytest.mark.nightly),
-        pytest.param(3, marks=pytest.mark.slow),
+        pytest.param(3, marks=pytest.mark.nightly),
         pytest.param(5, marks=pytest.mark.slow),
     ],
 )

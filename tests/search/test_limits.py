@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from edgekd.hardware.profile import Limits, load_profile
 from edgekd.models.shape import NetShape, parameters
-from edgekd.search.limits import broken, limits_of, operators, peak_activations
+from edgekd.search.limits import broken, limits_of, operators, peak_activations, unwritten
 from edgekd.search.space import sample
-from edgekd.search.spaces import MobileCnnSpace, ResidualCnnSpace
+from edgekd.search.spaces import MobileCnnSpace, ResidualCnnSpace, VitSpace
 
 IMAGE = (3, 32, 32)
 PLAIN = NetShape(stem_width=8, widths=((16, 16),), strides=(2,), kinds=("plain",))
@@ -23,6 +23,8 @@ def test_the_peak_is_the_layer_that_holds_most() -> None:
     assert peak_activations(RESIDUAL, IMAGE) == max(stem, 8 * 1024 + 2 * 16 * 256)
     bare = NetShape(stem_width=8, widths=((8, 8),), strides=(1,), kinds=("inverted",))
     assert peak_activations(bare, IMAGE) == (8 + 8 + 8) * 1024  # nothing is expanded: what it reads is there once
+    encoder = NetShape(stem_width=8, stem_stride=2, widths=((8, 8),), strides=(1,), kinds=("encoder",), head_width=4)
+    assert peak_activations(encoder, (3, 32, 32)) == 2 * 8 * 256 + 2 * 4 * 2 * 256**2  # softmax of two heads, in floats
     wide = NetShape(stem_width=8, widths=((48, 8),), strides=(1,), kinds=("inverted",))
     assert peak_activations(wide, IMAGE) == (8 + 48 + 48) * 1024  # its input waits to be added
 
@@ -52,6 +54,19 @@ def test_depthwise_convolutions_are_an_operator_of_their_own() -> None:
     assert "DepthwiseConv" in operators(mobile)
     assert "DepthwiseConv" not in operators(RESIDUAL)
     assert "Add" not in operators(PLAIN)
+    (attentive,) = sample(VitSpace(), 1, 0)
+    assert {"Softmax", "MatMul", "DepthwiseConv"} <= operators(attentive)
+
+
+def test_what_an_exporter_does_not_write_is_left_out_before_anything_is_measured() -> None:
+    profile = load_profile("local-cpu")
+    litert = profile.model_copy(update={"runtimes": (profile.runtime("litert"),)})
+    (attentive,) = sample(VitSpace(), 1, 0)
+    (mobile,) = sample(MobileCnnSpace(), 1, 0)
+    assert "which the device does not run" in broken(attentive, IMAGE, limits_of(litert), 1)
+    assert unwritten(attentive, "litert") == "MatMul, which the exporter litert does not write"
+    assert unwritten(mobile, "litert") == unwritten(attentive, "onnxruntime") == ""
+    assert broken(mobile, IMAGE, limits_of(litert), 1) == broken(attentive, IMAGE, limits_of(profile), 1) == ""
 
 
 def test_a_microcontrollers_flash_bounds_the_weights() -> None:

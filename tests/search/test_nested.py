@@ -76,6 +76,15 @@ def test_what_is_no_prefix_says_why(change: dict[str, object], why: str) -> None
     assert why in (why_no_prefix(SMALL.model_copy(update=change), WHOLE) or "")
 
 
+def test_sub_networks_of_encoders_have_whole_heads_and_answer_as_in_the_supernet() -> None:
+    whole = NetShape(stem_width=16, widths=((32, 16),), strides=(1,), kinds=("encoder",), head_width=8)
+    supernet = checkpoint.build(whole, ["a", "b"], 3, seed=0).eval()
+    x = torch.randn(2, 3, 8, 8)
+    for shape in sub_shapes(whole, Nested(depths=(1,), width_shares=(0.25, 0.5, 1.0), width_step=4)):
+        assert shape.widths[0][1] % 8 == 0
+        torch.testing.assert_close(extract(supernet, shape)(x).logits, answer(supernet, shape, x))
+
+
 def test_a_net_that_lacks_its_supernets_projection_is_no_prefix_of_it() -> None:
     whole = WHOLE.model_copy(update={"stem_width": 4})
     assert why_no_prefix(SMALL, whole) == "block 1 has no projection, where the supernet's has one"

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from edgekd.distill.start import transplant
 from edgekd.errors import ConfigError
 from edgekd.models import checkpoint
+from edgekd.models.blocks import Encoder
 from edgekd.models.residual_cnn import parameter_count
 from edgekd.models.shape import NetShape, parameters, resnet
 from edgekd.search.space import draw, every, points, sample
@@ -25,6 +26,7 @@ from edgekd.search.spaces import (
     PlainCnnSpace,
     ResidualCnnSpace,
     TeacherBlocksSpace,
+    VitSpace,
     for_teacher,
 )
 
@@ -33,6 +35,7 @@ MIXED = ResidualCnnSpace(
 )
 SPACES: tuple[Any, ...] = (
     ResidualCnnSpace(width_max=32), PlainCnnSpace(width_max=32), MobileCnnSpace(width_max=32), MIXED,
+    VitSpace(width_max=64), VitSpace(kinds=("residual", "encoder"), head_width=16, width_step=16),
     TeacherBlocksSpace(teacher=resnet(20)),
 )  # fmt: skip
 
@@ -49,7 +52,7 @@ def test_every_point_is_a_net_with_the_parameters_that_its_shape_says(space: Any
 
 
 def test_a_net_of_any_kind_comes_back_from_its_folder_with_its_answers(tmp_path: Path) -> None:
-    for number, shape in enumerate(sample(MIXED, 4, seed=3)):
+    for number, shape in enumerate([*sample(MIXED, 4, seed=3), *sample(VitSpace(head_width=16), 1, seed=3)]):
         net = checkpoint.build(shape, ["a", "b"], 3, seed=number).eval()
         checkpoint.save(net, tmp_path / str(number))
         x = torch.randn(2, 3, 16, 16)
@@ -60,6 +63,52 @@ def test_a_stage_of_skip_blocks_begins_with_a_plain_one() -> None:
     space = PlainCnnSpace(kinds=("skip",), stages=(2,), blocks=(3,), stem_widths=(16,), width_min=16, width_max=16)
     (shape,) = {s.model_copy(update={"stem_kernel": 3, "stem_stride": 1}) for s in every(space)}
     assert shape.kinds == ("skip", "skip", "skip", "plain", "skip", "skip")
+
+
+def test_encoders_begin_with_a_convolution_where_the_width_or_the_size_changes() -> None:
+    space = VitSpace(stem_widths=(32,), stages=(2,), blocks=(1,), expand=(2,), width_max=64)
+    found = {shape.widths: shape.kinds for shape in every(space)}
+    assert found[(64, 32), (32, 32), (64, 32)] == ("encoder", "plain", "encoder")
+    assert found[(64, 32), (64, 64), (128, 64)] == ("encoder", "plain", "encoder")
+    assert found[(64, 64), (128, 64), (64, 64), (128, 64)] == ("plain", "encoder", "plain", "encoder")
+
+
+def test_an_encoder_is_attention_over_all_pixels() -> None:
+    """Of two heads, each transcribed; without queries each pixel is the mean of all values."""
+    shape = NetShape(stem_width=8, widths=((16, 8),), strides=(1,), kinds=("encoder",), head_width=4)
+    block = Encoder(shape.blocks[0]).eval()
+    x = torch.randn(2, 8, 3, 5)
+    own = block.attention(x)
+    by_head = []
+    for first in (0, 4):
+        rows = slice(first, first + 4)
+        query, key, value = (layer(x)[:, rows].flatten(2) for layer in (block.query, block.key, block.value))
+        share = torch.softmax(torch.einsum("bcq,bck->bqk", query, key) / 2, dim=2)
+        by_head.append(torch.einsum("bqk,bck->bcq", share, value).reshape(2, 4, 3, 5))
+    torch.testing.assert_close(own, torch.cat(by_head, 1))
+    for weight in block.query.parameters():
+        torch.nn.init.zeros_(weight)
+    mean = block.value(x).mean((2, 3), keepdim=True).expand(2, 8, 3, 5)
+    torch.testing.assert_close(block.attention(x), mean)
+
+
+def test_patches_hold_every_pixel() -> None:
+    for kernel, stride in ((4, 4), (6, 4), (4, 2), (6, 2), (3, 2)):
+        shape = NetShape(stem_width=8, stem_kernel=kernel, stem_stride=stride, widths=(), strides=())
+        x = torch.randn(1, 3, 32, 32, requires_grad=True)
+        checkpoint.build(shape, ["a", "b"], 3, seed=0).net.features(x).sum().backward()
+        assert x.grad is not None
+        assert (x.grad.abs().sum((0, 1)) > 0).all(), (kernel, stride)
+
+
+def test_nets_without_encoders_are_the_same_in_spaces_of_other_heads() -> None:
+    point = draw(ResidualCnnSpace(), np.random.default_rng(0))
+    assert ResidualCnnSpace().shape(point) == ResidualCnnSpace(head_width=16).shape(point)
+
+
+def test_whole_heads_are_asked_for() -> None:
+    with pytest.raises(ValidationError, match=r"width_min 16 and width_step 32 are no multiples of head_width 32"):
+        VitSpace(width_min=16)
 
 
 def test_an_even_kernel_is_only_had_with_a_stride() -> None:
@@ -115,6 +164,11 @@ def test_spaces_are_read_by_name() -> None:
     [
         ({"kinds": ("skip",)}, r"block 1 is skip, which adds its input, of 8 channels, to 16"),
         ({"kinds": ("plain",), "widths": ((8, 16),)}, "block 1 is plain, one convolution, but widths say 8 and 16"),
+        ({"kinds": ("encoder",)}, r"block 1 is encoder, which adds its input, of 8 channels, to 16"),
+        (
+            {"kinds": ("encoder",), "stem_width": 16},
+            r"block 1 is an encoder of 16 channels, no multiple of head_width 32",
+        ),
         ({"kernels": (3, 3)}, r"1 blocks in widths but 2 kernels; one a block, or none"),
     ],
 )

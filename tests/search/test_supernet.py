@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact, Store
 from edgekd.errors import ConfigError
 from edgekd.models import checkpoint
-from edgekd.models.shape import NetShape, parameters
+from edgekd.models.shape import NetShape, parameters, shape_of
 from edgekd.search.supernets import train as supernet
 from edgekd.search.supernets.nested import extract, sub_shapes
 from edgekd.search.supernets.stages import EXTRACT, SUBNETS, Extract, JudgeSubnets, Nested, TrainSupernet
@@ -81,7 +80,7 @@ def judged(store: Store, inputs: dict[str, Artifact], count: int = 16) -> dict[s
 
 
 def shape_in(row: dict[str, Any]) -> NetShape:
-    return NetShape.model_validate_json(json.dumps(row["shape"]))
+    return shape_of(row["shape"])
 
 
 @pytest.mark.parametrize("step", [5, 17])

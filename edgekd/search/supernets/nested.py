@@ -50,7 +50,8 @@ def sub_shapes(whole: NetShape, nested: Nested) -> tuple[NetShape, ...]:
         raise ConfigError(
             f"nested: {combinations} combinations of depths and widths are more than {MOST}; name fewer of them"
         )
-    made = {_cut(whole, parts, nested.width_step): None for parts in itertools.product(*each)}
+    step = math.lcm(nested.width_step, whole.head_width) if "encoder" in whole.kinds else nested.width_step
+    made = {_cut(whole, parts, step): None for parts in itertools.product(*each)}
     found = sorted((shape for shape in made if why_no_prefix(shape, whole) is None and shape != whole), key=_size)
     if not found:
         raise ConfigError(
