@@ -32,7 +32,8 @@ from edgekd.engine.executor import Builder
 from edgekd.engine.store import Store
 from edgekd.hardware.fingerprint import cpu
 from edgekd.models.shape import NetShape
-from edgekd.pipeline import DEFAULT_TEACHER, Pipeline, pipeline_of
+from edgekd.pipeline import Pipeline, pipeline_of
+from edgekd.plans import DEFAULT_TEACHER
 from edgekd.sources import dataset_of, teacher_of
 from edgekd.stats import Interval, mean_interval
 from edgekd.teacher.answers import answers_of

@@ -24,6 +24,7 @@ from scipy.stats import spearmanr
 from edgekd.cli.progress import Watcher
 from edgekd.engine.events import Progress
 from edgekd.hardware.fingerprint import cpu
+from edgekd.search.choose import by_mean_rank
 from edgekd.search.ranking import mean_regret, resampled, tau
 from edgekd.search.scores.plugins import PLUGINS, Candidate
 from edgekd.stats import Interval
@@ -71,6 +72,7 @@ def told(seeds: Sequence[dict[str, list[float]]], all_nets: Sequence[Net]) -> st
     ]
     rows = [(name, [seed[name] for seed in seeds]) for name in NAMES]
     rows.append(("accuracy without a teacher", [[net.alone for net in all_nets]] * len(seeds)))
+    rows.append(("default: params, macs", [by_default(seed) for seed in seeds]))
     for name, row in sorted(rows, key=lambda one: -fmean(tau(values, reached) for values in one[1])):
         each = [tau(values, reached) for values in row]
         mean = np.mean(row, 0).tolist()
@@ -81,6 +83,16 @@ def told(seeds: Sequence[dict[str, list[float]]], all_nets: Sequence[Net]) -> st
             f"{within(lambda r, m=mean: mean_regret(part(m, r), part(reached, r), part(costs, r)), len(reached))} |"
         )
     return "\n".join(lines)
+
+
+def by_default(seed: dict[str, list[float]]) -> list[float]:
+    """The places, turned round: higher is better."""
+    candidates = [
+        {"id": number, "scores": dict(zip(seed, values, strict=True))}
+        for number, values in enumerate(zip(*seed.values(), strict=True))
+    ]
+    places = {row["id"]: -place for place, row in enumerate(by_mean_rank(candidates, ("params", "macs")))}
+    return [float(places[number]) for number in range(len(candidates))]
 
 
 def part(values: Sequence[float], rows: Sequence[int]) -> list[float]:

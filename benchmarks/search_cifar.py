@@ -1,14 +1,15 @@
 """
 What training-free scores are worth: students that were really distilled on CIFAR-10, and how each score ranks them.
 
-    python benchmarks/search_cifar.py DATA [--folder search] [--students 32] [--threads 1] [--part 0/1]
+    python benchmarks/search_cifar.py DATA [--folder search] [--students 32] [--draw 0] [--threads 1] [--part 0/1]
 
 300 candidates vary in stem, width, depth, kernel and kind of block. All are scored; the first of them that ask for at
 most 30 M multiply-accumulates are distilled from ResNet-56, for the same few epochs over the same kept views; all of
 those are measured as int8 in ONNX Runtime, in one comparison. Then, for each score and for the default ranking:
 Kendall's tau with the accuracy on 2,000 clean images, and the points that its pick loses under three budgets of
 measured latency (the quartiles). Intervals are percentiles over students drawn again. Interrupted runs go on;
-`--part 1/2` trains every second student, so that two processes share the work.
+`--draw 1` takes other students, which did not choose the default, and `--draw 0 --draw 1` those of both; `--part 1/2`
+trains every second student, so that two processes share the work.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact, Store
 from edgekd.engine.workspace import temporary_files_in
 from edgekd.hardware.profile import load_profile, this_cpu
-from edgekd.models.shape import NetShape, resnet
+from edgekd.models.shape import resnet, shape_of
 from edgekd.pipeline import Pipeline, pipeline_of
 from edgekd.search import stages as search
 from edgekd.search.choose import by_mean_rank
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--folder", type=Path, default=Path("search"))
     parser.add_argument("--students", type=int, default=32)
+    parser.add_argument("--draw", type=int, action="append")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--part", default="0/1")
     asked = parser.parse_args()
@@ -69,24 +71,28 @@ def main() -> None:
     asked.folder.mkdir(parents=True, exist_ok=True)
     store = Store(asked.folder / "workspace")
     with temporary_files_in(store.root):
-        lab = Lab(Builder(store, Watcher()), pipeline)
-        chosen = [c for c in lab.candidates() if c["scores"]["macs"] <= MOST_MACS][: asked.students]
-        number, parts = map(int, asked.part.split("/"))
-        for candidate in chosen[number::parts]:
-            lab.accuracy(candidate)
-        if parts > 1:
-            return
-        reached = [lab.accuracy(candidate) for candidate in chosen]
-        latencies = measured(chosen, pipeline, asked.folder / "latencies.json")
-    print(f"{this_cpu(load_profile('local-cpu')).model}. {versions()}\n")
-    print(table(chosen, reached, latencies))
+        chosen, reached, latencies = [], [], []
+        for draw in asked.draw or [0]:
+            lab = Lab(Builder(store, Watcher()), pipeline, draw)
+            some = [c for c in lab.candidates() if c["scores"]["macs"] <= MOST_MACS][: asked.students]
+            number, parts = map(int, asked.part.split("/"))
+            for candidate in some[number::parts]:
+                lab.accuracy(candidate)
+            if parts > 1:
+                continue
+            reached += [lab.accuracy(candidate) for candidate in some]
+            latencies += measured(some, pipeline, asked.folder / f"latencies-{draw}.json")
+            chosen += [candidate | {"id": f"{draw}.{candidate['id']}"} for candidate in some]
+    if chosen:
+        print(f"{this_cpu(load_profile('local-cpu')).model}. {versions()}\n")
+        print(table(chosen, reached, latencies))
 
 
 class Lab:
     """What all candidates share: the data, the teacher, its targets."""
 
-    def __init__(self, builder: Builder, pipeline: Pipeline) -> None:
-        self.call, self.pipeline = builder.call, pipeline
+    def __init__(self, builder: Builder, pipeline: Pipeline, draw: int = 0) -> None:
+        self.call, self.pipeline, self.draw = builder.call, pipeline, draw
         self.data = dataset_of(builder, pipeline)
         self.master, _ = teacher_of(builder, pipeline, self.data)
         self.targets = self.call(
@@ -100,8 +106,9 @@ class Lab:
 
     def scores(self, names: Sequence[search.ScoreName]) -> Artifact:
         settings = search.Score(
-            space=SPACE, candidates=CANDIDATES, teacher=resnet(56), preprocess=self.pipeline.preprocess, scores=names
-        )
+            space=SPACE, candidates=CANDIDATES, teacher=resnet(56), preprocess=self.pipeline.preprocess, scores=names,
+            seed=self.draw,
+        )  # fmt: skip
         return self.call(search.SCORE, settings, {"data": self.data, "teacher": self.master})
 
     def candidates(self) -> list[dict[str, Any]]:
@@ -110,7 +117,7 @@ class Lab:
     def accuracy(self, candidate: dict[str, Any]) -> float:
         """Of this candidate, distilled; % of the clean images."""
         at = Coordinates(student=candidate["id"])
-        student = self.call(distill.GIVEN, distill.GiveStudent(shape=shape_of(candidate)), {}, at)
+        student = self.call(distill.GIVEN, distill.GiveStudent(shape=shape_of(candidate["shape"])), {}, at)
         plan = self.pipeline.distill
         settings = distill.of(plan, self.pipeline.preprocess, self.pipeline.views).model_copy(
             update={"train": plan.training.model_copy(update={"epochs": EPOCHS}), "start": "fresh"}
@@ -122,10 +129,6 @@ class Lab:
         return 100 * told["right"] / len(Dataset(self.data).split("test"))
 
 
-def shape_of(candidate: dict[str, Any]) -> NetShape:
-    return NetShape.model_validate_json(json.dumps(candidate["shape"]))
-
-
 def measured(chosen: Sequence[dict[str, Any]], pipeline: Pipeline, kept: Path) -> list[float]:
     """Ms of each, int8 in ONNX Runtime; once for all."""
     if not kept.is_file():
@@ -134,7 +137,7 @@ def measured(chosen: Sequence[dict[str, Any]], pipeline: Pipeline, kept: Path) -
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             models = {
-                c["id"]: as_model(shape_of(c), cifar.CLASSES, (3, 32, 32), pipeline.preprocess, spec, device,
+                c["id"]: as_model(shape_of(c["shape"]), cifar.CLASSES, (3, 32, 32), pipeline.preprocess, spec, device,
                                   Path(folder) / c["id"])
                 for c in chosen
             }  # fmt: skip
@@ -165,6 +168,12 @@ def table(chosen: Sequence[dict[str, Any]], reached: Sequence[float], latencies:
             f"{', '.join(f'{value:.2f}' for value in each)} | "
             f"{over(lambda r, v=values: mean_regret(v, reached, latencies, limits, r), len(reached))} |"
         )
+    own, params = rows["default: " + ", ".join(DEFAULT)], rows["params"]
+    apart = over(
+        lambda r: mean_regret(own, reached, latencies, limits, r) - mean_regret(params, reached, latencies, limits, r),
+        len(reached),
+    )
+    lines += ["", f"Mean regret of the default less that of parameters, of the same students: {apart} points."]
     return "\n".join(lines)
 
 

@@ -78,7 +78,7 @@ def chain(
             rank=ranked_by(pipeline),
             dialect="; ".join(map(str, by_dialect(runtimes, device))), not_written=target.not_written,
             replayed=tuple(differences) if differences is not None else None,
-            advice=tuple(advice(pipeline, _classes(dataset))),
+            advice=tuple(advice(pipeline, _classes(dataset))), search_cost=sought.cost,
         ),
         judged | found | {"selection": selection, "precision": precision, "student": student} | prefixed("test", test),
         here,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 
 from edgekd.distill import stages as distill
@@ -10,7 +9,7 @@ from edgekd.engine.executor import Engine
 from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
-from edgekd.models.shape import NetShape
+from edgekd.models.shape import NetShape, shape_of
 from edgekd.nesting import first_of
 from edgekd.pipeline import Pipeline
 from edgekd.search import stages as search
@@ -91,4 +90,4 @@ def _judged(
 
 def _shape(candidates: Artifact, name: str) -> NetShape:
     (row,) = [row for row in candidates.json("candidates.json")["candidates"] if row["id"] == name]
-    return NetShape.model_validate_json(json.dumps(row["shape"]))
+    return shape_of(row["shape"])

@@ -15,7 +15,7 @@ from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import default_workspace, temporary_files_in
 from edgekd.hardware.profile import load_profile
 from edgekd.pipeline import Pipeline, load_pipeline
-from edgekd.report import searched
+from edgekd.report import search_page, searched
 from edgekd.seeking import ranked_by, seek
 from edgekd.target import Target
 
@@ -41,14 +41,14 @@ def find_student(
     store = Store(workspace or default_workspace())
     with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
         builder = Builder(store, listener or Silent(), pipeline=pipeline.name, need=need)
-        found = seek(Target.of(builder, pipeline, profile)).found
-        there = {name: result for name, result in found.items() if isinstance(result, Artifact)}
+        sought = seek(Target.of(builder, pipeline, profile))
+        there = {name: result for name, result in sought.found.items() if isinstance(result, Artifact)}
         told = {"schema": 1, "pipeline": pipeline.name, "target": profile.name} | searched.told_of(
-            there, ranked_by(pipeline)
+            there, ranked_by(pipeline), sought.cost, profile.name
         )
     out.mkdir(parents=True, exist_ok=True)
     (out / "search.json").write_text(json.dumps(told, indent=1), "utf-8")
-    (out / "search.md").write_text("\n".join(searched.markdown(told)) + "\n", "utf-8")
-    (out / "search.svg").write_text(searched.plot(told), "utf-8")
+    (out / "search.md").write_text("\n".join(search_page.markdown(told)) + "\n", "utf-8")
+    (out / "search.svg").write_text(search_page.plot(told), "utf-8")
     (out / "student.yaml").write_text(json.dumps(told["shape"], indent=1) + "\n", "utf-8")  # JSON is YAML
     return told

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from edgekd.budget import TEACHER, TEACHER_INT8, check_decidable
 from edgekd.engine.plan import Result
 from edgekd.engine.store import Artifact
 from edgekd.hardware.profile import is_here, load_profile
 from edgekd.keeping import targets_of
-from edgekd.models.shape import NetShape
+from edgekd.models.shape import shape_of
 from edgekd.nesting import scores_of, supernet_of
 from edgekd.pipeline import Pipeline
 from edgekd.racing import race
@@ -19,6 +19,7 @@ from edgekd.search import stages as search
 from edgekd.search.limits import limits_of
 from edgekd.search.spaces import for_teacher
 from edgekd.sources import dataset_of, taught_by, teacher_of, unlabelled_of
+from edgekd.spending import seconds_of, spent
 from edgekd.target import Target, prefixed
 from edgekd.teacher.stages import Given
 
@@ -34,6 +35,7 @@ class Sought:
     models: Mapping[str, Result]  # the teacher's files
     found: Mapping[str, Result]
     supernet: Result | None
+    cost: dict[str, Any] | None  # None while planning
 
 
 def seek(target: Target) -> Sought:
@@ -55,9 +57,15 @@ def seek(target: Target) -> Sought:
     lesson = {"data": dataset, "teacher": tutor} | unlabelled_of(engine, pipeline, dataset)
     kept = targets_of(engine, pipeline, dataset, tutor, given)
     lesson |= {"targets": kept} if kept else {}
+    before = len(engine.trail)
     supernet = supernet_of(engine, pipeline, lesson, given.shape if given else pipeline.teacher.shape)
     found = search_for(target, baselines, master, given, lesson, supernet)
-    return Sought(dataset, given, tutor, lesson, baselines(target), found, supernet)
+    cost = None
+    if isinstance(found["scores"], Artifact):
+        scores = found["scores"].json("scores.json")
+        macs = {row["id"]: row["scores"]["macs"] for row in scores["candidates"]}
+        cost = spent(seconds_of(engine, before), pipeline, macs, scores.get("tried", len(macs)))
+    return Sought(dataset, given, tutor, lesson, baselines(target), found, supernet, cost)
 
 
 def search_for(
@@ -77,7 +85,7 @@ def search_for(
     shape = given.shape if given else target.pipeline.teacher.shape
     wanted = search.Score(
         space=for_teacher(plan.space, shape), candidates=plan.candidates, teacher=shape,
-        preprocess=target.pipeline.preprocess.outside, seed=plan.seed,
+        preprocess=target.pipeline.preprocess.outside, seed=plan.seed, inits=plan.inits,
         scores=tuple(dict.fromkeys((*plan.rank, *search.ALWAYS))),
     )  # fmt: skip
     inputs = {"data": dataset} if shape and "teacher-cka" not in plan.rank else {"data": dataset, "teacher": master}
@@ -145,8 +153,9 @@ def together(target: Target) -> list[Target]:
 
 def _device(target: Target) -> search.Device:
     return search.Device(
-        name=target.profile.name, runtime=target.runtime, cpu=target.cpu, limits=limits_of(target.profile)
-    )
+        name=target.profile.name, runtime=target.runtime, cpu=target.cpu, limits=limits_of(target.profile),
+        table=target.pipeline.search.tables.get(target.profile.name),
+    )  # fmt: skip
 
 
 def _candidate(target: Target, shortlist: Result, number: int) -> tuple[str, search.WriteCandidate | None] | None:
@@ -156,7 +165,7 @@ def _candidate(target: Target, shortlist: Result, number: int) -> tuple[str, sea
     rows = shortlist.json("candidates.json")["candidates"]
     if number >= len(rows):
         return None
-    shape = NetShape.model_validate_json(json.dumps(rows[number]["shape"]))
+    shape = shape_of(rows[number]["shape"])
     settings = search.WriteCandidate(
         shape=shape, runtime=target.runtime, cpu=target.cpu, preprocess=target.pipeline.preprocess
     )

@@ -141,6 +141,7 @@ def test_run_py_predicts_from_the_bundle_alone(shipped: Built, tmp_path: Path) -
     assert sum(int(row["label"]) == label for row, label in zip(rows, labels[:-7:-1], strict=True)) >= 5
 
 
+@pytest.mark.slow
 def test_a_lock_exports_again_and_is_not_taken_for_a_builds(shipped: Built, home: Path, tmp_path: Path) -> None:
     again = export_again(shipped.folder / "edgekd.lock", workspace=home / "workspace", out=tmp_path)
     assert again.report["shipped"] == shipped.report["shipped"]

@@ -153,6 +153,11 @@ def test_a_cached_build_and_help_import_nothing_heavy(
         assert done.returncode == 0, done.stderr
 
 
+def test_after_a_build_there_is_nothing_left_to_do(built: Built, micro: Pipeline, workspace: Path) -> None:
+    (steps,) = plan(micro, workspace=workspace).values()
+    assert [(step.stage, step.reason) for step in steps if not step.cached] == []
+
+
 def test_a_plan_names_the_changed_setting_and_all_that_follows(built: Built, micro: Pipeline, workspace: Path) -> None:
     losses = micro.distill.losses
     changed = micro.model_copy(

@@ -27,6 +27,7 @@ from edgekd.train.losses.recipes import RECIPES
 SHAPE = NetShape(stem_width=8, stem_stride=2, widths=((8, 8), (16, 16)), strides=(1, 2))
 
 
+@pytest.mark.slow
 def test_a_student_comes_as_a_folder_that_transformers_load(micro: Pipeline, workspace: Path, tmp_path: Path) -> None:
     report = distil(micro, SHAPE, out=tmp_path / "student", workspace=workspace)
     register()
@@ -189,7 +190,7 @@ def test_a_bake_off_ranks_recipes_beside_their_controls_and_goes_on(micro: Pipel
         student=SHAPE, recipes=("dkd", "pld"), rates=(0.05, 0.1), epochs=1, keep=1, final_epochs=2, final_seeds=2
     )
 
-    def bake(time_s: float | None = None) -> None:
+    def bake(time_s: float | None = None, asked: BakeOff = asked) -> None:
         bakeoff(micro, asked, out=tmp_path / "out", workspace=tmp_path / "w", time_s=time_s, listener=Count())
 
     bake(time_s=0.0)
@@ -219,6 +220,11 @@ def test_a_bake_off_ranks_recipes_beside_their_controls_and_goes_on(micro: Pipel
     assert Count.ran == []
     assert markdown(told) == table
     assert plot(told) == (tmp_path / "out" / "bakeoff.svg").read_text("utf-8")
+    other = SHAPE.model_copy(update={"widths": ((8, 8), (24, 24))})
+    bake(asked=asked.model_copy(update={"final_student": other}))
+    trained = [words for words in Count.ran if words.startswith("distill.float")]
+    assert len(trained) == 4 * 2  # the second round alone
+    assert all(words.endswith("2 epochs") for words in trained)
 
 
 @pytest.mark.slow

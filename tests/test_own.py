@@ -57,6 +57,7 @@ def begun(home: Path) -> Path:
     return home / "mine.yaml"
 
 
+@pytest.mark.slow
 def test_init_writes_a_pipeline_that_validates_and_inspect_shows_the_data(begun: Path) -> None:
     home = begun.parent
     assert "good (image-classification" in edgekd(home, "pipelines", "validate", "mine.yaml").stdout
@@ -68,6 +69,7 @@ def test_init_writes_a_pipeline_that_validates_and_inspect_shows_the_data(begun:
     assert "is there already" in edgekd(home, "init", "--data", "photos", "--out", "mine.yaml", code=2).stderr
 
 
+@pytest.mark.slow
 def test_code_runs_only_where_it_was_allowed(begun: Path) -> None:
     done = edgekd(begun.parent, "build", "mine.yaml", *SMALL, code=2)
     assert "teacher.py: is code, which edgekd runs only with --allow-code; read it first" in done.stderr

@@ -13,9 +13,10 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.pipeline import Pipeline, load_pipeline
 from edgekd.racing import lengths
-from edgekd.report import searched
+from edgekd.report import search_page, searched
 from edgekd.search.choose import run_round
 from edgekd.search.stages import Round
+from edgekd.spending import spent
 
 
 def racing(epochs: int = 60, **more: object) -> Pipeline:
@@ -73,10 +74,45 @@ def test_of_few_short_distillations_nothing_is_said_of_a_score() -> None:
 
 def test_the_front_holds_what_none_is_both_faster_and_better_than() -> None:
     rows = [
-        {"id": name, "latency_p50_ms": [ms, ms, ms], "val_percent": val}
+        {"id": name, "latency_p50_ms": [ms, ms, ms], "val_percent": val and [val, val - 1, val + 1]}
         for name, ms, val in [("a", 1.0, 80.0), ("b", 2.0, 79.0), ("c", 3.0, 90.0), ("d", 1.0, 70.0), ("e", 0.5, None)]
     ]
     assert searched.front(rows) == ["a", "c"]
+    # to the right of 1 ms 80 %, and 90 % beyond 3 ms, of a teacher that takes 4
+    found = searched.covered(rows, 4.0)
+    assert found is not None
+    assert found["share"] == pytest.approx((2 * 80 + 1 * 90) / 400)
+
+
+def test_what_initialisation_alone_does_to_a_score_is_held_against_what_candidates_are_apart() -> None:
+    rows = [{"id": n, "scores": {"zen": mean, "diswot": None}, "noise": {"zen": own}}
+            for n, mean, own in [(0, 1.0, 0.5), (1, 3.0, 0.1), (2, 5.0, 0.3)]]  # fmt: skip
+    assert searched.noise(rows) == {"zen": 0.15}
+    assert searched.noise(rows[::-1]) == {"zen": 0.15}
+    assert searched.noise([{"id": 0, "scores": {"zen": 1.0}}]) == {}
+
+
+def test_what_the_first_candidate_has_no_score_for_has_noise_all_the_same() -> None:
+    rows: list[dict[str, object]] = [{"id": 0, "scores": {"diswot": None}, "noise": {}}]
+    rows += [{"id": n, "scores": {"diswot": float(n)}, "noise": {"diswot": 0.5}} for n in (1, 2, 3)]
+    assert searched.noise(rows) == {"diswot": 0.5}
+
+
+def test_a_search_is_held_against_distilling_all_of_its_candidates(micro: Pipeline) -> None:
+    """Five short distillations of 2 of 40 epochs, 10 s on the mean, of nets three times as large as all on the mean."""
+    plan = micro.distill.model_copy(update={"epochs": 40})
+    longer = micro.model_copy(update={"distill": plan, "search": micro.search.model_copy(update={"measure": 12})})
+    took = [("search.score", "", 14.0), ("measure.compare", "local-cpu/candidates", 6.0), ("onnx.fp32", "", 99.0)]
+    took += [("distill.float", f"local-cpu/c{n}/round 1", 8.0 + n) for n in range(5)]
+    took += [("distill.float", "local-cpu/c1/round 2", 30.0)]
+    macs = {f"c{n}": 3e6 for n in range(5)} | {f"c{n}": 0.5e6 for n in range(5, 25)}
+    found = spent(took, longer, macs, 200)
+    assert found["seconds"] == {"scores": 14.0, "latencies": 6.0, "short distillations": 80.0}
+    assert found["total_s"] == 100
+    assert found["all_trained_s"] == pytest.approx(200 * 200 / 3, abs=1)
+    assert found["times_less"] == pytest.approx(400 / 3)
+    assert spent(took[:3], longer, macs, 200)["all_trained_s"] is None
+    assert spent(took, longer, {"of another study": 1e6}, 200)["all_trained_s"] is None
 
 
 @pytest.mark.slow
@@ -91,5 +127,8 @@ def test_a_build_ships_the_winner_of_the_race(micro_settings: list[str], workspa
     assert search["chosen"] == max(second["val_percent"], key=second["val_percent"].get)
     text = (built.folder / "report.md").read_text("utf-8")
     assert "Round 2: 2 students, 2 epochs each." in text
+    assert "Hypervolume: 0." in text
+    assert search["cost"]["seconds"]["short distillations"] > 0
+    assert f"Distilling all {search['tried']} candidates would take about" in text
     assert "3 short distillations are too few to say" in text
-    assert searched.plot(search).count("<circle") == 3
+    assert search_page.plot(search).count("<circle") == 3

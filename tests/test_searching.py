@@ -12,6 +12,7 @@ import pytest
 from edgekd import find_student
 from edgekd.api import build
 from edgekd.distilling import student_shape
+from edgekd.engine.store import Store
 from edgekd.errors import BudgetError, ConfigError
 from edgekd.pipeline import Pipeline, load_pipeline
 
@@ -43,9 +44,12 @@ def test_a_budget_that_nothing_can_meet_is_said_before_anything_is_measured(
     micro_settings: list[str], workspace: Path, tmp_path: Path
 ) -> None:
     pipeline = load_pipeline("digits", [*micro_settings, "budget={size_mib: 0.001}"])
+    store = Store(workspace)
+    before = [store.keys(stage) for stage in ("search.candidate", "measure.compare")]
     with pytest.raises(BudgetError, match=r"none of 8 candidates can meet the budget.*MiB as int8, over 0\.001"):
         find_student(pipeline, out=tmp_path / "out", workspace=workspace)
     assert not (tmp_path / "out").exists()
+    assert [store.keys(stage) for stage in ("search.candidate", "measure.compare")] == before
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from edgekd.cli.console import duration, parse_duration, print_json
+from edgekd.cli.console import parse_duration, print_json
 from edgekd.cli.options import (
     AllowCode,
     Inconclusive,
@@ -24,6 +24,7 @@ from edgekd.cli.options import (
     Verbose,
     WorkspaceOption,
 )
+from edgekd.units import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgekd.cli.console import duration, print_json
+from edgekd.cli.console import print_json
 from edgekd.cli.options import WorkspaceOption
+from edgekd.units import duration
 
 if TYPE_CHECKING:
     from edgekd.hardware.accuracy import Accuracy
     from edgekd.hardware.latencies import LatencyTable
 
 
+CNNS = ("residual-cnn", "plain-cnn", "mobile-cnn")
+
+
 def calibrate(
     device: Annotated[str, typer.Argument(help="A device that `edgekd devices list` names, or a .yaml.")] = "local-cpu",
     space: Annotated[
         list[str] | None,
-        typer.Option(help="residual-cnn, plain-cnn, mobile-cnn or a .yaml of one; may be given again. All three."),
+        typer.Option(
+            help="residual-cnn, plain-cnn, mobile-cnn (all three without it), vit, or a .yaml; may be given again."
+        ),
     ] = None,
     runtime: Annotated[str | None, typer.Option(help="onnxruntime, openvino or litert; else its first.")] = None,
     float_: Annotated[bool, typer.Option("--float", help="Nets in fp32, instead of int8.")] = False,
@@ -53,14 +59,14 @@ def calibrate(
     from edgekd.hardware.latencies import conditions, opened
     from edgekd.hardware.profile import load_profile, this_cpu
     from edgekd.search.space import drawn
-    from edgekd.search.spaces import NAMED, read_space
+    from edgekd.search.spaces import read_space
 
     profile = load_profile(device)
     where = conditions(
         this_cpu(profile), profile.runtime(runtime), (channels, image, image), classes, quantised=not float_
     )
     path = out or (workspace or default_workspace()) / "latencies" / where.file_name
-    table = opened(path, where).planned(drawn([read_space(name) for name in space or NAMED], nets, seed))
+    table = opened(path, where).planned(drawn([read_space(name) for name in space or CNNS], nets, seed))
     with Watcher() as watcher, TemporaryDirectory() as folder:
         from edgekd.search.calibrate import InProcesses, calibrated, estimated_s  # after what may be wrong: it is slow
 

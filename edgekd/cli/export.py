@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgekd.cli.build import exit_code
-from edgekd.cli.console import duration, print_json
+from edgekd.cli.console import print_json
 from edgekd.cli.options import Inconclusive, Target, Verbose, WorkspaceOption, parse_numbers
+from edgekd.units import duration
 
 if TYPE_CHECKING:
     from edgekd.deploy.bundle import Built

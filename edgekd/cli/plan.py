@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from edgekd.cli.console import duration, print_json
+from edgekd.cli.console import print_json
 from edgekd.cli.options import PipelineName, Quick, Set, Targets, WorkspaceOption
+from edgekd.units import duration
 
 
 def plan(

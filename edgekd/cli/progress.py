@@ -7,8 +7,8 @@ import time
 from types import TracebackType
 from typing import TextIO
 
-from edgekd.cli.console import duration
 from edgekd.engine.events import Outcome
+from edgekd.units import duration
 
 EVERY_S = 5.0  # between plain lines of one stage
 LONG = (

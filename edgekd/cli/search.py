@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from edgekd.cli.console import duration, print_json
+from edgekd.cli.console import print_json
 from edgekd.cli.options import AllowCode, PipelineName, Set, Verbose, WorkspaceOption
+from edgekd.units import duration
 
 
 def search(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from edgekd.engine.digest import digest_file, digest_tree
+from edgekd.engine.digest import digest_file, digest_named, digest_tree
 from edgekd.engine.stage import Stage
 from edgekd.errors import ConfigError
 from edgekd.settings import Settings
@@ -42,9 +42,7 @@ class NpzSource(Settings):
     sha256: str | None = None  # of the file; filled in when the pipeline is read, so that other bytes are other data
 
     def pinned(self) -> NpzSource:
-        if not Path(self.path).is_file():
-            raise ConfigError(f"data.path: {self.path}: no such file")
-        return self.model_copy(update={"sha256": digest_file(Path(self.path))})
+        return self.model_copy(update={"sha256": digest_named(self.path, "data.path")})
 
 
 class Parts(Settings):
@@ -133,9 +131,7 @@ class CodeSource(Parts):
     digest: str | None = None
 
     def pinned(self) -> CodeSource:
-        if not Path(self.path).is_file():
-            raise ConfigError(f"data.path: {self.path}: no such file")
-        return self.model_copy(update={"digest": digest_file(Path(self.path))})
+        return self.model_copy(update={"digest": digest_named(self.path, "data.path")})
 
 
 class Archive(Settings):

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from edgekd.errors import ConfigError
+
 
 def digest_of(value: Any) -> str:
     """sha256 of canonical JSON; NaN and non-JSON values are refused rather than guessed."""
@@ -19,6 +21,13 @@ def digest_of(value: Any) -> str:
 def digest_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_named(path: str, where: str, way_out: str = "") -> str:
+    """Of a file that a person named in the setting `where`. Raises ConfigError where there is none."""
+    if not Path(path).is_file():
+        raise ConfigError(f"{where}: {path}: no such file{way_out}")
+    return digest_file(Path(path))
 
 
 def digest_files(files: Mapping[str, Path]) -> str:

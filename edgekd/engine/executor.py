@@ -20,7 +20,13 @@ from edgekd.errors import EdgekdError, UnavailableError
 
 
 class Engine(Protocol):
-    """What the chain sees: a builder that runs things, or a planner that says what would run."""
+    """
+    What the chain sees: a builder that runs things, or a planner that says what would run. `trail` has stage, place and
+    key of every call that there is a result of.
+    """
+
+    store: Store
+    trail: list[dict[str, Any]]
 
     def call(
         self, stage: Stage[S], settings: S | None, inputs: Mapping[str, Result], at: Coordinates | None = None

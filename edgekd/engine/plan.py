@@ -38,6 +38,7 @@ class Planner:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.steps: list[Step] = []
+        self.trail: list[dict[str, Any]] = []  # of what is there already
 
     def call(
         self, stage: Stage[S], settings: S | None, inputs: Mapping[str, Result], at: Coordinates | None = None
@@ -51,7 +52,10 @@ class Planner:
         if settings is not None and made is not False:
             wanted = recipe(stage, settings, made)
             if not waits:
-                cached, broken = self.store.find(stage.name, key_of(wanted))
+                key = key_of(wanted)
+                cached, broken = self.store.find(stage.name, key)
+                if cached:
+                    self.trail.append({"stage": stage.name, "at": str(at or ""), "key": key})
                 reason = broken or explain(wanted, self.store.records(stage.name))
             elif own := changes(wanted, self.store.records(stage.name), ignore_inputs=True):
                 reason = f"{own}; {reason}"

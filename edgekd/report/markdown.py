@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgekd.budget import TEACHER, Verdict
-from edgekd.report import searched
+from edgekd.report import search_page
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -34,7 +34,7 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         *_replayed(report["replayed"]),
         *_distillation(report["distillation"]),
-        *searched.markdown(report["search"]),
+        *search_page.markdown(report["search"]),
     ]
     return "\n".join(lines) + "\n"
 

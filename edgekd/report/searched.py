@@ -2,45 +2,56 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgekd.budget import TEACHER
 from edgekd.engine.store import Artifact
 from edgekd.hardware.measure import result
 from edgekd.search.choose import by_mean_rank, placed
 from edgekd.search.ranking import better_than, tau
+from edgekd.search.studies.pareto import hypervolume
+from edgekd.stats import proportion_interval
 
 ENOUGH = 12  # short distillations, below which nothing is said of a score
 OF_A_SAMPLE = {"latency_kind": "none", "why": "not among the best by score within the bounds of MACs and size"}
-OF_A_STUDY = {"latency_kind": "measured", "why": "in a batch of the study; those of the table were measured once more"}
-WIDTH, HEIGHT, EDGE = 640, 360, 56
+IN_A_STUDY = "in a batch of the study; those of the table were measured once more"
+FROM_A_TABLE = "from the device's table (search.tables), brought to medians by nets that were measured"
 
 
-def told_of(inputs: Mapping[str, Artifact], rank: Sequence[str]) -> dict[str, Any]:
-    """Everything as JSON. `inputs` are those of a report: scores, shortlist, candidates, feasible, round.*, choice."""
+def told_of(
+    inputs: Mapping[str, Artifact], rank: Sequence[str], cost: Mapping[str, Any] | None, target: str
+) -> dict[str, Any]:
+    """
+    Everything as JSON. `inputs` are those of a report: scores, shortlist, candidates, feasible, round.*, choice; `cost`
+    is what edgekd.spending said of the search.
+    """
     scores = inputs["scores"].json("scores.json")
     measured = result.read(inputs["candidates"])
-    shortlist = [row["id"] for row in inputs["shortlist"].json("candidates.json")["candidates"]]
+    listed = inputs["shortlist"].json("candidates.json")["candidates"]
     feasible = {row["id"] for row in inputs["feasible"].json("candidates.json")["candidates"]}
-    by_id = {c["id"]: c for c in scores["candidates"]}
-    places = {name: placed(scores["candidates"], name) for name in scores["candidates"][0]["scores"]}
+    scored = [row for row in listed if "scores" in row]  # a replay's shortlist is of another study
+    by_id = {c["id"]: c for c in (*scored, *scores["candidates"])}
+    everyone = list(by_id.values())
+    places = {name: placed(everyone, name) for name in everyone[0]["scores"]}
     rounds = [inputs[name].json("candidates.json") for name in sorted(inputs) if name.startswith("round.")]
-    best = rounds[0]["tried"] if rounds else {}  # of the first round alone, which all had as many epochs
+    best = _of_the_first(rounds)
     chosen = inputs["choice"].json("decision.json")["student"]
     rows = [
         {
             "id": name, **by_id[name]["scores"],
             "places": {score: row[name] for score, row in places.items()},
             "latency_p50_ms": list(measured.models[name].latency_p50_ms), "latency_kind": "measured",
-            "feasible": name in feasible, "val_percent": best.get(name),
+            "feasible": name in feasible, "val_percent": best.get(name), "noise": by_id[name].get("noise", {}),
         }
-        for name in shortlist
+        for name in (row["id"] for row in listed)
     ]  # fmt: skip
     return {
         "candidates": len(scores["candidates"]),
-        "measured": len(shortlist),
+        "measured": len(listed),
         "tried": scores.get("tried", len(scores["candidates"])),  # of a study, with those that kept no bound
-        "others": OF_A_STUDY if "tried" in scores else OF_A_SAMPLE,
+        "others": _others(scores, target),
         "rank": list(rank),
         "chosen": chosen,
         "shape": inputs["choice"].json("shape.json"),
@@ -48,9 +59,56 @@ def told_of(inputs: Mapping[str, Artifact], rank: Sequence[str]) -> dict[str, An
         "agreement_with_params": agreement(scores["candidates"]),
         "shortlist": rows,
         "front": front(rows),
-        "rounds": [{"epochs": row["epochs"], "val_percent": row["tried"]} for row in rounds],
+        "hypervolume": covered(rows, measured.models[TEACHER].latency_p50_ms.value),
+        "noise": noise(scores["candidates"]),
+        "rounds": [{"epochs": row["epochs"], "n": row.get("n"), "val_percent": row["tried"]} for row in rounds],
+        "cost": cost,
         "worth": worth(rounds[0]["tried"], by_id, rank) if rounds else None,
     }
+
+
+def _of_the_first(rounds: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
+    """Val with its interval, of the first round alone: all of it had as many epochs."""
+    if not rounds:
+        return {}
+    n = rounds[0].get("n")
+    if n is None:  # a lock of before it was written there
+        return {name: [share, None, None] for name, share in rounds[0]["tried"].items()}
+    return {name: list(proportion_interval(round(share * n / 100), n)) for name, share in rounds[0]["tried"].items()}
+
+
+def _others(scores: Mapping[str, Any], target: str) -> Mapping[str, str]:
+    """How this target's latencies are known of those that are not in the table of the shortlist."""
+    if "tried" not in scores:
+        return OF_A_SAMPLE
+    kinds = {row["latency_kind"][target] for row in scores["candidates"]}
+    if "predicted" not in kinds:
+        return {"latency_kind": "measured", "why": IN_A_STUDY}
+    beyond = "; what it does not reach to was measured" if "measured" in kinds else ""
+    return {"latency_kind": "predicted", "why": FROM_A_TABLE + beyond}
+
+
+def noise(candidates: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """
+    What initialisation alone does to a score, of how far candidates are apart by it: the median of the candidates'
+    deviations over the deviation of their means. Empty where each had one initialisation.
+    """
+    found = {}
+    for name in candidates[0]["scores"]:
+        means = [c["scores"][name] for c in candidates if c["scores"][name] is not None]
+        own = [c["noise"][name] for c in candidates if name in c.get("noise", {})]
+        if len(means) > 1 and own and (apart := statistics.stdev(means)) > 0:
+            found[name] = round(statistics.median(own) / apart, 4)
+    return found
+
+
+def covered(rows: Sequence[Mapping[str, Any]], teacher_ms: float) -> dict[str, float] | None:
+    """Hypervolume of what was distilled: a share of the box from 0 ms and 100 % to the teacher's float file and 0 %."""
+    points = [(row["latency_p50_ms"][0], row["val_percent"][0]) for row in rows if row["val_percent"] is not None]
+    if not points:
+        return None
+    volume = hypervolume(points, ("minimise", "maximise"), (teacher_ms, 0.0))
+    return {"share": volume / (100 * teacher_ms), "reference_latency_p50_ms": teacher_ms}
 
 
 def agreement(candidates: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -68,10 +126,10 @@ def front(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     found: list[str] = []
     best = -1.0
     tried = [row for row in rows if row["val_percent"] is not None]
-    for row in sorted(tried, key=lambda row: (row["latency_p50_ms"][0], -row["val_percent"])):
-        if row["val_percent"] > best:
+    for row in sorted(tried, key=lambda row: (row["latency_p50_ms"][0], -row["val_percent"][0])):
+        if row["val_percent"][0] > best:
             found.append(row["id"])
-            best = row["val_percent"]
+            best = row["val_percent"][0]
     return found
 
 
@@ -100,61 +158,3 @@ def worth(tried: Mapping[str, float], by_id: Mapping[str, Mapping[str, Any]], ra
         )
     return {"n": len(tried), "sentence": words, "tau": ours, "tau_params": theirs,
             "difference": list(difference) if difference else None}  # fmt: skip
-
-
-def markdown(search: Mapping[str, Any]) -> list[str]:
-    alike = ", ".join(
-        f"{name} {row['tau']:+.2f} (n {row['n']})" for name, row in search["agreement_with_params"].items()
-    )
-    names = list(search["shortlist"][0]["places"])
-    lines = [
-        f"## Search: {search['chosen']} of {search['candidates']} candidates, {search['measured']} measured",
-        "",
-        f"Ranked by {' and '.join(search['rank'])}; Kendall's tau with the number of parameters: {alike}.",
-        "",
-        "A candidate's place by each score, among all; its latency with random weights, measured; val after the "
-        "first round. * : none is both faster and better on val there.",
-        "",
-        f"| candidate | params | M MACs | {' | '.join(names)} | p50 ms | feasible | val, % |",
-        f"|---|---|---|{'---|' * len(names)}---|---|---|",
-    ]
-    for row in search["shortlist"]:
-        star = " *" if row["id"] in search["front"] else ""
-        places = " | ".join("undefined" if row[name] is None else str(row["places"][name]) for name in names)
-        val = "" if row["val_percent"] is None else f"{row['val_percent']:.1f}"
-        lines.append(
-            f"| {row['id']}{star} | {row['params']:.0f} | {row['macs'] / 1e6:.2f} | {places} | "
-            f"{row['latency_p50_ms'][0]:.3f} | {'yes' if row['feasible'] else 'no'} | {val} |"
-        )
-    for number, row in enumerate(search["rounds"], 1):
-        lines += ["", f"Round {number}: {len(row['val_percent'])} students, {row['epochs']} epochs each."]
-    return [*lines, *(["", search["worth"]["sentence"]] if search["worth"] else [])]
-
-
-def plot(search: Mapping[str, Any]) -> str:
-    """SVG: latency against val of what was distilled, the front as a line; the chosen one named."""
-    rows = [row for row in search["shortlist"] if row["val_percent"] is not None]
-    if not rows:
-        return '<svg xmlns="http://www.w3.org/2000/svg"/>\n'
-    across = _scale([row["latency_p50_ms"][0] for row in rows], EDGE, WIDTH - 20)
-    up = _scale([row["val_percent"] for row in rows], HEIGHT - EDGE, 20)
-    spots = {row["id"]: (across(row["latency_p50_ms"][0]), up(row["val_percent"])) for row in rows}
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (spots[name] for name in search["front"]))
-    marks = [f'<polyline points="{line}" fill="none" stroke="#999"/>']
-    marks += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="#4477aa"/>' for x, y in spots.values()]
-    x, y = spots.get(search["chosen"], (EDGE, 20))
-    marks.append(f'<text x="{x + 8:.1f}" y="{y + 4:.1f}">{search["chosen"]}</text>')
-    for row in (min(rows, key=lambda r: r["latency_p50_ms"][0]), max(rows, key=lambda r: r["latency_p50_ms"][0])):
-        value = row["latency_p50_ms"][0]
-        marks.append(f'<text x="{across(value):.1f}" y="{HEIGHT - 24}" text-anchor="middle">{value:.3f} ms</text>')
-    for value in {min(row["val_percent"] for row in rows), max(row["val_percent"] for row in rows)}:
-        marks.append(f'<text x="4" y="{up(value) + 4:.1f}">{value:.1f} %</text>')
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" '
-        f'font-size="12">\n' + "\n".join(marks) + "\n</svg>\n"
-    )
-
-
-def _scale(values: Sequence[float], start: float, end: float) -> Any:
-    low, high = min(values), max(values)
-    return lambda value: start + (end - start) * ((value - low) / (high - low) if high > low else 0.5)

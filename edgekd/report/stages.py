@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from edgekd.budget import Budget
 from edgekd.deploy.stages import Select
 from edgekd.engine.stage import Stage
@@ -18,6 +20,7 @@ class Tell(Settings):
     dialect: str
     not_written: dict[str, str] = {}  # variant -> why its exporter could not
     advice: tuple[str, ...] = ()  # on the recipe
+    search_cost: dict[str, Any] | None = None
     replayed: tuple[str, ...] | None = None  # with --locked: where today would have decided otherwise
 
 
@@ -66,7 +69,7 @@ REPORT = Stage[Tell](
         "student": "checkpoint",
     },
     may_lack=("round.*",),
-    version=3,
+    version=4,
     gives="report",
     nature="observation",  # it restates measurements
     uses=("scipy",),

@@ -48,7 +48,7 @@ def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
         "not_written": settings.not_written,
         "replayed": list(settings.replayed) if settings.replayed is not None else None,
         "distillation": _distillation(settings, inputs, list(comparison.models)),
-        "search": told_of(inputs, settings.rank),
+        "search": told_of(inputs, settings.rank, settings.search_cost, settings.target),
     }
     (work.out / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
     (work.out / "report.md").write_text(markdown(report), "utf-8")

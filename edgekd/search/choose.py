@@ -13,7 +13,7 @@ from edgekd.engine.store import Artifact
 from edgekd.errors import BudgetError
 from edgekd.hardware.measure import result
 from edgekd.hardware.profile import Limits
-from edgekd.models.shape import NetShape
+from edgekd.models.shape import shape_of
 from edgekd.search.limits import broken
 from edgekd.search.stages import Choose, Feasible, RankName, Round, Shortlist
 
@@ -40,7 +40,7 @@ def run_shortlist(settings: Shortlist, inputs: Mapping[str, Artifact], work: Wor
             f"{over_bounds(smallest, scores['teacher'], settings.budget)}; loosen the budget or widen search.space"
         )
     best = by_mean_rank(within, settings.rank)[: settings.measure]
-    chosen = [{"id": c["id"], "shape": c["shape"]} for c in best]
+    chosen = [{"id": c["id"], "shape": c["shape"], "scores": c["scores"]} for c in best]
     _write(chosen, work)
 
 
@@ -70,12 +70,13 @@ def run_feasible(settings: Feasible, inputs: Mapping[str, Artifact], work: Work)
 
 
 def run_round(settings: Round, inputs: Mapping[str, Artifact], work: Work) -> None:
-    """The best on val, the earlier one where they tie; `tried` says it of all."""
+    """The best on val, the earlier one where they tie; `tried` says it of all, in percent of `n` images."""
     told = {name.removeprefix("val."): a.json("metrics.json") for name, a in inputs.items() if name.startswith("val.")}
     share = {name: 100 * row["right"] / row["n"] for name, row in told.items()}
     rows = [row for row in inputs["candidates"].json(FILE)["candidates"] if row["id"] in share]
     best = sorted(rows, key=lambda row: -share[row["id"]])[: settings.keep]
-    _write(best, work, epochs=settings.epochs, tried={row["id"]: share[row["id"]] for row in rows})
+    tried = {row["id"]: share[row["id"]] for row in rows}
+    _write(best, work, epochs=settings.epochs, tried=tried, n=next(iter(told.values()))["n"])
 
 
 def run_choose(_: Choose, inputs: Mapping[str, Artifact], work: Work) -> None:
@@ -90,7 +91,7 @@ def _write(rows: Sequence[Mapping[str, Any]], work: Work, **more: Any) -> None:
 
 
 def _broken(candidate: Mapping[str, Any], image: Sequence[int], limits: Limits) -> str:
-    shape = NetShape.model_validate_json(json.dumps(candidate["shape"]))
+    shape = shape_of(candidate["shape"])
     return broken(shape, image, limits, candidate["scores"]["params"])
 
 

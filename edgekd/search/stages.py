@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from edgekd.budget import Budget
 from edgekd.data.stages import Preprocess
+from edgekd.engine.digest import digest_named
 from edgekd.engine.stage import Stage
+from edgekd.errors import ConfigError
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.hardware.profile import Limits, Measuring
 from edgekd.hardware.specs import Runnable
@@ -40,6 +43,23 @@ class Score(Settings):
     threads: int = Field(default_factory=cores, ge=1)
 
 
+class TableFile(Settings):
+    """What `edgekd devices calibrate --out` left."""
+
+    path: str
+    digest: str | None = None
+
+    def pinned(self) -> TableFile:
+        found = digest_named(self.path, "search.tables", "; edgekd devices calibrate --out writes one")
+        return self.model_copy(update={"digest": found})
+
+    def checked(self) -> Path:
+        """The file, as long as it is the one that the pipeline was read with."""
+        if self.pinned().digest != self.digest:
+            raise ConfigError(f"search.tables: {self.path}: changed since the pipeline was read; run it again")
+        return Path(self.path)
+
+
 class Device(Settings):
     """A target as a study measures it."""
 
@@ -47,6 +67,7 @@ class Device(Settings):
     runtime: Runnable
     cpu: Cpu
     limits: Limits = Limits()
+    table: TableFile | None = None  # latencies are predicted from it
 
 
 class Explore(Settings):
@@ -118,7 +139,8 @@ EXPLORE = Stage[Explore](
     may_lack=("teacher",),
     gives="scores",
     nature="observation",
-    uses=("torch", "transformers", "numpy", "optuna", "onnx"),
+    version=2,
+    uses=("torch", "transformers", "numpy", "optuna", "onnx", "scikit-learn"),
     cost=lambda settings: settings.plan.trials,
     typical_s=0.5,
 )
@@ -137,7 +159,7 @@ SHORTLIST = Stage[Shortlist](
     takes={"scores": "scores"},
     gives="candidates",
     nature="decision",
-    version=2,
+    version=3,
 )
 FEASIBLE = Stage[Feasible](
     "search.feasible",
@@ -153,6 +175,7 @@ ROUND = Stage[Round](
     takes={"candidates": "candidates", "val.*": "predictions"},
     gives="candidates",
     nature="decision",
+    version=2,
 )
 CHOOSE = Stage[Choose](
     "search.choose",

@@ -13,8 +13,9 @@ import pytest
 
 from edgekd.budget import State, Verdict
 from edgekd.cli.build import exit_code
-from edgekd.cli.console import duration, parse_duration
+from edgekd.cli.console import parse_duration
 from edgekd.deploy.bundle import Built
+from edgekd.units import duration
 
 
 def edgekd(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:

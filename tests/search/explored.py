@@ -63,4 +63,7 @@ def logged(folder: Path, seconds: float, shapes: Sequence[NetShape]) -> list[Eva
 
 if __name__ == "__main__":
     root, sampler, trials, pause_s = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
-    search(root, SPACES[sampler], lambda shapes: logged(root, pause_s, shapes), sampler=sampler, trials=trials, batch=4)
+    search(
+        root, SPACES[sampler], lambda shapes: logged(root, pause_s, shapes), sampler=sampler, trials=trials, batch=4,
+        storage=sys.argv[5] if len(sys.argv) > 5 else None,
+    )  # fmt: skip

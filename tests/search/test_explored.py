@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgekd import build, find_student
+from edgekd.api import rebuild
 from edgekd.engine.store import Store
 from edgekd.errors import BudgetError, ConfigError
 from edgekd.pipeline import load_pipeline
@@ -21,7 +22,7 @@ def test_every_measured_trial_of_a_study_is_a_candidate_with_its_latency(
 ) -> None:
     pipeline = load_pipeline("digits", [*micro_settings, STUDY, "search.measure=2", "search.race.students=0"])
     told = find_student(pipeline, out=tmp_path / "out", workspace=workspace)
-    (record,) = Store(workspace).records("search.study")
+    *_, record = Store(workspace).records("search.study")
     seen = json.loads((workspace / "objects" / record["digest"] / "scores.json").read_text("utf-8"))
     assert seen["tried"] == told["tried"] == 6
     assert told["others"]["latency_kind"] == "measured"
@@ -32,6 +33,20 @@ def test_every_measured_trial_of_a_study_is_a_candidate_with_its_latency(
     assert told["chosen"] in {row["id"] for row in seen["candidates"]}
     again = find_student(pipeline, out=tmp_path / "out", workspace=workspace)
     assert again["shape"] == told["shape"]
+
+
+@pytest.mark.nightly
+def test_a_replayed_build_ships_the_locked_student_though_its_study_is_gone_through_anew(
+    micro_settings: list[str], workspace: Path, tmp_path: Path
+) -> None:
+    """Measurements are taken anew, so that another study is gone through; what was decided stays."""
+    sets = [*micro_settings, "search.study={sampler: nsga2, population: 4, tournament: 4, trials: 12, batch: 4}",
+            "search.measure=3", "search.race={students: 2, share: 0.3, factor: 2}", "distill.epochs=4"]  # fmt: skip
+    (first,) = build(load_pipeline("digits", sets), workspace=workspace, out=tmp_path / "first")
+    again = rebuild(first.folder / "edgekd.lock", workspace=tmp_path / "new", out=tmp_path / "again")
+    assert again.report["search"]["shape"] == first.report["search"]["shape"]
+    own, theirs = (built.report["search"]["shortlist"][0] for built in (again, first))
+    assert (own["id"], own["params"], own["macs"]) == (theirs["id"], theirs["params"], theirs["macs"])
 
 
 @pytest.mark.slow

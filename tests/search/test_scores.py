@@ -17,7 +17,7 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import ResidualCnn
-from edgekd.models.shape import NetShape
+from edgekd.models.shape import NetShape, shape_of
 from edgekd.search import score
 from edgekd.search.scores.diswot import look, relation, semantic
 from edgekd.search.scores.synflow import synflow
@@ -54,7 +54,7 @@ def test_a_candidates_synflow_is_that_of_a_net_nobody_has_run_data_through(tmp_p
     settings = Score(space=space, candidates=2, teacher=teacher, preprocess=Preprocess(), threads=1)
     score.run(settings, {"data": digits}, Work(tmp_path, tmp_path, Progress(Silent())))
     for row in json.loads((tmp_path / "scores.json").read_text())["candidates"]:
-        shape = NetShape.model_validate_json(json.dumps(row["shape"]))
+        shape = shape_of(row["shape"])
         fresh = checkpoint.build(shape, [str(d) for d in range(10)], 1, settings.seed).net
         assert row["scores"]["synflow"] == synflow(fresh, (1, 28, 28))
 

@@ -15,7 +15,7 @@ from filelock import FileLock
 from edgekd.errors import ConfigError, EdgekdError, UnavailableError
 from edgekd.search.studies.belonging import claim, identity
 from edgekd.search.studies.plans import StudyPlan
-from edgekd.search.studies.storage import address, opened
+from edgekd.search.studies.storage import address, lock_path, opened
 
 sys.path.insert(0, str(Path(__file__).parent))
 from explored import OBJECTIVES, SMALL, WIDE, search
@@ -60,6 +60,7 @@ def test_a_study_that_others_made_is_left_alone() -> None:
 @pytest.mark.parametrize(
     ("storage", "kind", "says"),
     [
+        ("://x", ConfigError, "search.storage: ://x: no URL of a database"),
         ("no database", ConfigError, "search.storage: no database: no URL of a database"),
         ("oracl://x", ConfigError, "search.storage: oracl://x: .*oracl; take sqlite"),
         ("sqlite:///$NOWHERE_SET/x.db", ConfigError, "no NOWHERE_SET in the environment; set it"),
@@ -78,6 +79,15 @@ def test_a_database_that_cannot_be_used_is_named_without_its_password(
     with pytest.raises(kind, match=says) as caught:
         search(tmp_path, storage=given, fresh=True)
     assert "secret" not in str(caught.value)
+
+
+def test_studies_of_one_file_share_its_lock_wherever_they_are(tmp_path: Path) -> None:
+    """One of them makes the file; two that make it at once would spoil it."""
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    own = {lock_path(url, tmp_path / folder, name) for folder in ("a", "b") for name in ("one", "two")}
+    assert own == {tmp_path / "shared.db.lock"}
+    apart = {lock_path("postgresql://db/x", tmp_path / folder, "one") for folder in ("a", "b")}
+    assert apart == {tmp_path / "a" / "one.lock", tmp_path / "b" / "one.lock"}
 
 
 def test_a_file_that_was_half_made_when_its_process_was_killed_is_made_anew(tmp_path: Path) -> None:

@@ -158,8 +158,8 @@ def test_an_exception_gives_its_batch_back(tmp_path: Path) -> None:
     assert Counter(t.state for t in stored(tmp_path).trials)[TrialState.RUNNING] == 0
 
 
-def begun(folder: Path, sampler: str, trials: int, pause_s: float) -> subprocess.Popen[bytes]:
-    command = [sys.executable, explored.__file__, str(folder), sampler, str(trials), str(pause_s)]
+def begun(folder: Path, sampler: str, trials: int, pause_s: float, *storage: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, explored.__file__, str(folder), sampler, str(trials), str(pause_s), *storage]
     return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])})
 
 
@@ -210,6 +210,20 @@ def test_two_processes_share_one_study(tmp_path: Path) -> None:
     count = Counting()
     assert len(search(tmp_path, WIDE, count, sampler="evolution", trials=24, batch=4)) == 24
     assert not count.batches
+
+
+@pytest.mark.slow
+def test_two_workspaces_share_a_study_by_its_file(tmp_path: Path) -> None:
+    """Which neither of them has made: one makes it, and no shape is evaluated twice."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    storage = f"sqlite:///{tmp_path / 'shared.db'}"
+    both = [begun(folder, "evolution", 24, 0.1, storage) for folder in folders]
+    assert [child.wait(timeout=120) for child in both] == [0, 0]
+    lines = [line.split(" ", 1) for folder in folders for line in log(folder)]
+    assert len(lines) == len({shape for _, shape in lines}) == 24
+    assert len({pid for pid, _ in lines}) == 2
 
 
 def test_a_trial_of_a_living_process_or_of_another_machine_is_left_alone() -> None:

@@ -213,6 +213,7 @@ def test_a_module_file_that_gives_no_module_is_named(
         loaded(home, pictures, module(home, where=str(tmp_path / "t.py"), function=function))
 
 
+@pytest.mark.slow
 def test_a_teacher_with_fewer_classes_is_refused(home: Path, pictures: Artifact) -> None:
     class Two(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ def synflow(net: nn.Module, image: Sequence[int]) -> float:
     Log of the sum over parameters of |theta * dR/dtheta|, R the summed output for an image of ones [C, H, W].
 
     All weights are replaced by their absolute values and batch norms left at their initial statistics, so R
-    is the sum over all paths of the product of weights; in double precision, since it grows with every layer.
+    is, without attention, the sum over all paths of the product of weights; in double precision, since it grows with
+    every layer.
     Source: Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow"
     (2020), equation 2. The logarithm is ours: it ranks the same.
     """

@@ -36,6 +36,23 @@ def address(storage: str | None, folder: Path, name: str) -> str:
         raise ConfigError(f"search.storage: {shown(storage)}: a $ that is no name's is written $$") from None
 
 
+def lock_path(url: str, folder: Path, name: str) -> Path:
+    """
+    Of whoever shares the study on this machine: beside a file of SQLite, wherever their folders are.
+
+    One for all studies of a file, which one of them makes.
+    """
+    own = folder / f"{name}.lock"
+    try:
+        parts = make_url(url)
+    except ArgumentError:  # said when it is opened
+        return own
+    if parts.get_backend_name() != "sqlite" or parts.database in (None, "", ":memory:") or parts.query:
+        return own
+    path = Path(str(parts.database))
+    return path.with_name(f"{path.name}.lock") if path.parent.is_dir() else own
+
+
 def shown(url: str) -> str:
     """Without its password."""
     return PASSWORD.sub(r"\1:***@", url)

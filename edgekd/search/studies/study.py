@@ -21,7 +21,7 @@ from edgekd.search.studies.belonging import claim, identity
 from edgekd.search.studies.desk import Desk, Evaluate
 from edgekd.search.studies.plans import Objective, SamplerName, StudyPlan
 from edgekd.search.studies.samplers import sampler_of
-from edgekd.search.studies.storage import address, opened, shown
+from edgekd.search.studies.storage import address, lock_path, opened, shown
 from edgekd.search.studies.told import Trial, read
 
 
@@ -46,9 +46,9 @@ def explore(
 
     * Kept: each result is in the database before the next batch is asked for. Where a process was killed, its batch
       is asked for again by the next one that asks, in this run or a later one; where `evaluate` raises, too.
-    * Shared: processes that give the same `folder` and `name` work on one study. Asking is one at a time on a
-      machine; `plan.trials` counts all of them, exceeded by a batch at most where machines share only a database.
-      What others have under way at the end is not waited for.
+    * Shared: processes that give the same `name`, and the same `folder` or database, work on one study. Asking is one
+      at a time on a machine; `plan.trials` counts all of them, exceeded by a batch at most where machines share only a
+      database. What others have under way at the end is not waited for.
     * Seeded: a draw depends on the seed, the number of the trial, and what was told before, so one process on a fresh
       study draws the same again, and a study that goes on or is shared repeats no draws of before.
     * `about` is what the results depend on beside the space and the objectives: budgets, data, targets, as JSON. A
@@ -57,7 +57,7 @@ def explore(
     Raises ConfigError and UnavailableError where the database can't be used or the study is another's.
     """
     url, sampler = address(plan.storage, folder, name), _sampler(space, plan)
-    lock = _lock(folder, name)
+    lock = _lock(lock_path(url, folder, name))
     with opened(url, lock) as storage:
         with lock:
             study = _begun(storage, name, objectives, fresh=fresh)
@@ -82,8 +82,8 @@ def _sampler(space: Space, plan: StudyPlan) -> SamplerName:
     return sampler
 
 
-def _lock(folder: Path, name: str) -> FileLock:
-    lock = FileLock(folder / f"{name}.lock")
+def _lock(path: Path) -> FileLock:
+    lock, folder = FileLock(path), path.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock:
