@@ -42,6 +42,7 @@ class BakeOff(Settings):
     epochs: int = Field(default=10, ge=1)
     seeds: int = Field(default=1, ge=1)
     keep: int = Field(default=3, ge=0)
+    final_student: NetShape | None = None  # of the second round, where it is another; the first one's rates hold for it
     final_epochs: int = Field(default=30, ge=1)
     final_seeds: int = Field(default=5, ge=2)  # an interval needs two at least
     kept: KeptViews = KeptViews(views=8)
@@ -135,7 +136,10 @@ class _Kitchen:
         nobody = self.call(teacher.RANDOM, teacher.RandomTeacher(), {"teacher": self.teacher})
         tutor = taught_by(engine, pipeline, self.data, self.teacher)
         self.targets = {name: self._targets(master) for name, master in ((KD, tutor), (RANDOM, nobody))}
-        self.student = self.call(distill.GIVEN, distill.GiveStudent(shape=asked.student), {})
+        shapes = {"val": asked.student, "test": asked.final_student or asked.student}  # of the first, the second round
+        self.students = {
+            split: self.call(distill.GIVEN, distill.GiveStudent(shape=shape), {}) for split, shape in shapes.items()
+        }
 
     def _targets(self, master: Result) -> Result:
         settings = teacher.MakeTargets(
@@ -153,7 +157,7 @@ class _Kitchen:
         )
         targets = self.targets[RANDOM if arm == RANDOM else KD]
         at = Coordinates(student=f"{arm}, rate {rate:g}, seed {seed}, {epochs} epochs")
-        inputs = {"data": self.data, "student": self.student, "targets": targets}
+        inputs = {"data": self.data, "student": self.students[split], "targets": targets}
         if plan.start != "fresh":
             inputs["teacher"] = self.teacher
         net = self.call(distill.FLOAT, settings, inputs, at)

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from edgekd.cli.console import duration, parse_duration
+from edgekd.cli.console import parse_duration
 from edgekd.cli.options import AllowCode, PipelineName, Set, Verbose, WorkspaceOption, parse_numbers
+from edgekd.units import duration
 
 
 def bakeoff(
@@ -23,6 +24,9 @@ def bakeoff(
     rates: Annotated[str, typer.Option(help="Peak learning rates that each recipe is tried at.")] = "0.05,0.1,0.2",
     epochs: Annotated[int, typer.Option(min=1, help="Of the first round.")] = 10,
     keep: Annotated[int, typer.Option(min=0, help="How many of the best go on, beside the controls.")] = 3,
+    final_student: Annotated[
+        str | None, typer.Option(help="Another student for the second round: rates and recipes come from the first's.")
+    ] = None,
     final_epochs: Annotated[int, typer.Option(min=1, help="Of the second round.")] = 30,
     final_seeds: Annotated[int, typer.Option(min=2, help="Of the second round: what intervals are over.")] = 5,
     views: Annotated[int, typer.Option(min=1, help="Of each sample, that the teacher answers once for all.")] = 8,
@@ -60,7 +64,8 @@ def bakeoff(
         if name not in METHODS:
             raise ConfigError(f"--recipe {name}: no such recipe; there are {', '.join(METHODS)}")
     asked = BakeOff(
-        student=student_shape(student), recipes=tuple(name for name in METHODS if not recipe or name in recipe),
+        student=student_shape(student), final_student=student_shape(final_student) if final_student else None,
+        recipes=tuple(name for name in METHODS if not recipe or name in recipe),
         rates=tuple(sorted(set(parse_numbers(rates, "--rates")))), epochs=epochs, keep=keep, final_epochs=final_epochs,
         final_seeds=final_seeds, kept=KeptViews(views=views),
     )  # fmt: skip

@@ -24,14 +24,19 @@ def markdown(told: Mapping[str, Any]) -> str:
     if told["final"]:
         lines += [
             "",
-            f"Second round: {asked['final_epochs']} epochs at the best rate, on {n['test']} test images; 95 % "
-            "intervals of the difference over paired seeds.",
+            f"Second round{_of_another(asked)}: {asked['final_epochs']} epochs at the best rate, on {n['test']} test "
+            "images; 95 % intervals of the difference over paired seeds.",
             "",
             *_final(told["final"]),
         ]
     if told["left"]:
         lines += ["", f"{told['left']} runs are still to come: the same command goes on."]
     return "\n".join(lines) + "\n"
+
+
+def _of_another(asked: Mapping[str, Any]) -> str:
+    other = asked.get("final_student")
+    return f", of another student ({len(other['widths'])} blocks)" if other else ""
 
 
 def _grid(grid: Mapping[str, Any]) -> list[str]:
