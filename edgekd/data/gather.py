@@ -64,7 +64,7 @@ def run(settings: LoadPictures, _inputs: Mapping[str, Artifact], work: Work) -> 
     }
     (work.out / "dataset.json").write_text(json.dumps(about, indent=1), "utf-8")
     for sentence in sentences(about):
-        work.progress.say(sentence)
+        work.progress.warn(sentence)
 
 
 def listed(source: Pictures) -> Listing:

@@ -83,7 +83,7 @@ def tell(
     }
     path.write_text(json.dumps(about, indent=1), "utf-8")
     for sentence in sentences(about):
-        work.progress.say(sentence)
+        work.progress.warn(sentence)
 
 
 def as_pixels(images: NDArray[Any]) -> NDArray[np.uint8]:

@@ -44,7 +44,7 @@ def run(settings: LoadUnlabelled, inputs: Mapping[str, Artifact], work: Work) ->
     about = {"schema": 1, "pictures": len(kept), "left_out": len(held)}
     (work.out / "unlabelled.json").write_text(json.dumps(about), "utf-8")
     left = f"; {len(held)} are left out, which val or test hold as well" if len(held) else ""
-    work.progress.say(f"{len(kept)} pictures without labels{left}")
+    work.progress.warn(f"{len(kept)} pictures without labels{left}")
 
 
 def held_out(images: NDArray[np.uint8], data: Dataset) -> NDArray[np.intp]:

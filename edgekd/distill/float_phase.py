@@ -58,7 +58,7 @@ def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> N
     )  # fmt: skip
     for sentence in unlike(lessons, net, normalised(pixels(train, torch.arange(min(256, len(train)))),
                                                     settings.preprocess)):  # fmt: skip
-        work.progress.say(f"warning: {sentence}")
+        work.progress.warn(f"warning: {sentence}")
     student = with_outputs(net, lessons.names)
 
     def objective(batch: Batch) -> Tensor:

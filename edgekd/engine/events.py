@@ -46,6 +46,7 @@ class Progress:
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
+        self.warned: list[str] = []  # kept with the result, and said again whenever it is taken from the store
 
     def step(self, done: int, total: int, unit: str, **facts: float) -> None:
         self._listener.progressed(done, total, unit, **facts)
@@ -57,3 +58,8 @@ class Progress:
 
     def say(self, sentence: str) -> None:
         self._listener.said(sentence)
+
+    def warn(self, sentence: str) -> None:
+        """What holds of the result, not of this run."""
+        self.warned.append(sentence)
+        self.say(sentence)

@@ -89,16 +89,22 @@ class Builder:
         key = key_of(wanted)
         anew = self._replay is not None and stage.nature == "observation"
         if not anew and (found := self._find(stage.name, key)[0]) is not None:
+            self._warn_again(stage.name, key)
             return found, "cached"
         with self.store.lock(key, waiting=lambda: self.listener.said(
             f"{stage.name}: another edgekd is at it in this workspace; waiting for its result"
         )):  # fmt: skip
             found, broken = (None, None) if anew else self._find(stage.name, key)  # made by another meanwhile?
             if found is not None:
+                self._warn_again(stage.name, key)
                 return found, "cached"
             if broken:
                 self.listener.said(f"{broken}; making it again")
             return self._run(stage, settings, inputs, wanted, place), "ran"
+
+    def _warn_again(self, stage: str, key: str) -> None:
+        for sentence in (self.store.record(stage, key) or {}).get("warned", ()):
+            self.listener.said(sentence)
 
     def _find(self, stage: str, key: str) -> tuple[Artifact | None, str | None]:
         record = self.store.record(stage, key)
@@ -116,7 +122,8 @@ class Builder:
         started = datetime.now(UTC).isoformat(timespec="seconds")
         clock = time.perf_counter()
         with self.store.work(key) as (out, scratch):
-            stage.load()(settings, inputs, Work(out, scratch, Progress(self.listener)))
+            progress = Progress(self.listener)
+            stage.load()(settings, inputs, Work(out, scratch, progress))
             if not any(out.iterdir()):
                 raise EdgekdError(f"{stage.name}: finished but wrote nothing to its output folder")
             note = {
@@ -127,6 +134,7 @@ class Builder:
                 "started": started,
                 "seconds": round(time.perf_counter() - clock, 3),
                 "cost": stage.cost(settings) if stage.cost else None,
+                "warned": progress.warned,
             }
             made = self._add(stage, key, out, note)
         if before and stage.nature == "pure" and before["digest"] != made.digest:

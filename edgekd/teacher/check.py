@@ -58,7 +58,7 @@ def run(settings: CheckTeacher, inputs: Mapping[str, Artifact], work: Work) -> N
             f"teacher.from: {told}, and something is off: {'; '.join(says)}. Mend it, or set teacher.trust to go on"
         )
     for sentence in says:
-        work.progress.say(f"something is off with the teacher: {sentence}")
+        work.progress.warn(f"something is off with the teacher: {sentence}")
 
 
 def remedies(

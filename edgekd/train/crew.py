@@ -73,6 +73,8 @@ def _pass_on(told: Any, progress: Progress) -> None:
             raise KINDS[kind](*what)
         if kind == "said":
             progress.say(*what)
+        elif kind == "warned":
+            progress.warned.extend(*what)
         else:
             done, total, unit, facts = what
             progress.step(done, total, unit, **facts)
@@ -103,7 +105,10 @@ def _member(
     own = out if rank == 0 else folder / str(rank)
     own.mkdir(exist_ok=True)
     try:
-        run(settings, inputs, Work(own, scratch, Progress(_Telling(told) if rank == 0 else Silent())))
+        progress = Progress(_Telling(told) if rank == 0 else Silent())
+        run(settings, inputs, Work(own, scratch, progress))
+        if rank == 0:
+            told.put(("warned", progress.warned))
     except EdgekdError as error:
         told.put((type(error).__name__ if type(error).__name__ in KINDS else "UnavailableError", str(error)))
         told.close()

@@ -190,7 +190,7 @@ class _Run:
         self.progress.step(epoch * self.steps, self.settings.epochs * self.steps, "step", epoch=epoch,
                            val_percent=100 * found / n)  # fmt: skip
         if watch.alarm and watch.alarm != said:
-            self.progress.say(f"warning: {watch.alarm}")
+            self.progress.warn(f"warning: {watch.alarm}")
         if self.settings.patience and watch.best == watch.looks[-1] and (self.crew is None or self.crew.first):
             half = self.scratch / f"{BEST}.half"
             save_file({name: value.contiguous() for name, value in self.net.state_dict().items()}, half)

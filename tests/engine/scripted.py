@@ -20,6 +20,8 @@ def write(settings: Write, inputs: Mapping[str, Artifact], work: Work) -> None:
     runs.append("write")
     (work.scratch / "seen").write_text((work.scratch / "seen").read_text() + "x" if _seen(work) else "x")
     (work.out / "text.txt").write_text(settings.text)
+    work.progress.say("written")
+    work.progress.warn("warning: not much")
     if settings.fail:
         raise OSError(28, "No space left on device")
 

@@ -43,6 +43,13 @@ def test_a_second_call_only_reads(builder: Builder) -> None:
     assert scripted.runs == ["write"]
 
 
+def test_a_warning_is_said_again_when_its_result_is_taken_from_the_store(builder: Builder, ear: Ear) -> None:
+    builder.call(WRITE, Write(), {})
+    assert ear.sentences == ["written", "warning: not much"]
+    builder.call(WRITE, Write(), {})
+    assert ear.sentences == ["written", "warning: not much", "warning: not much"]
+
+
 def test_other_settings_are_another_result(builder: Builder) -> None:
     assert builder.call(WRITE, Write(text="a"), {}) != builder.call(WRITE, Write(text="b"), {})
 
