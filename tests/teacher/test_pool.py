@@ -105,7 +105,7 @@ def test_the_rate_with_most_of_val_right_is_taken_and_the_lower_of_two_equals(tm
 
 
 def test_a_probe_trains_shortly_at_each_rate_and_the_plan_says_so(tmp_path: Path, store: Store) -> None:
-    pipeline = load_pipeline("digits", ["distill.probe={rates: [0.05, 0.2], share: 0.25}"])
+    pipeline = load_pipeline("digits", ["distill.precision=float32", "distill.probe={rates: [0.05, 0.2], share: 0.25}"])
     planner = Planner(store)
     given = {name: Artifact(kind, name, tmp_path) for name, kind in
              (("data", "dataset"), ("teacher", "checkpoint"), ("student", "decision"))}  # fmt: skip
@@ -115,7 +115,7 @@ def test_a_probe_trains_shortly_at_each_rate_and_the_plan_says_so(tmp_path: Path
         ("distill.float", "local-cpu/rate 0.2, 5 epochs"), ("distill.judge", "local-cpu/rate 0.2, 5 epochs"),
         ("distill.rate", "local-cpu"),
     ]  # fmt: skip
-    plain = float_settings(planner, load_pipeline("digits"), given)
+    plain = float_settings(planner, load_pipeline("digits", ["distill.precision=float32"]), given)
     assert plain is not None
     assert plain.train.learning_rate == 0.1
 
