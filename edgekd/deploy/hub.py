@@ -21,6 +21,7 @@ from edgekd.data.dataset import Dataset, preprocess
 from edgekd.data.stages import Preprocess
 from edgekd.deploy import reference
 from edgekd.deploy.reference import PROBED, Reference, dequantised
+from edgekd.deploy.shortcuts import as_convolutions
 from edgekd.deploy.stages import ExportFloat
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
@@ -51,6 +52,7 @@ def write(net: nn.Module, data: Dataset, settings: Preprocess, out: Path, floats
     name = described.inputs[0].name
     program = exported(net, x[:2], name, described.outputs[0].name)
     graph = checked(program)
+    as_convolutions(graph)
     if settings.inside:
         normalise_inside(graph, settings, data.image)
     onnx.save(graph, out / "model.onnx")

@@ -30,6 +30,7 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edgekd.deploy.proof import family
+from edgekd.deploy.shortcuts import as_convolutions, drop_unread
 from edgekd.errors import ConfigError
 from edgekd.hardware.dialect import Activation, Dialect
 from edgekd.quant.adjust.bias import correct_biases
@@ -112,10 +113,11 @@ def quantise(
             calibrate_method=METHODS[method],
             extra_options=options,
         )
+    graph = onnx.load(out)
     if dialect.logits == "float":
-        graph = onnx.load(out)
         release_outputs(graph)
-        onnx.save(graph, out)
+    as_convolutions(graph)
+    onnx.save(graph, out)
 
 
 def see_ranges(model: Path, feeds: Mapping[str, Array], out: Path) -> None:
@@ -174,9 +176,7 @@ def release_outputs(graph: onnx.ModelProto) -> None:
         graph.graph.node.remove(last)
         if not any(before.output[0] in node.input for node in graph.graph.node):
             graph.graph.node.remove(before)
-    read = {name for node in graph.graph.node for name in node.input}
-    for tensor in [tensor for tensor in graph.graph.initializer if tensor.name not in read]:
-        graph.graph.initializer.remove(tensor)
+    drop_unread(graph)
 
 
 def fixed_batch(graph: onnx.ModelProto) -> int | None:
