@@ -60,8 +60,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--precision", default="float32", help="of training: bfloat16 where the CPU has units for it")
     asked = parser.parse_args()
-    pipeline = pipeline_of(bakeoff_cifar.tree(asked), "equal")
+    tree = bakeoff_cifar.tree(asked)
+    tree["distill"]["precision"] = asked.precision
+    pipeline = pipeline_of(tree, "equal")
     profile = load_profile("local-cpu")
     profile = profile.model_copy(update={"runtimes": (profile.runtime(asked.runtime),)})
     store = Store(asked.folder / "workspace")
@@ -115,7 +118,7 @@ def measured(shapes: list[NetShape], target: Target, kept: Path) -> list[float]:
 def distilled(lab: Lab, shape: NetShape, epochs: int, seed: int) -> Artifact:
     at = Coordinates(student=f"{parameters(shape):,} parameters, {epochs} epochs, seed {seed}")
     plan = lab.pipeline.distill
-    train = plan.training.model_copy(update={"epochs": epochs, "seed": seed})
+    train = plan.training.model_copy(update={"epochs": epochs, "seed": seed, "precision": plan.precision})
     settings = distill.of(plan, lab.pipeline.preprocess, lab.pipeline.views).model_copy(
         update={"train": train, "start": "fresh"}
     )

@@ -17,6 +17,7 @@ from edgekd.hardware.profile import load_profile
 from edgekd.plans import DistillPlan, QuantizePlan, SearchPlan, TeacherPlan
 from edgekd.search.spaces import CodeSpace
 from edgekd.settings import Settings, override, read_yaml, validate
+from edgekd.sparse.plans import MaybeSparse
 
 
 class Pipeline(Settings):
@@ -33,7 +34,7 @@ class Pipeline(Settings):
     search: SearchPlan = SearchPlan()
     distill: DistillPlan
     quantize: QuantizePlan = QuantizePlan()
-    sparsity: Literal["none"] = "none"
+    sparsity: MaybeSparse = None  # "2:4", {unstructured: 0.75, ...}; "none"
     quick: dict[str, Any] = {}  # what --quick sets, as --set would
 
     @model_validator(mode="after")
@@ -58,6 +59,14 @@ class Pipeline(Settings):
         if self.search.supernet and (self.distill.start != "fresh" or self.distill.dual_head is not None):
             raise ValueError(
                 "search.supernet: students start from it as it is; leave distill.start and distill.dual_head out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _stays_sparse_to_the_end(self) -> Pipeline:
+        if self.sparsity and self.distill.patience:
+            raise ValueError(
+                "distill.patience: the best look may be from before the zeros came; leave it out, or sparsity"
             )
         return self
 

@@ -16,13 +16,17 @@ from edgekd.pipeline import Pipeline
 def float_settings(
     engine: Engine, pipeline: Pipeline, inputs: Mapping[str, Result], at: Coordinates | None = None
 ) -> distill.DistillFloat | None:
-    """What the float phase runs with; None while planning, where the rate follows from what is not there yet."""
+    """
+    What the float phase runs with; None while planning, where the rate follows from what is not there yet. What is
+    tried for a rate is dense: in so few epochs zeros would decide, not the rate.
+    """
     settings = distill.of(pipeline.distill, pipeline.preprocess, pipeline.views)
     at, probe = at or Coordinates(), pipeline.distill.probe
     precision = precision_of(engine, pipeline, inputs, at)
     settings = settings.model_copy(update={"train": settings.train.model_copy(update={"precision": precision})})
+    sparse = {"sparsity": pipeline.sparsity}
     if probe is None:
-        return settings
+        return settings.model_copy(update=sparse)
     epochs = max(1, round(probe.share * settings.train.epochs))
     judged = {}
     for rate in probe.rates:
@@ -36,7 +40,7 @@ def float_settings(
         return None
     rate = float(chosen.json("decision.json")["learning_rate"])
     train = settings.train.model_copy(update={"learning_rate": rate})
-    return settings.model_copy(update={"train": train})
+    return settings.model_copy(update={"train": train} | sparse)
 
 
 def precision_of(engine: Engine, pipeline: Pipeline, inputs: Mapping[str, Result], at: Coordinates) -> str:

@@ -23,6 +23,7 @@ from edgekd.hardware.profile import DeviceProfile, this_cpu
 from edgekd.hardware.specs import Runnable
 from edgekd.pipeline import Pipeline
 from edgekd.quant import stages as quant
+from edgekd.sparse.plans import Sparsity
 from edgekd.teacher.stages import Given
 
 T = TypeVar("T")
@@ -121,11 +122,14 @@ class Target:
         return decision
 
     def ptq(self, checkpoint: Result, dataset: Result, dialect: Dialect, spec: Runnable) -> Result:
-        return self._ptq(checkpoint, dataset, dialect, self.at(self.named("int8", spec)))
+        """Of a student, which is as sparse as the pipeline says."""
+        return self._ptq(checkpoint, dataset, dialect, self.at(self.named("int8", spec)), self.pipeline.sparsity)
 
-    def _ptq(self, checkpoint: Result, dataset: Result, dialect: Dialect, at: Coordinates) -> Result:
+    def _ptq(
+        self, checkpoint: Result, dataset: Result, dialect: Dialect, at: Coordinates, sparsity: Sparsity | None = None
+    ) -> Result:
         settings = quant.Ptq(
-            dialect=dialect, preprocess=self.pipeline.preprocess,
+            dialect=dialect, preprocess=self.pipeline.preprocess, sparsity=sparsity,
             calibration_images=self.pipeline.quantize.calibration_images,
         )  # fmt: skip
         return self.engine.call(quant.PTQ, settings, {"checkpoint": checkpoint, "data": dataset}, at)
@@ -133,7 +137,7 @@ class Target:
     def qat(self, student: Result, master: Result, dataset: Result, dialect: Dialect, spec: Runnable) -> Result:
         settings = quant.Qat(
             dialect=dialect, preprocess=self.pipeline.preprocess, views=self.pipeline.views,
-            train=self.pipeline.quantize.qat, losses=self.pipeline.distill.losses,
+            train=self.pipeline.quantize.qat, losses=self.pipeline.distill.losses, sparsity=self.pipeline.sparsity,
         )  # fmt: skip
         at = self.at(self.named("int8-qat", spec))
         return self.engine.call(quant.QAT, settings, {"student": student, "teacher": master, "data": dataset}, at)

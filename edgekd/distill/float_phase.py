@@ -22,6 +22,8 @@ from edgekd.errors import ConfigError
 from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import ResidualCnnForImageClassification
 from edgekd.models.shape import NetShape
+from edgekd.sparse.holding import Masks, sparsifiable
+from edgekd.sparse.plans import Sparsity
 from edgekd.teacher.answers import answers_of
 from edgekd.teacher.targets import bank_for
 from edgekd.teacher.teaching import right_on, teaching, unlike, with_outputs
@@ -64,15 +66,30 @@ def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> N
     def objective(batch: Batch) -> Tensor:
         return lessons.loss(student(batch.x), batch)
 
+    steps = settings.train.epochs * math.ceil(len(train) / settings.train.batch)
+    masks = masks_of(net, settings.sparsity, steps) if settings.sparsity else None
     watch = fit(
-        nn.ModuleDict({"net": net, "lesson": lessons.lesson}), _batches(settings, inputs, train, some),
-        len(train), objective, settings.train, work.scratch, work.progress,
+        nn.ModuleDict({"net": net, "lesson": lessons.lesson, **({"masks": masks} if masks else {})}),
+        _batches(settings, inputs, train, some), len(train), objective, settings.train, work.scratch, work.progress,
         right=right_on(net, data.split("val"), settings.preprocess) if settings.train.looks else None,
+        attach=masks.attach if masks else None,
     )  # fmt: skip
+    if masks is not None:
+        masks.hold()  # an average of weights has zeros only where all had them
+        told["sparsity"] = masks.told()
     if settings.calibrate:
         told["temperature"] = calibrate(net, data.split("val"), settings.preprocess)
     checkpoint.save(model, work.out)
     (work.out / "training.json").write_text(json.dumps(told | watch.told(), indent=1), "utf-8")
+
+
+def masks_of(net: nn.Module, plan: Sparsity, steps: int) -> Masks:
+    """Raises ConfigError where no layer can be as sparse as the plan says."""
+    weights, dense = sparsifiable(net, plan)
+    if not weights:
+        (name, why), *_ = dense.items()
+        raise ConfigError(f"sparsity: {plan}: no layer of the student can be: {name}: {why}; leave sparsity out")
+    return Masks(weights, plan, steps)
 
 
 def part(samples: int, settings: DistillFloat) -> Tensor | None:

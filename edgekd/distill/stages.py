@@ -12,6 +12,7 @@ from edgekd.hardware.fingerprint import Cpu
 from edgekd.models.shape import NetShape
 from edgekd.resources import cores
 from edgekd.settings import Settings
+from edgekd.sparse.plans import Sparsity
 from edgekd.train.losses.settings import LossSettings
 from edgekd.train.settings import Training
 
@@ -27,6 +28,7 @@ class DistillFloat(Settings):
     data_share: float = Field(default=1.0, gt=0, le=1)  # of the training samples: Ben-Baruch et al. 2024, [137]
     calibrate: bool = False  # its confidence, on val, after training
     dual_head: float | None = Field(default=None, ge=0, le=1)  # share of the labels' head in the answer; None: one head
+    sparsity: Sparsity | None = None
 
 
 class RateProbe(Settings):

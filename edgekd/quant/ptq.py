@@ -17,6 +17,7 @@ from edgekd.hardware.dialect import Dialect
 from edgekd.models import checkpoint
 from edgekd.quant.quantizer import DialectQuantizer
 from edgekd.quant.stages import Ptq
+from edgekd.sparse import proof
 
 CALIBRATION_BATCH = 64
 
@@ -27,6 +28,8 @@ def run(settings: Ptq, inputs: Mapping[str, Artifact], work: Work) -> None:
     net = checkpoint.net_of(inputs["checkpoint"].path)
     quantised = quantise(net, data, settings.dialect, settings.preprocess, settings.calibration_images)
     hub.write(quantised, data, settings.preprocess, work.out, floats=net.eval())
+    if settings.sparsity is not None:
+        proof.leave(work.out, settings.sparsity)
 
 
 def quantise(net: nn.Module, data: Dataset, dialect: Dialect, settings: Preprocess, images: int) -> fx.GraphModule:

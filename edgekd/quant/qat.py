@@ -24,6 +24,8 @@ from edgekd.models.blocks import Projection
 from edgekd.quant.ptq import trace
 from edgekd.quant.quantizer import DialectQuantizer
 from edgekd.quant.stages import Freezing, Qat
+from edgekd.sparse import proof
+from edgekd.sparse.holding import kept_zeros
 from edgekd.teacher.answers import answers_of
 from edgekd.teacher.teaching import teaching, with_outputs
 from edgekd.train.batches import views_of
@@ -50,9 +52,11 @@ def run(settings: Qat, inputs: Mapping[str, Artifact], work: Work) -> None:
     quantised = trained(
         with_outputs(student, lessons.names).train(), data.image, settings.dialect, batches, len(train),
         lambda net, batch: lessons.loss(net(batch.x.contiguous() if few else batch.x), batch), settings.train,
-        settings.freezing, work.scratch, work.progress, lesson=lessons.lesson,
+        settings.freezing, work.scratch, work.progress, lesson=lessons.lesson, sparse=settings.sparsity is not None,
     )  # fmt: skip
     hub.write(quantised, data, settings.preprocess, work.out)
+    if settings.sparsity is not None:
+        proof.leave(work.out, settings.sparsity)
 
 
 def trained(
@@ -67,10 +71,12 @@ def trained(
     scratch: Path,
     progress: Progress,
     lesson: nn.Module | None = None,
+    *,
+    sparse: bool = False,
 ) -> fx.GraphModule:
     """
     `net`, in training mode and with its float weights, trained under fake quantisation; integers with their scales.
-    Of several outputs the first one stays; `lesson` is trained along and dropped.
+    Of several outputs the first one stays; `lesson` is trained along and dropped. With `sparse` its zeros stay.
 
     First ranges and batch norms follow the data, then the norms stand, then the ranges: what is exported has both
     fixed, and the last epochs are trained as it will run (Krishnamoorthi, "Quantizing deep convolutional networks
@@ -86,8 +92,13 @@ def trained(
             freeze_norms(prepared)
 
     whole = nn.ModuleDict({"net": prepared, **({"lesson": lesson} if lesson is not None else {})})
+    zeros = kept_zeros(prepared) if sparse else None
+    if zeros is not None:
+        whole["zeros"] = zeros
     fit(whole, batches, samples, lambda batch: objective(prepared, batch), training, scratch, progress,
-        before_epoch=before_epoch)  # fmt: skip
+        before_epoch=before_epoch, attach=zeros.attach if zeros is not None else None)  # fmt: skip
+    if zeros is not None:
+        zeros.hold()
     logits_alone(prepared)
     prepared.apply(pt2e.disable_observer)
     pt2e.move_exported_model_to_eval(prepared)

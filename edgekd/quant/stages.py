@@ -12,6 +12,7 @@ from edgekd.engine.stage import Stage
 from edgekd.hardware.dialect import Dialect
 from edgekd.resources import cores
 from edgekd.settings import Settings
+from edgekd.sparse.plans import Sparsity
 from edgekd.train.losses.settings import LossSettings
 from edgekd.train.settings import Training
 
@@ -28,6 +29,7 @@ class Ptq(Settings):
     preprocess: Preprocess
     calibration_images: int = Field(default=512, ge=1)
     threads: int = Field(default_factory=cores, ge=1)
+    sparsity: Sparsity | None = None  # that the graph is to hold, as its float net does
 
 
 class PtqGiven(Settings):
@@ -77,6 +79,7 @@ class Qat(Settings):
     train: Training
     losses: tuple[LossSettings, ...] = Field(min_length=1)
     freezing: Freezing = Freezing()
+    sparsity: Sparsity | None = None  # whose zeros stay
 
 
 class NeedsQat(Settings):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import load_file
@@ -68,6 +70,11 @@ def _distillation(settings: Tell, inputs: Mapping[str, Artifact], names: list[st
     }
 
 
+def _deflated(path: Path) -> int:
+    """What a file weighs in a zip: what an update over the air carries."""
+    return len(zlib.compress(path.read_bytes(), 9))
+
+
 def how_measured(comparison: Comparison) -> dict[str, Any]:
     wanted = {"kind", "when", "device", "processes", "rounds", "batch", "clock", "noise"}
     return {key: value for key, value in comparison.model_dump(mode="json").items() if key in wanted}
@@ -85,6 +92,7 @@ def _variant(name: str, inputs: Mapping[str, Artifact], comparison: Comparison) 
     change = paired_difference(correct(inputs[f"test.{TEACHER}"]), right)
     return {
         "size_bytes": comparison.models[name].size_bytes,
+        "compressed_bytes": sum(_deflated(inputs[f"model.{name}"].file(file)) for file in exported["files"]),
         "accuracy_test_percent": {"n": len(right), "interval": list(proportion_interval(int(right.sum()), len(right)))},
         "accuracy_change_points": {"against": TEACHER, "n": len(right), "interval": list(change)},
         "latency": {"kind": comparison.kind, **comparison.models[name].model_dump(mode="json")},

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from edgekd.engine.events import Progress
 from edgekd.errors import ConfigError
@@ -50,9 +51,11 @@ def fit(
     *,
     before_epoch: Callable[[int], None] = lambda _epoch: None,
     right: Right | None = None,
+    attach: Callable[[Optimizer], None] | None = None,
 ) -> Watch:
     """
-    Train `net` in place, so that `objective` falls; `right` looks at val, where that is wanted.
+    Train `net` in place, so that `objective` falls; `right` looks at val, where that is wanted, and `attach` hangs
+    what belongs to each step on the optimiser.
 
     An epoch draws all its randomness from (seed, epoch), and snapshots in `scratch` hold the rest, so that a killed
     run goes on from the last of them and ends with the weights of an undisturbed one.
@@ -60,6 +63,8 @@ def fit(
     torch.set_num_threads(settings.threads_each)
     keep_memory()
     run = _Run(net, samples, objective, settings, scratch, progress)
+    if attach is not None:
+        attach(run.optimizer)
     place = snapshots.restore(scratch, net, run.optimizer, run.average)
     watch = Watch.of(settings.patience, place.notes)
     run.losses, run.watched = list(place.notes.get("losses", ())), right is not None
