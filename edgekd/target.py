@@ -77,7 +77,7 @@ class Target:
             hub = self.hub(master, dataset, TEACHER)
         at = self.at(TEACHER_INT8)
         if own:
-            integers = self._ptq(master, dataset, self.dialect, at)
+            integers = self.quantised(master, dataset, self.dialect, at)
         else:
             plan = quant.PtqGiven(dialect=self.dialect, samples=self.pipeline.quantize.calibration_images)
             integers = self.engine.call(quant.PTQ_GIVEN, plan, {"hub": hub, "data": dataset}, at)
@@ -123,9 +123,9 @@ class Target:
 
     def ptq(self, checkpoint: Result, dataset: Result, dialect: Dialect, spec: Runnable) -> Result:
         """Of a student, which is as sparse as the pipeline says."""
-        return self._ptq(checkpoint, dataset, dialect, self.at(self.named("int8", spec)), self.pipeline.sparsity)
+        return self.quantised(checkpoint, dataset, dialect, self.at(self.named("int8", spec)), self.pipeline.sparsity)
 
-    def _ptq(
+    def quantised(
         self, checkpoint: Result, dataset: Result, dialect: Dialect, at: Coordinates, sparsity: Sparsity | None = None
     ) -> Result:
         settings = quant.Ptq(

@@ -25,6 +25,7 @@ from edgekd.cli import (
     pipelines,
     plan,
     profile,
+    prune,
     schema,
     search,
 )
@@ -47,6 +48,7 @@ app.command("build")(build.build)
 app.command("export")(export.export)
 app.command("distill")(distill.distill)
 app.command("search")(search.search)
+app.command("prune")(prune.prune)
 app.command("bakeoff")(bakeoff.bakeoff)
 app.command("plan")(plan.plan)
 app.command("profile")(profile.profile)

@@ -32,6 +32,8 @@ from edgekd.train.bank import kept_views
 from edgekd.train.batches import normalised, pixels, views_of
 from edgekd.train.loop import Batch, Batches, fit
 
+FIRST = {"supernet": "its part of the supernet", "pruned": "what is left of its teacher"}
+
 
 def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> None:
     if settings.train.processes > 1 and not crew.is_member():
@@ -51,7 +53,7 @@ def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> N
     model = checkpoint.build(shape, data.labels, data.image[0], settings.train.seed)
     told: dict[str, Any] = {"schema": 1, "start": started(model, settings, inputs, work)}
     if "first" in inputs:
-        told["first"] = "supernet"
+        told["first"] = source_of(inputs["first"])
     net, master = model.net.train(), inputs.get("teacher")
     lessons = teaching(
         settings.losses, master.path if master else None, net, data.image, len(data.labels),
@@ -106,7 +108,7 @@ def started(
     """The student's first weights from the teacher, where that is wanted and goes; what was taken."""
     if "first" in inputs:
         model.load_state_dict(checkpoint.load(inputs["first"].path).state_dict())
-        work.progress.say("the student starts from its part of the supernet")
+        work.progress.say(f"the student starts from {FIRST[source_of(inputs['first'])]}")
         return None
     if settings.start == "fresh":
         return None
@@ -119,6 +121,10 @@ def started(
         return None
     work.progress.say(taken.sentence)
     return taken.told()
+
+
+def source_of(first: Artifact) -> str:
+    return "pruned" if first.file("cut.json").is_file() else "supernet"
 
 
 def _batches(settings: DistillFloat, inputs: Mapping[str, Artifact], train: Samples, some: Tensor | None) -> Batches:

@@ -1,0 +1,90 @@
+"""`edgekd prune`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgekd.cli.console import print_json
+from edgekd.cli.options import AllowCode, PipelineName, Set, Verbose, WorkspaceOption
+from edgekd.units import duration
+
+
+def prune(
+    pipeline: PipelineName,
+    latency_ratio: Annotated[
+        list[str], typer.Option(help="Share of the int8 net's latency that is wanted; several: 0.8,0.65,0.5.")
+    ],
+    target: Annotated[
+        str | None, typer.Option("--target", "-t", help="The device whose latency counts; else the pipeline's first.")
+    ] = None,
+    runtime: Annotated[str | None, typer.Option(help="One of the device's runtimes; else its first.")] = None,
+    step: Annotated[int, typer.Option(min=1, help="Units between two widths that are tried.")] = 8,
+    out: Annotated[Path, typer.Option(help="A folder for each latency: checkpoint, int8 file, what went.")] = Path(
+        "pruned"
+    ),
+    set_: Set = None,
+    workspace: WorkspaceOption = None,
+    allow_code: AllowCode = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False,
+    verbose: Verbose = 0,
+) -> None:
+    """
+    Take units out of the teacher of a PIPELINE until it is as fast as asked, and let it teach what is left.
+
+    What each width costs is measured on the device, on whole int8 nets; what each loses is seen on training images.
+    The units that go are those that lose least for the time they take. All latencies come from one such look. The
+    smaller net is trained as `distill` says, quantised, and measured beside the whole one.
+
+    Examples:
+      edgekd prune digits --latency-ratio 0.5
+
+      edgekd prune cifar.yaml --latency-ratio 0.8,0.65,0.5,0.4 --runtime litert --set distill.epochs=5
+    """
+    from edgekd.cli.progress import Watcher
+    from edgekd.pipeline import load_pipeline
+    from edgekd.pruning import Pruning, prune_net, ratios_of
+
+    start = time.perf_counter()
+    asked = Pruning(ratios=ratios_of(latency_ratio), step=step)
+    with Watcher(verbose=bool(verbose)) as watcher:
+        report = prune_net(
+            load_pipeline(pipeline, set_ or ()), asked, target=target, runtime=runtime, out=out, workspace=workspace,
+            listener=watcher, allow_code=allow_code,
+        )  # fmt: skip
+        watcher.said(f"{watcher.ran} stages ran, {watcher.cached} cached, {duration(time.perf_counter() - start)}")
+    if as_json:
+        print_json({"folder": str(out), "report": report})
+        return
+    _show(report, out)
+
+
+def _show(report: dict[str, Any], out: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgekd.report.cuts import gone, measured_share
+
+    table = Table(
+        "net", "right on test", "change, points", "share of latency", "parameters gone",
+        title=f"{report['pipeline']} on {report['target']}, {report['runtime']}",
+    )  # fmt: skip
+    for name, variant in report["variants"].items():
+        right = f"{variant['accuracy_test_percent'][0]:.1f} %"
+        if name not in report["pruned"]:
+            table.add_row(name, right, "", "", "")
+            continue
+        row = report["pruned"][name]
+        change, share = row["change_points"]["teacher-int8"], measured_share(row)
+        table.add_row(
+            name, right, f"{change[0]:+.1f} [{change[1]:+.1f}, {change[2]:+.1f}]",
+            f"{share[0]:.2f} [{share[1]:.2f}, {share[2]:.2f}]", f"{gone(row, 'parameters'):.0f} %",
+        )  # fmt: skip
+    console = Console()
+    console.print(table)
+    for reason in report["noise"]["reasons"]:
+        console.print(f"Too noisy to rely on these latencies: {reason}.", markup=False)
+    console.print(f"left in {out}", soft_wrap=True)

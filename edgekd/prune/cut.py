@@ -1,0 +1,87 @@
+"""The smaller net: as fast as asked, by what was measured, and its batch norms seen anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from edgekd.data.dataset import Dataset
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact
+from edgekd.models import checkpoint
+from edgekd.models.residual_cnn import ResidualCnnForImageClassification, mac_count, parameter_count
+from edgekd.prune.choice import Worth, by_norm, chosen, too_much
+from edgekd.prune.ladder import BATCH, own_net, some_images
+from edgekd.prune.stages import Cut
+from edgekd.prune.structure import PARTS, pruned
+from edgekd.train.average import norms_anew
+
+CHOSEN = "cut.json"
+
+
+def run(settings: Cut, inputs: Mapping[str, Artifact], work: Work) -> None:
+    torch.set_num_threads(settings.threads)
+    model, data = own_net(inputs["net"]), Dataset(inputs["data"])
+    worth = Worth.read(inputs["ladder"], inputs["staircase"])
+    points = [(row["predicted"], row["measured"]) for row in inputs["path"].json("path.json")["points"]]
+    if settings.ratio < min(measured for _, measured in points):
+        raise too_much(settings.ratio, min(measured for _, measured in points))
+    stays = chosen(worth, model, settings.by, predicted_for(points, settings.ratio))
+    assert stays is not None  # the path has one that is faster still
+    tensors = load_file(inputs["ladder"].file("ladder.safetensors"))
+    if settings.by == "latency":
+        order = {block: tensors[f"{block}.order"] for block in stays}
+        make_up(model, {block: tensors[f"{block}.{count}"] for block, count in stays.items() if count})
+    else:
+        order = {block: by_norm(model, block) for block in stays}
+    kept = {block: order[block][len(order[block]) - count :].sort().values for block, count in stays.items()}
+    smaller = pruned(model, kept)
+    see_norms(smaller, data, settings)
+    checkpoint.save(smaller, work.out)
+    before, after = (
+        {"parameters": parameter_count(net), "macs": mac_count(net.net, data.image)} for net in (model, smaller)
+    )
+    about = {
+        "schema": 1, "by": settings.by, "ratio": settings.ratio, "predicted_ratio": worth.ratio(stays),
+        "units": {str(block): count for block, count in sorted(stays.items())},
+        "of": {str(block): size for block, size in sorted(worth.sizes.items())}, "before": before, "after": after,
+    }  # fmt: skip
+    (work.out / CHOSEN).write_text(json.dumps(about, indent=1), "utf-8")
+    (work.out / "shape.json").write_text(smaller.config.shape.model_dump_json(), "utf-8")
+
+
+def predicted_for(points: list[tuple[float, float]], wanted: float) -> float:
+    """
+    What the staircase is to be asked for, so that `wanted` is measured: on the line between the two points (predicted,
+    measured) around it, where what is measured does not rise with less that is predicted.
+    """
+    falling = [(1.0, 1.0), *sorted(points, reverse=True)]
+    for (above, slower), (below, faster) in pairwise(falling):
+        if faster <= wanted:
+            share = 0.0 if slower <= faster else min(1.0, (slower - wanted) / (slower - faster))
+            return above + max(0.0, share) * (below - above)
+    return falling[-1][0]
+
+
+@torch.no_grad()
+def make_up(model: ResidualCnnForImageClassification, weights: Mapping[int, Tensor]) -> None:
+    """In place: the readers take over what the units that go said."""
+    for block, weight in weights.items():
+        reader: Any = model.net.blocks.get_submodule(f"{block}.{PARTS[model.config.shape.blocks[block].kind].reader}")
+        reader.weight.copy_(weight.reshape(reader.weight.shape))
+
+
+def see_norms(model: ResidualCnnForImageClassification, data: Dataset, settings: Cut) -> None:
+    """In place: the statistics of batch norms are those of the smaller net."""
+    x = some_images(data, settings.images, settings.seed, settings.preprocess)
+    model.net.train()
+    with norms_anew(model.net), torch.no_grad():
+        for batch in x.split(BATCH):
+            model.net(batch)
+    model.net.eval()

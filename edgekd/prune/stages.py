@@ -1,0 +1,104 @@
+"""Settings of the stages that make a net smaller; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from edgekd.data.stages import Preprocess
+from edgekd.engine.stage import Stage
+from edgekd.hardware.fingerprint import Cpu
+from edgekd.hardware.profile import Measuring
+from edgekd.hardware.specs import Runnable
+from edgekd.models.shape import NetShape
+from edgekd.resources import cores
+from edgekd.settings import Settings
+
+By = Literal["latency", "uniform", "magnitude"]
+
+
+class Climb(Settings):
+    """What the net loses with fewer units in one block, for every block: seen on training images."""
+
+    preprocess: Preprocess
+    step: int = Field(default=8, ge=1)  # units between two rungs: what the device's kernels round up to
+    images: int = Field(default=512, ge=32)
+    seed: int = Field(default=0, ge=0)
+    threads: int = Field(default_factory=cores, ge=1)
+
+
+class Staircase(Settings):
+    """What a block costs a runtime with fewer units: int8 nets with random weights, one comparison."""
+
+    shape: NetShape
+    step: int = Field(default=8, ge=1)
+    preprocess: Preprocess
+    runtime: Runnable
+    cpu: Cpu
+    measuring: Measuring
+
+
+class Walk(Settings):
+    """How fast nets of the choices really are, from hardly smaller to as small as can be: whole nets, measured."""
+
+    by: By = "latency"
+    step: int = Field(default=8, ge=1)
+    points: int = Field(default=12, ge=2)
+    preprocess: Preprocess
+    runtime: Runnable
+    cpu: Cpu
+    measuring: Measuring
+    threads: int = Field(default_factory=cores, ge=1)
+
+
+class Cut(Settings):
+    """
+    Down to `ratio` of the net's latency, by what was measured. `latency` takes the units whose loss is least for what
+    they cost; two baselines: `uniform` the same share in every block, `magnitude` the filters of least weights first.
+    """
+
+    ratio: float = Field(gt=0, lt=1)
+    by: By = "latency"
+    step: int = Field(default=8, ge=1)
+    preprocess: Preprocess
+    images: int = Field(default=2048, ge=32)  # that batch norms take their statistics from anew
+    seed: int = Field(default=0, ge=0)
+    threads: int = Field(default_factory=cores, ge=1)
+
+
+LADDER = Stage[Climb](
+    "prune.ladder",
+    "edgekd.prune.ladder:run",
+    takes={"net": "checkpoint", "data": "dataset"},
+    gives="ladder",
+    uses=("torch", "transformers"),
+    memory="images",
+    typical_s=60.0,
+)
+STAIRCASE = Stage[Staircase](
+    "prune.staircase",
+    "edgekd.prune.staircase:run",
+    takes={"data": "dataset"},
+    gives="staircase",
+    nature="observation",
+    uses=("onnx", "numpy"),
+    typical_s=90.0,
+)
+PATH = Stage[Walk](
+    "prune.path",
+    "edgekd.prune.path:run",
+    takes={"net": "checkpoint", "data": "dataset", "ladder": "ladder", "staircase": "staircase"},
+    gives="path",
+    nature="observation",
+    uses=("torch", "transformers", "onnx"),
+    typical_s=60.0,
+)
+CUT = Stage[Cut](
+    "prune.cut",
+    "edgekd.prune.cut:run",
+    takes={"net": "checkpoint", "data": "dataset", "ladder": "ladder", "staircase": "staircase", "path": "path"},
+    gives="checkpoint",
+    uses=("torch", "transformers"),
+    typical_s=5.0,
+)

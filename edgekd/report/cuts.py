@@ -1,0 +1,54 @@
+"""The report of `edgekd prune` as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgekd.budget import TEACHER, TEACHER_INT8
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    lines = [
+        f"# {report['pipeline']} on {report['target']}: pruned to its latency in {report['runtime']}",
+        "",
+        "| net | chosen by | wanted | predicted | measured, of the whole int8 net | % right on test | against int8 | "
+        "against float | parameters gone | MACs gone | kB |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+        *(_whole(name, report["variants"][name]) for name in (TEACHER, TEACHER_INT8)),
+        *(_row(name, row, report["variants"][name]) for name, row in report["pruned"].items()),
+        "",
+        f"Latency: measured, int8, one comparison on {report['device']}; shares of time with 95 % intervals over "
+        f"processes. Accuracy: of the exported file, n = {report['n']}; changes are paired, 90 % intervals, in points. "
+        "Predicted: by the staircase of whole nets that were measured with random weights.",
+        *(f"Too noisy to rely on: {reason}." for reason in report["noise"]["reasons"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def measured_share(row: Mapping[str, Any]) -> tuple[float, float, float]:
+    """Of the whole int8 net's time, with its interval."""
+    value, low, high = row["times_faster"]
+    return 1 / value, 1 / high, 1 / low
+
+
+def gone(row: Mapping[str, Any], what: str) -> float:
+    """A share of what there was, in percent."""
+    return 100 * float(1 - row["after"][what] / row["before"][what])
+
+
+def _whole(name: str, variant: Mapping[str, Any]) -> str:
+    right, size = variant["accuracy_test_percent"][0], variant["size_bytes"] / 1e3
+    return f"| {name} | | | | {'1' if name == TEACHER_INT8 else ''} | {right:.2f} | | | | | {size:.0f} |"
+
+
+def _row(name: str, row: Mapping[str, Any], variant: Mapping[str, Any]) -> str:
+    share = measured_share(row)
+    changes = [row["change_points"][base] for base in (TEACHER_INT8, TEACHER)]
+    cells = [
+        name, row["by"], f"{row['ratio']:g}", f"{row['predicted_ratio']:.2f}",
+        f"{share[0]:.2f} [{share[1]:.2f}, {share[2]:.2f}]", f"{variant['accuracy_test_percent'][0]:.2f}",
+        *(f"{change[0]:+.2f} [{change[1]:+.2f}, {change[2]:+.2f}]" for change in changes),
+        f"{gone(row, 'parameters'):.1f} %", f"{gone(row, 'macs'):.1f} %", f"{variant['size_bytes'] / 1e3:.0f}",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
