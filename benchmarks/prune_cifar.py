@@ -1,5 +1,5 @@
 """
-The pretrained CIFAR-10 ResNets down to a share of their measured int8 latency, three ways, each taught by the whole net.
+The pretrained CIFAR-10 ResNets down to a share of their measured int8 latency, three ways, taught by the whole net.
 
     python benchmarks/prune_cifar.py DATA [--folder prune] [--net resnet56] [--runtime litert] [--package FOLDER]
         [--ratio 0.8,0.65,0.5,0.4] [--against 0.5] [--epochs 4] [--rate 0.05] [--seeds 1] [--threads 2]
