@@ -26,6 +26,7 @@ from edgekd.engine.swap import put_in_place
 from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import default_workspace, temporary_files_in
 from edgekd.errors import ConfigError, UnavailableError
+from edgekd.hardware.here import takes_floats
 from edgekd.hardware.measure import result
 from edgekd.hardware.profile import load_profile
 from edgekd.keeping import targets_of
@@ -86,7 +87,9 @@ def prune_net(
     check_code(pipeline.code, allow_code)
     profile = load_profile(target or pipeline.targets[0])
     if runtime is not None:
-        profile = profile.model_copy(update={"runtimes": (profile.runtime(runtime),)})
+        first = profile.runtime(runtime)
+        others = tuple(spec for spec in profile.runtimes if spec is not first)
+        profile = profile.model_copy(update={"runtimes": (first, *others)})
     store = Store(workspace or default_workspace())
     with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
         run = _Run.of(Builder(store, listener or Silent(), pipeline=pipeline.name, need=need), pipeline, profile)
@@ -134,8 +137,7 @@ class _Run:
         own_net(there(net))  # before anything is trained
         kept = targets_of(builder, pipeline, data, net, given)
         lesson = {"data": data, "teacher": net} | ({"targets": kept} if kept else {})
-        whole = dict(target.teachers(net, given, data))
-        return cls(builder, pipeline, target, there(data), there(net), lesson, whole)
+        return cls(builder, pipeline, target, there(data), there(net), lesson, _whole(target, net, data))
 
     def made(self, name: str, ratio: float, by: prune.By, seed: int, step: int) -> Made:
         target, at = self.target, Coordinates(self.target.profile.name, name)
@@ -209,6 +211,19 @@ class _Run:
             "device": target.cpu.model, "noise": seen.noise.model_dump(mode="json"), "variants": variants,
             "pruned": rows,
         }  # fmt: skip
+
+
+def _whole(target: Target, net: Result, data: Result) -> dict[str, Any]:
+    """The net as it is: int8 in the runtime that counts, float in the first one that takes floats."""
+    at = {name: target.at(name) for name in (TEACHER, TEACHER_INT8)}
+    able = next((spec for spec in target.runtimes if takes_floats(spec)), None)
+    if able is None:
+        raise UnavailableError(f"device {target.profile.name}: no runtime here runs the float net to compare with")
+    integers = target.quantised(net, data, target.dialect, at[TEACHER_INT8])
+    return {
+        TEACHER: target.export(target.hub(net, data, TEACHER), at[TEACHER], able),
+        TEACHER_INT8: target.needed(integers, at[TEACHER_INT8]),
+    }
 
 
 def there(found: Result) -> Artifact:

@@ -1,0 +1,101 @@
+"""Which units go under a latency: less error for the same time than the simpler ways, and never more than asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from edgekd.models import checkpoint
+from edgekd.models.shape import NetShape
+from edgekd.prune.choice import Worth, chosen
+from edgekd.prune.cut import predicted_for
+from edgekd.prune.stages import By
+from edgekd.prune.staircase import WHOLE, variants
+
+SHAPE = NetShape(stem_width=8, widths=((16, 8), (16, 8), (32, 16), (32, 16)), strides=(1, 1, 2, 1))
+RUNGS = {0: [16, 8, 0], 1: [16, 8, 0], 2: [32, 24, 16, 8], 3: [32, 24, 16, 8, 0]}
+WAYS: tuple[By, ...] = ("latency", "uniform", "magnitude")
+
+
+def worth(seed: int = 0) -> Worth:
+    draw = np.random.default_rng(seed)
+    errors, saved = dict[int, dict[int, float]](), dict[int, dict[int, float]]()
+    for block, row in RUNGS.items():
+        rises, gains = np.cumsum(draw.exponential(1, len(row) - 1)), np.cumsum(draw.uniform(0.02, 0.12, len(row) - 1))
+        errors[block] = {row[0]: 0.0} | dict(zip(row[1:], map(float, rises), strict=True))
+        saved[block] = dict(zip(row[1:], map(float, gains), strict=True))
+    return Worth(errors, saved, {block: row[0] for block, row in RUNGS.items()})
+
+
+def lost(known: Worth, stays: dict[int, int]) -> float:
+    return sum(known.errors[block][count] for block, count in stays.items())
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("ratio", [0.95, 0.8, 0.6])
+def test_every_way_keeps_the_ratio_and_latency_loses_least(seed: int, ratio: float) -> None:
+    known, model = worth(seed), checkpoint.build(SHAPE, ["a", "b"], 3, seed)
+    found = {by: chosen(known, model, by, ratio) for by in WAYS}
+    losses = {by: lost(known, stays) for by, stays in found.items() if stays is not None}
+    assert all(known.ratio(stays) <= ratio + 1e-9 for stays in found.values() if stays is not None)
+    assert all(losses["latency"] <= other + 1e-9 for other in losses.values())
+
+
+def test_a_block_may_go_by_latency_and_never_by_the_simpler_ways() -> None:
+    known, model = worth(), checkpoint.build(SHAPE, ["a", "b"], 3, 0)
+    least = known.ratio({block: min(row) for block, row in RUNGS.items()})
+    assert chosen(known, model, "latency", least) == {block: min(row) for block, row in RUNGS.items()}
+    assert chosen(known, model, "latency", least - 0.01) is None
+    assert chosen(known, model, "uniform", least) is None
+    assert chosen(known, model, "magnitude", least) is None
+
+
+def test_magnitude_takes_the_weakest_filters_wherever_they_are() -> None:
+    model = checkpoint.build(SHAPE, ["a", "b"], 3, 0)
+    with torch.no_grad():
+        for number in range(4):
+            model.get_parameter(f"net.blocks.{number}.conv1.weight").fill_(0.01 if number == 2 else 1.0)
+    stays = chosen(worth(), model, "magnitude", 0.95)
+    assert stays is not None
+    assert stays[2] < 32
+    assert [stays[block] for block in (0, 1, 3)] == [16, 16, 32]
+
+
+def test_uniform_takes_the_same_share_everywhere() -> None:
+    stays = chosen(worth(), checkpoint.build(SHAPE, ["a", "b"], 3, 0), "uniform", 0.8)
+    assert stays is not None
+    assert stays == {0: 8, 1: 8, 2: stays[2], 3: stays[2]}
+    assert stays[2] in (16, 24)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (0.9, 0.9),  # where both agree
+        (0.6, 0.7),  # half way between what was predicted 0.8 and 0.6, and measured 0.8 and 0.4
+        (0.4, 0.6),
+        (0.39, 0.6 - 0.2 / 30),
+    ],
+)
+def test_what_is_asked_of_the_staircase_follows_what_was_measured(wanted: float, expected: float) -> None:
+    points = [(0.4, 0.1), (0.8, 0.8), (0.6, 0.4)]
+    assert predicted_for(points, wanted) == pytest.approx(expected)
+
+
+def test_a_point_that_came_out_slower_than_a_larger_net_does_no_harm() -> None:
+    assert 0.6 <= predicted_for([(0.8, 0.7), (0.7, 0.72), (0.6, 0.5)], 0.6) <= 0.7
+
+
+def test_the_staircase_measures_each_kind_of_block_once() -> None:
+    shape = NetShape(
+        stem_width=8, widths=((8, 8),) * 3 + ((16, 16),) * 3, strides=(1, 1, 1, 2, 1, 1)
+    )  # the first of the second stage reads fewer channels
+    nets = variants(shape, 8)
+    members = {blocks for _, blocks, _ in nets.values()}
+    assert members == {(), (0, 1, 2), (3,), (4, 5)}
+    assert {(blocks, stays) for _, blocks, stays in nets.values() if blocks} == {
+        ((0, 1, 2), 0), ((3,), 8), ((4, 5), 8), ((4, 5), 0)
+    }  # fmt: skip
+    assert nets[WHOLE][0] == shape
+    assert len(nets["blocks 0-2, 0 units"][0].widths) == 3

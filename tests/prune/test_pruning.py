@@ -1,0 +1,88 @@
+"""`edgekd prune` on real digits: as fast as asked, measured, and a folder that loads."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import onnxruntime as ort
+import pytest
+import torch
+
+from edgekd.errors import ConfigError
+from edgekd.models import checkpoint
+from edgekd.pipeline import load_pipeline
+from edgekd.pruning import Pruning, prune_net, ratios_of
+
+SMALL = ("--set", "teacher.train.epochs=2", "--set", "distill.epochs=2", "--set", "distill.precision=float32")
+
+
+def edgekd(folder: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "edgekd", "prune", *arguments], cwd=folder, capture_output=True, text=True, check=False,
+        env=os.environ | {"COLUMNS": "200", "EDGEKD_HOME": str(folder / "home")},
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.mark.slow
+def test_two_latencies_come_from_one_look_and_are_met_by_measurement(tmp_path: Path) -> None:
+    told = json.loads(edgekd(tmp_path, "digits", "--latency-ratio", "0.7,0.5", *SMALL, "--json").stdout)["report"]
+    again = edgekd(tmp_path, "digits", "--latency-ratio", "0.7,0.5", *SMALL)
+    assert "0 stages ran" in again.stderr
+    for ratio in (0.7, 0.5):
+        row, variant = told["pruned"][f"{ratio:g}"], told["variants"][f"{ratio:g}"]
+        faster, low, high = row["times_faster"]
+        assert low <= faster <= high
+        assert 0.75 * ratio < 1 / faster < 1.25 * ratio
+        assert row["after"]["parameters"] < row["before"]["parameters"]
+        assert variant["size_bytes"] < told["variants"]["teacher-int8"]["size_bytes"]
+        assert row["change_points"]["teacher-int8"][0] > -10
+        folder = tmp_path / "pruned" / f"{ratio:g}"
+        net = checkpoint.load(folder / "checkpoint")
+        assert sum(p.numel() for p in net.parameters()) == row["after"]["parameters"]
+        session = ort.InferenceSession(folder / "model.onnx")
+        (logits,) = session.run(None, {"pixel_values": torch.zeros(2, 1, 28, 28).numpy()})
+        assert logits.shape == (2, 10)
+    assert told["pruned"]["0.5"]["after"]["macs"] < told["pruned"]["0.7"]["after"]["macs"]
+    assert "| 0.5 | latency | 0.5 |" in (tmp_path / "pruned" / "pruned.md").read_text()
+    refused = edgekd(tmp_path, "digits", "--latency-ratio", "0.01", *SMALL, code=2)
+    assert "prune: latency_ratio 0.01: the smallest net that this gives still takes 0." in refused.stderr
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    kept = edgekd(tmp_path, "digits", "--latency-ratio", "0.7", *SMALL, "--out", "mine", code=2)
+    assert "--out mine: is there and nothing that edgekd prune left" in kept.stderr
+
+
+@pytest.mark.parametrize(
+    ("ratios", "assignments", "sentence"),
+    [
+        ((1.0,), (), r"prune: latency_ratio 1: a share of the whole net's latency, between 0 and 1"),
+        ((0.5, -1), (), r"prune: latency_ratio -1: a share"),
+        ((0.5,), ("distill.start=teacher",), r"goes on from its own weights; leave distill.start"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_runs(
+    tmp_path: Path, ratios: tuple[float, ...], assignments: tuple[str, ...], sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        prune_net(load_pipeline("digits", list(assignments)), Pruning(ratios), out=tmp_path / "o", workspace=tmp_path)
+    assert not (tmp_path / "o").exists()
+
+
+def test_ratios_are_read_as_they_are_typed() -> None:
+    assert ratios_of(["0.5,0.7", "0.5"]) == (0.5, 0.7)
+    with pytest.raises(ConfigError, match=r"--latency-ratio half: is no number; give one as 0\.5"):
+        ratios_of(["half"])
+
+
+def test_nets_are_named_by_what_tells_them_apart() -> None:
+    assert list(Pruning((0.5, 0.4)).nets()) == ["0.5", "0.4"]
+    assert list(Pruning((0.5,), by=("latency", "uniform"), seeds=(0, 1)).nets()) == [
+        "0.5-latency-s0", "0.5-latency-s1", "0.5-uniform-s0", "0.5-uniform-s1"
+    ]  # fmt: skip
