@@ -93,7 +93,8 @@ def prune_net(
     store = Store(workspace or default_workspace())
     with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
         run = _Run.of(Builder(store, listener or Silent(), pipeline=pipeline.name, need=need), pipeline, profile)
-        made = {name: run.made(name, *each, asked.step) for name, each in asked.nets().items()}
+        cuts = {name: run.cut(name, ratio, by, asked.step) for name, (ratio, by, _) in asked.nets().items()}
+        made = {name: run.made(name, cuts[name], by, seed) for name, (_, by, seed) in asked.nets().items()}
         report = run.told(made)
         leave(made, report, out)
     return report
@@ -139,11 +140,14 @@ class _Run:
         lesson = {"data": data, "teacher": net} | ({"targets": kept} if kept else {})
         return cls(builder, pipeline, target, there(data), there(net), lesson, _whole(target, net, data))
 
-    def made(self, name: str, ratio: float, by: prune.By, seed: int, step: int) -> Made:
-        target, at = self.target, Coordinates(self.target.profile.name, name)
+    def cut(self, name: str, ratio: float, by: prune.By, step: int) -> Artifact:
         settings = prune.Cut(ratio=ratio, by=by, step=step, preprocess=self.pipeline.preprocess.outside)
         worth = {"net": self.net, "data": self.data, "ladder": self.ladder(step), "staircase": self.staircase(step)}
-        cut = self.builder.call(prune.CUT, settings, worth | {"path": self.path(worth, by, step)}, at)
+        worth["path"] = self.path(worth, by, step)
+        return self.builder.call(prune.CUT, settings, worth, Coordinates(self.target.profile.name, name))
+
+    def made(self, name: str, cut: Artifact, by: prune.By, seed: int) -> Made:
+        target, at = self.target, Coordinates(self.target.profile.name, name)
         shape = shape_of(cut.json("shape.json"))
         student = self.builder.call(distill.GIVEN, distill.GiveStudent(shape=shape), {}, at)
         lesson = self.lesson | {"student": student, "first": cut}

@@ -28,6 +28,7 @@ from edgekd.cli import (
     prune,
     schema,
     search,
+    sparsity,
 )
 from edgekd.cli.console import complain, print_version
 from edgekd.errors import INTERRUPTED, EdgekdError, StoppedError
@@ -49,6 +50,7 @@ app.command("export")(export.export)
 app.command("distill")(distill.distill)
 app.command("search")(search.search)
 app.command("prune")(prune.prune)
+app.command("sparsity")(sparsity.sparsity)
 app.command("bakeoff")(bakeoff.bakeoff)
 app.command("plan")(plan.plan)
 app.command("profile")(profile.profile)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -30,11 +30,12 @@ def count(graph: onnx.ModelProto, plan: Sparsity) -> list[Zeros]:
     """Of every layer whose weights the plan asks to be sparse, as they are stored: as floats or as integers."""
     kept, group = plan.group
     found = []
-    for name, weights in _weights(graph):
+    for stored in weights_of(graph):
+        weights = stored.values
         if weights.shape[1] % group:
             continue
         groups = np.moveaxis(weights != 0, 1, -1).reshape(-1, group).sum(1)
-        found.append(Zeros(name, weights.size, int((weights == 0).sum()), bool((groups <= kept).all())))
+        found.append(Zeros(stored.layer, weights.size, int((weights == 0).sum()), bool((groups <= kept).all())))
     return found
 
 
@@ -57,8 +58,15 @@ def leave(folder: Path, plan: Sparsity) -> None:
     (folder / "sparsity.json").write_text(json.dumps(told, indent=1), "utf-8")
 
 
-def _weights(model: onnx.ModelProto) -> list[tuple[str, NDArray[Any]]]:
-    """[O, I, ...] of convolutions without groups and of products with a constant, past their dequantisation."""
+class Stored(NamedTuple):
+    layer: str
+    name: str  # of the initialiser
+    values: NDArray[Any]  # [O, I, ...]
+    inputs_first: bool  # as it is stored
+
+
+def weights_of(model: onnx.ModelProto) -> list[Stored]:
+    """Of convolutions without groups and of products with a constant, past their dequantisation."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     makers = {name: node for node in model.graph.node for name in node.output}
     found = []
@@ -73,7 +81,7 @@ def _weights(model: onnx.ModelProto) -> list[tuple[str, NDArray[Any]]]:
         values = numpy_helper.to_array(constants[name])
         inputs_first = node.op_type == "MatMul" or (node.op_type == "Gemm" and not told.get("transB", 0))
         if values.ndim >= 2 and not _is_shortcut(values):
-            found.append((node.name, values.T if inputs_first else values))
+            found.append(Stored(node.name, name, values.T if inputs_first else values, inputs_first))
     return found
 
 

@@ -1,0 +1,155 @@
+"""What zeros would gain on a device: measured on the model itself, before anybody trains for them."""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edgekd.data.signature import Signature, TensorIn, TensorOut, fixed_shape
+from edgekd.deploy import exporter
+from edgekd.deploy.exporter import Deployable
+from edgekd.deploy.given import load
+from edgekd.engine.events import Listener, Progress, Silent
+from edgekd.errors import ConfigError, UnsupportedError
+from edgekd.hardware.here import installed, takes_floats
+from edgekd.hardware.inputs import Shapes, random_feeds, resolved
+from edgekd.hardware.measure.compare import Model, observe
+from edgekd.hardware.measure.result import Comparison
+from edgekd.hardware.profile import DeviceProfile, load_profile, this_cpu
+from edgekd.hardware.runtime import Described, Tensor
+from edgekd.hardware.runtimes.onnxruntime import OnnxRuntimeSession
+from edgekd.hardware.specs import Runnable, plain_onnxruntime
+from edgekd.quant.onnx_ptq import quantise
+from edgekd.sparse.plans import Sparsity
+from edgekd.sparse.zeros import put_zeros
+
+PLANS = (Sparsity(nm="2:4"), Sparsity(unstructured=0.75), Sparsity(unstructured=0.9))
+DENSE = "dense"
+PROCESSES, ROUNDS = 5, 50
+
+
+def advise(
+    model: str | Path,
+    target: str = "local-cpu",
+    *,
+    plans: Sequence[Sparsity] = PLANS,
+    shapes: Shapes | None = None,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """
+    A float ONNX model with the smallest of its weights zero, in every runtime of the target, as float and int8, beside
+    itself: how many times as fast, with an interval, and what each file weighs compressed. Its answers are not looked
+    at: what training makes of such zeros nobody knows before. Raises EdgekdError.
+    """
+    path, listener = Path(model), listener or Silent()
+    if path.suffix != ".onnx":
+        raise ConfigError(f"{path}: edgekd sparsity takes ONNX files; export the model to ONNX first")
+    profile = load_profile(target)
+    device = this_cpu(profile)
+    graph = load(path)
+    session = OnnxRuntimeSession(path, plain_onnxruntime())
+    described = session.describe()
+    session.close()
+    with tempfile.TemporaryDirectory() as folder:
+        made, sizes, lacks = dict[str, Model](), dict[str, tuple[int, int]](), dict[str, str]()
+        for name, plan in {DENSE: None, **{str(plan): plan for plan in plans}}.items():
+            sparse = onnx.ModelProto()
+            sparse.CopyFrom(graph)
+            if plan is not None and not put_zeros(sparse, plan):
+                lacks[name] = f"no layer of {path.name} can be {plan}"
+                continue
+            work = Path(folder) / f"{len(made)}"
+            for kind, one, total in _files(sparse, described, profile, device, shapes or {}, work, lacks):
+                made[f"{name}, {kind}"], sizes[f"{name}, {kind}"] = one, total
+        bases = [name for name in made if name.startswith(f"{DENSE}, ")]
+        how = profile.measure.model_copy(update={"processes": PROCESSES, "rounds": ROUNDS})
+        seen = observe(made, how, bases, Progress(listener))
+    return _told(path, profile, seen, sizes, lacks)
+
+
+def _files(
+    graph: onnx.ModelProto, described: Described, profile: DeviceProfile, device: Any, shapes: Shapes, work: Path,
+    lacks: dict[str, str],
+) -> Iterator[tuple[str, Model, tuple[int, int]]]:  # fmt: skip
+    """The model in each runtime, float where it takes floats, and int8; what cannot be written goes to `lacks`."""
+    work.mkdir()
+    read = resolved("model", described, shapes, 1)
+    onnx.save(graph, work / "float.onnx")
+    for number, spec in enumerate(installed(profile)):
+        kinds = {"fp32": work / "float.onnx"} if takes_floats(spec) else {}
+        kinds["int8"] = work / f"int8-{number}.onnx"
+        quantise(work / "float.onnx", random_feeds(read, 0), spec.dialect.on(device), kinds["int8"])
+        for kind, hub in kinds.items():
+            name, folder = f"{kind}@{spec.name}", work / f"{number}-{kind}"
+            try:
+                yield name, *_written(hub, described, read, spec, folder)
+            except UnsupportedError as error:
+                lacks.setdefault(name, str(error))
+
+
+def _written(
+    hub: Path, described: Described, read: Mapping[str, Tensor], spec: Runnable, folder: Path
+) -> tuple[Model, tuple[int, int]]:
+    folder.mkdir()
+    shapes = {
+        tensor.name: TensorIn(
+            name=tensor.name, dtype=tensor.dtype, layout="NCHW" if len(tensor.shape) == 4 else "any",
+            shape=tuple(axis if isinstance(axis, int) else size for axis, size in zip(
+                tensor.shape, read[tensor.name].shape, strict=True)),
+        )
+        for tensor in described.inputs
+    }  # fmt: skip
+    answers = tuple(TensorOut(name=tensor.name, meaning="values") for tensor in described.outputs)
+    deployable = Deployable(
+        hub, hub.parent / "none", Signature(inputs=tuple(shapes.values()), outputs=answers), {}, trained=False
+    )
+    made = exporter.find(spec.exporter).write(deployable, spec, folder)
+    files = [(folder / name).read_bytes() for name in made.files]
+    inputs = {one.name: Tensor(one.name, one.dtype, fixed_shape(one, 1)) for one in made.signature.inputs}
+    return Model(folder / made.entry, spec, inputs), (
+        sum(map(len, files)), sum(len(zlib.compress(content, 9)) for content in files)
+    )  # fmt: skip
+
+
+def _told(
+    path: Path, profile: DeviceProfile, seen: Comparison, sizes: Mapping[str, tuple[int, int]], lacks: dict[str, str]
+) -> dict[str, Any]:
+    rows = []
+    for name, (size, compressed) in sizes.items():
+        plan, kind = name.split(", ")
+        base = f"{DENSE}, {kind}"
+        rows.append({
+            "plan": plan, "kind": kind, "latency_p50_ms": list(seen.models[name].latency_p50_ms),
+            "times_faster": None if plan == DENSE else list(seen.speedup_over[base][name]),
+            "says": None if plan == DENSE else seen.verdict(name, base), "size_bytes": size,
+            "compressed_bytes": compressed, "smaller_compressed": sizes[base][1] / compressed,
+        })  # fmt: skip
+    return {
+        "schema": 1, "model": path.name, "target": profile.name, "kind": "measured", "device": seen.device.model,
+        "processes": seen.processes, "noise": seen.noise.model_dump(mode="json"), "rows": rows, "not_written": lacks,
+        "says": sentences(rows),
+    }  # fmt: skip
+
+
+def sentences(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a person should know before training for zeros; bytes are never called a speed-up."""
+    found = []
+    for row in rows:
+        if row["plan"] == DENSE:
+            continue
+        value, low, high = row["times_faster"]
+        time = {
+            "faster": f"{value:.2f} [{low:.2f}, {high:.2f}] times as fast",
+            "slower": f"slower: {value:.2f} [{low:.2f}, {high:.2f}] times as fast",
+            "same": "no faster",
+        }.get(row["says"], f"not shown to be faster ({value:.2f} [{low:.2f}, {high:.2f}])")
+        found.append(
+            f"{row['plan']} in {row['kind']}: {time}; its file is {row['smaller_compressed']:.1f} times smaller where "
+            "it is sent compressed"
+        )
+    return found
