@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--package", type=Path)
     parser.add_argument("--ratio", default="0.8,0.65,0.5,0.4")
     parser.add_argument("--against", default="0.5")
+    parser.add_argument("--step", type=int, default=4, help="units: with 8 uniform widths do not get to half")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--rate", type=float, default=0.05)
     parser.add_argument("--views", type=int, default=4)
@@ -52,8 +53,8 @@ def main() -> None:
     asked = parser.parse_args()
     pipeline, seeds = pipeline_of(tree(asked), asked.net), tuple(range(asked.seeds))
     plans = [
-        Pruning(ratios_of([asked.ratio]), seeds=seeds),
-        Pruning(ratios_of([asked.against]), by=("latency", *BASELINES), seeds=seeds),
+        Pruning(ratios_of([asked.against]), by=("latency", *BASELINES), step=asked.step, seeds=seeds),
+        Pruning(ratios_of([asked.ratio]), step=asked.step, seeds=seeds),
     ]
     print(versions())
     for number, plan in enumerate(plans):
