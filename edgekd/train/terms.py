@@ -19,6 +19,7 @@ from edgekd.train.losses.settings import (
     OfaStagesLoss,
     RkdLoss,
     SimilarityLoss,
+    SquareHeadLoss,
     TaidLoss,
     UskdLoss,
 )
@@ -45,7 +46,7 @@ def term(loss: LossSettings, classes: int, student: Shapes, teacher: Shapes) -> 
         return Uskd(loss, {name: student[name] for name in loss.outputs}, classes)
     if isinstance(loss, OfaStagesLoss):
         return OfaStages(loss, {name: student[name] for name in loss.outputs}, classes)
-    if isinstance(loss, (HintLoss, AttentionLoss, SimilarityLoss, RkdLoss, CkdLoss)):
+    if isinstance(loss, (HintLoss, AttentionLoss, SimilarityLoss, SquareHeadLoss, RkdLoss, CkdLoss)):
         shapes = [(student[a], teacher[b]) for a, b in loss.pairs]
         check_shapes(loss, shapes)
         return Ckd(loss, shapes) if isinstance(loss, CkdLoss) else Pairs(loss, shapes)
@@ -60,6 +61,8 @@ def check_shapes(loss: LossSettings, shapes: Sequence[tuple[tuple[int, ...], tup
             raise ConfigError(f"{told}; ckd compares vectors [B, C], or maps [B, C, H, W] that it averages")
         if loss.name == "attention" and not len(own) == len(theirs) == 3:
             raise ConfigError(f"{told}; attention compares maps [B, C, H, W]: name layers before pooling")
+        if loss.name == "squarehead" and own != theirs:
+            raise ConfigError(f"{told}; squarehead compares outputs of one shape: take hint, whose projector learns")
         if loss.name == "hint" and len(own) != len(theirs):
             raise ConfigError(f"{told}; a hint needs both as maps [B, C, H, W], or both as vectors [B, C]")
         if loss.name == "hint" and len(own) == 3 and (own[1] < theirs[1] or own[1] % theirs[1]):
@@ -70,7 +73,7 @@ def _told(shape: tuple[int, ...]) -> str:
     return "[" + ", ".join(("B", *map(str, shape))) + "]"
 
 
-OfPairs = HintLoss | AttentionLoss | SimilarityLoss | RkdLoss
+OfPairs = HintLoss | AttentionLoss | SimilarityLoss | SquareHeadLoss | RkdLoss
 
 
 class Pairs(nn.Module):
@@ -92,6 +95,8 @@ class Pairs(nn.Module):
                 values.append(relations.attention(own, theirs))
             elif isinstance(self.loss, SimilarityLoss):
                 values.append(relations.similarity(own, theirs))
+            elif isinstance(self.loss, SquareHeadLoss):
+                values.append(relations.squarehead(own, theirs))
             else:
                 x, y = own.flatten(1), theirs.flatten(1)
                 far, turned = relations.rkd_distance(x, y), relations.rkd_angle(x, y)

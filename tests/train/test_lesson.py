@@ -28,6 +28,7 @@ from edgekd.train.losses.settings import (
     OfaStagesLoss,
     RkdLoss,
     SimilarityLoss,
+    SquareHeadLoss,
     TaidLoss,
     UskdLoss,
 )
@@ -91,6 +92,7 @@ def test_an_output_that_is_not_there_is_named_with_those_that_are(make: object, 
          r"hint: 'a' is \[B, 8, 4, 4\] and the teacher's 'b' \[B, 16\]; a hint needs both as maps"),
         (HintLoss(name="hint", pairs=(("a", "b"),)), ((8, 4, 4), (16, 8, 8)), r"a size that divides its own alone"),
         (AttentionLoss(name="attention", pairs=(("a", "b"),)), ((8, 4, 4), (16,)), r"attention compares maps"),
+        (SquareHeadLoss(name="squarehead", pairs=(("a", "b"),)), ((8,), (16,)), r"take hint, whose projector learns"),
     ],
 )  # fmt: skip
 def test_shapes_that_do_not_go_together_are_named_before_training(
@@ -104,6 +106,7 @@ FEATURED: dict[str, LossSettings] = {
     "hint": HintLoss(name="hint", pairs=(("stage1", "stage1"), ("pooled", "pooled"))),
     "attention": AttentionLoss(name="attention", pairs=(("stage2", "stage2"),)),
     "similarity": SimilarityLoss(name="similarity", pairs=(("stage1", "pooled"),)),
+    "squarehead": SquareHeadLoss(name="squarehead", pairs=(("stem", "stem"), ("stage1", "stage1"))),
     "rkd": RkdLoss(name="rkd", pairs=(("pooled", "pooled"),)),
     "ckd": CkdLoss(name="ckd", pairs=(("pooled", "pooled"),), queue=16),
     "ofa-stages": OfaStagesLoss(name="ofa-stages", outputs=("stage1", "stage2")),
@@ -114,7 +117,7 @@ FEATURED: dict[str, LossSettings] = {
 def test_a_loss_on_features_teaches_the_layers_that_it_names(name: str) -> None:
     """In the first step already: every layer up to the named outputs gets a gradient, and what is learnt along too."""
     loss, own = FEATURED[name], net().train()
-    wide = NetShape(stem_width=12, widths=((12, 12), (24, 24)), strides=(1, 2))
+    wide = NetShape(stem_width=12, widths=((12, 12), (24, 24)), strides=(1, 2)) if name != "squarehead" else SHAPE
     mine, theirs = asked_of([loss])
     teacher = Listening(net(1, wide).eval(), theirs)
     with torch.no_grad():

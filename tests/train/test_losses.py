@@ -187,7 +187,18 @@ def value(case: str, student: Tensor, teacher: Tensor = TEACHER) -> Tensor:
 
 def test_every_loss_that_a_pipeline_may_name_is_here() -> None:
     """Those with parameters or a memory are in test_lesson.py."""
-    others = {"cross-entropy", "taid", "hint", "attention", "similarity", "rkd", "ofa-stages", "ckd", "uskd"}
+    others = {
+        "cross-entropy",
+        "taid",
+        "hint",
+        "attention",
+        "similarity",
+        "squarehead",
+        "rkd",
+        "ofa-stages",
+        "ckd",
+        "uskd",
+    }
     assert {case.split(",")[0] for case in PAIRS} == set(LOSSES) == set(CLASSES) - others
 
 
@@ -336,6 +347,17 @@ def test_relational_losses_are_their_transcriptions() -> None:
     rows = [x @ x.T / np.linalg.norm(x @ x.T, axis=1, keepdims=True) for x in (a, b)]
     ours = relations.similarity(torch.from_numpy(a), torch.from_numpy(b))
     assert float(ours) == pytest.approx(((rows[0] - rows[1]) ** 2).sum() / 25, rel=1e-9)
+
+
+def test_squarehead_counts_layers_of_any_scale_alike_and_is_finite_from_nothing() -> None:
+    draw = np.random.default_rng(0)
+    a, b = draw.standard_normal((4, 8, 5, 5)), draw.standard_normal((4, 8, 5, 5))
+    value = relations.squarehead(torch.from_numpy(a), torch.from_numpy(b))
+    assert float(value) == pytest.approx(((a - b) ** 2).mean() / (b**2).mean(), rel=1e-9)
+    scaled = relations.squarehead(torch.from_numpy(1e3 * a), torch.from_numpy(1e3 * b))
+    assert float(scaled) == pytest.approx(float(value), rel=1e-9)
+    assert torch.isfinite(relations.squarehead(torch.ones(2, 3), torch.zeros(2, 3)))
+    assert float(relations.squarehead(torch.zeros(2, 3), torch.ones(2, 3))) == pytest.approx(1)
 
 
 def test_attention_sees_where_features_are_large_and_neither_channels_nor_scale() -> None:

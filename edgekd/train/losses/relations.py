@@ -75,6 +75,16 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
     return F.mse_loss(student, teacher)
 
 
+def squarehead(student: Tensor, teacher: Tensor) -> Tensor:
+    """
+    Mean square error of features of one shape, over the mean square of the teacher's: layers of any scale count alike.
+
+    Source: Kurtic et al., "Sparse fine-tuning for inference acceleration of large language models" (2023), equation 1,
+    [63], for all positions of a map where theirs are tokens.
+    """
+    return F.mse_loss(student, teacher) / (teacher.square().mean() + torch.finfo(teacher.dtype).eps)
+
+
 def _scaled_distances(x: Tensor) -> Tensor:
     apart = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
     return apart / apart[apart > 0].mean().clamp(min=1e-12)

@@ -140,6 +140,13 @@ class SimilarityLoss(_OfFeatures):
     weight: float = Field(default=3000.0, ge=0)
 
 
+class SquareHeadLoss(_OfFeatures):
+    """Of a student of its teacher's own widths, as one that zeros come into is."""
+
+    name: Literal["squarehead"]
+    weight: float = Field(default=1.0, ge=0)
+
+
 class RkdLoss(_OfFeatures):
     name: Literal["rkd"]
     distance: float = Field(default=25.0, ge=0)
@@ -189,6 +196,7 @@ LossSettings = Annotated[
     | HintLoss
     | AttentionLoss
     | SimilarityLoss
+    | SquareHeadLoss
     | RkdLoss
     | OfaStagesLoss
     | UskdLoss
