@@ -66,6 +66,11 @@ def advise(
             work = Path(folder) / f"{len(made)}"
             for kind, one, total in _files(sparse, described, profile, device, shapes or {}, work, lacks):
                 made[f"{name}, {kind}"], sizes[f"{name}, {kind}"] = one, total
+        if len(lacks_all := [name for name in lacks if name in {str(plan) for plan in plans}]) == len(plans):
+            raise ConfigError(
+                f"{path}: no layer with float32 weights in its initialisers can be {', '.join(lacks_all)}; it takes "
+                "input channels that are a multiple of the group, and no float16"
+            )
         bases = [name for name in made if name.startswith(f"{DENSE}, ")]
         how = profile.measure.model_copy(update={"processes": PROCESSES, "rounds": ROUNDS})
         seen = observe(made, how, bases, Progress(listener))

@@ -130,6 +130,8 @@ class _Kitchen:
             )
         if pipeline.distill.unlabelled:
             raise ConfigError("bakeoff: recipes are compared on labelled images; leave distill.unlabelled out")
+        if pipeline.sparsity:
+            raise ConfigError("bakeoff: recipes are compared on dense students; leave sparsity out")
         self.call, self.pipeline, self.asked = engine.call, pipeline, asked
         self.data = dataset_of(engine, pipeline)
         self.teacher, _ = teacher_of(engine, pipeline, self.data)

@@ -26,7 +26,7 @@ from edgekd.engine.swap import put_in_place
 from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import default_workspace, temporary_files_in
 from edgekd.errors import ConfigError, UnavailableError
-from edgekd.hardware.here import takes_floats
+from edgekd.hardware.here import installed, takes_floats
 from edgekd.hardware.measure import result
 from edgekd.hardware.profile import load_profile
 from edgekd.keeping import targets_of
@@ -84,6 +84,7 @@ def prune_net(
     """
     pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
     _check(pipeline, asked)
+    check_out(out)
     check_code(pipeline.code, allow_code)
     profile = load_profile(target or pipeline.targets[0])
     if runtime is not None:
@@ -92,6 +93,8 @@ def prune_net(
         profile = profile.model_copy(update={"runtimes": (first, *others)})
     store = Store(workspace or default_workspace())
     with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
+        if runtime is not None and installed(profile)[0].name != runtime:
+            raise UnavailableError(f"--runtime {runtime}: is not installed; pip install 'edgekd[{runtime}]'")
         run = _Run.of(Builder(store, listener or Silent(), pipeline=pipeline.name, need=need), pipeline, profile)
         cuts = {name: run.cut(name, ratio, by, asked.step) for name, (ratio, by, _) in asked.nets().items()}
         made = {name: run.made(name, cuts[name], by, seed) for name, (_, by, seed) in asked.nets().items()}
@@ -106,6 +109,18 @@ def _check(pipeline: Pipeline, asked: Pruning) -> None:
             raise ConfigError(f"prune: latency_ratio {ratio:g}: a share of the whole net's latency, between 0 and 1")
     if pipeline.distill.start != "fresh" or pipeline.distill.dual_head is not None:
         raise ConfigError("prune: the net goes on from its own weights; leave distill.start and distill.dual_head out")
+    for what, there_is in (
+        ("teacher.pool", pipeline.teacher.pool), ("distill.unlabelled", pipeline.distill.unlabelled),
+        ("distill.assistant", pipeline.distill.assistant != "none"),
+    ):  # fmt: skip
+        if there_is:
+            raise ConfigError(
+                f"prune: {what}: the whole net alone teaches what is left of it, on labelled data; leave it out"
+            )
+    if len(asked.nets()) < len(asked.ratios) * len(asked.by) * len(asked.seeds):
+        raise ConfigError(
+            f"prune: latency_ratio: {', '.join(map(str, asked.ratios))}: two are hardly apart; leave one out"
+        )
 
 
 @dataclass(frozen=True)
@@ -236,10 +251,14 @@ def there(found: Result) -> Artifact:
     return found
 
 
-def leave(made: dict[str, Made], report: dict[str, Any], out: Path) -> None:
-    """A folder each in `out`, whole; what `edgekd prune` left there before is replaced. Raises EdgekdError."""
+def check_out(out: Path) -> None:
     if out.exists() and not (out / REPORT).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out {out}: is there and nothing that edgekd prune left; choose another folder")
+
+
+def leave(made: dict[str, Made], report: dict[str, Any], out: Path) -> None:
+    """A folder each in `out`, whole; what `edgekd prune` left there before is replaced. Raises EdgekdError."""
+    check_out(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as work:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper, shape_inference
 
 MOVERS = ("Slice", "Pad")
+SHORTCUT = ".shortcut"  # how the nodes' names end
 ONE = 64  # times a scale of 1/64: products stay exact in floats, and two of uint8 fit 16 bits
 
 
@@ -48,17 +49,37 @@ def as_convolutions(graph: onnx.ModelProto) -> int:
 
 
 def drop_unread(graph: onnx.ModelProto) -> None:
-    """In place: constants that no node reads go."""
-    read = {name for node in graph.graph.node for name in node.input}
-    for tensor in [tensor for tensor in graph.graph.initializer if tensor.name not in read]:
+    """In place: constants that nothing reads go: no node, no branch of one, no output."""
+    read = {name for node in graph.graph.node for name in node.input} | set(_branches(graph.graph))
+    read |= {output.name for output in graph.graph.output}
+    unread = [tensor for tensor in graph.graph.initializer if tensor.name not in read]
+    for tensor in unread:
         graph.graph.initializer.remove(tensor)
+    names = {tensor.name for tensor in unread}
+    for value in [value for value in graph.graph.input if value.name in names]:  # where old files list them too
+        graph.graph.input.remove(value)
+
+
+def _branches(graph: onnx.GraphProto) -> Iterator[str]:
+    """What the branches and bodies of a graph's nodes read: they see the names around them."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from (name for each in inner.node for name in each.input)
+                yield from (output.name for output in inner.output)
+                yield from _branches(inner)
+
+
+def is_shortcut(node: onnx.NodeProto) -> bool:
+    """Whether a convolution stands for a shortcut, by the names that it was given here."""
+    return node.name == f"{node.output[0]}{SHORTCUT}"
 
 
 class _Graph:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.nodes = list(model.graph.node)
         self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-        self.answers = {output.name for output in model.graph.output}
+        self.elsewhere = {output.name for output in model.graph.output} | set(_branches(model.graph))  # read there
         self.producers = {name: node for node in self.nodes for name in node.output}
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         for node in self.nodes:
@@ -119,7 +140,7 @@ class _Graph:
 
     def _sole(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
         readers = self.readers.get(node.output[0], [])
-        return readers[0] if len(readers) == 1 and node.output[0] not in self.answers else None
+        return readers[0] if len(readers) == 1 and node.output[0] not in self.elsewhere else None
 
     def _dequantised(self, name: str) -> bool:
         maker = self.producers.get(name)
@@ -133,6 +154,8 @@ class _Graph:
         if any(value is None or value.size != 1 for value in values):
             return None
         scale, zero = (value for value in values if value is not None)
+        if scale.dtype != np.float32:
+            return None
         return scale.item(), zero.item(), zero.dtype.name
 
     def _steps(self, node: onnx.NodeProto) -> tuple[int, int] | None:
@@ -183,7 +206,7 @@ def _replace(graph: onnx.GraphProto, shortcut: _Shortcut, channels: int) -> None
             "DequantizeLinear", [f"{name}.{what}" for what, _ in constants], [identity], f"{identity}.dequantise"
         ),
         helper.make_node(
-            "Conv", [shortcut.source, identity], [name], f"{name}.shortcut", kernel_shape=[1, 1], strides=strides
+            "Conv", [shortcut.source, identity], [name], f"{name}{SHORTCUT}", kernel_shape=[1, 1], strides=strides
         ),
     ]
     place = next(number for number, node in enumerate(graph.node) if node.output[0] == shortcut.nodes[0].output[0])

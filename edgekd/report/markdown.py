@@ -95,9 +95,9 @@ def _sparsity(report: dict[str, Any]) -> list[str]:
     return [
         "## Sparsity",
         "",
-        f"{told['plan']}: {told['zeros_percent']:.1f} % of the weights of {len(told['layers'])} layers are zero, "
-        "counted in the exported graph. A runtime without kernels for them computes every zero: what is faster stands "
-        "in the table above, and is measured.",
+        f"{told['plan']}: {told['zeros_percent']:.1f} % of the weights of {len(told['layers'])} layers are zero "
+        "in the student; the exported graph was counted, and holds them. A runtime without kernels for "
+        "them computes every zero: what is faster stands in the table above, and is measured.",
         "",
         "| variant | kB | kB compressed |",
         "|---|---|---|",

@@ -28,6 +28,10 @@ def sparsifiable(net: nn.Module, plan: Sparsity) -> tuple[dict[str, Tensor], dic
             left[name] = f"{layer.groups} groups: few weights, and kernels of their own"
         elif channels % group:
             left[name] = f"{channels} input channels are no multiple of {group}"
+        elif not plan.fits(layer.weight.shape):
+            left[name] = (
+                f"{len(layer.weight)} x {channels} channels are no whole blocks of {' x '.join(map(str, plan.block))}"
+            )
         else:
             taken[name] = layer.weight
     return taken, left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -43,6 +44,8 @@ class Sparsity(Settings):
             raise ValueError("sparsity.sr_ste: is of n:m sparsity; leave it out")
         if min(self.block) < 1:
             raise ValueError(f"sparsity.block: {self.block} has a side below 1")
+        if self.importance == "taylor" and self.begin == 0 and (self.schedule == "one-shot" or self.end == 0):
+            raise ValueError("sparsity.importance: taylor has seen no gradient at step 0; raise begin")
         if self.end < self.begin:
             raise ValueError(f"sparsity.end: {self.end:g} lies before begin, {self.begin:g}")
         return self
@@ -62,6 +65,10 @@ class Sparsity(Settings):
             return self.unstructured
         kept, group = self.group
         return 1 - kept / group
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether the weights [O, I, ...] are whole groups and blocks."""
+        return not (shape[1] % self.group[1] or shape[0] % self.block[0] or shape[1] % self.block[1])
 
     def __str__(self) -> str:
         if self.nm is not None:

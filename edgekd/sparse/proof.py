@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from edgekd.deploy.shortcuts import is_shortcut
 from edgekd.errors import EdgekdError
 from edgekd.sparse.plans import Sparsity
 
@@ -32,7 +33,7 @@ def count(graph: onnx.ModelProto, plan: Sparsity) -> list[Zeros]:
     found = []
     for stored in weights_of(graph):
         weights = stored.values
-        if weights.shape[1] % group:
+        if weights.shape[1] % group or not plan.fits(weights.shape):
             continue
         groups = np.moveaxis(weights != 0, 1, -1).reshape(-1, group).sum(1)
         found.append(Zeros(stored.layer, weights.size, int((weights == 0).sum()), bool((groups <= kept).all())))
@@ -46,7 +47,8 @@ def prove(graph: onnx.ModelProto, plan: Sparsity) -> dict[str, Any]:
     broken = [row.layer for row in layers if plan.nm is not None and not row.grouped]
     if not layers:
         raise EdgekdError(f"sparsity: no layer of the exported graph could be {plan}; leave sparsity out")
-    if broken or zeros < (plan.share - 0.01) * total:
+    rounding = len(layers) * plan.block[0] * plan.block[1] / 2  # each layer's share is one of whole blocks
+    if broken or zeros < (plan.share - 0.01) * total - rounding:
         where = f"layer {broken[0]!r} is not" if broken else f"{100 * zeros / total:.1f} % of the weights are zero, not"
         raise EdgekdError(f"sparsity: {where} {plan} in the exported graph; it is not shipped")
     return {"plan": str(plan), "zeros_percent": 100 * zeros / total, "layers": [asdict(row) for row in layers]}
@@ -80,13 +82,6 @@ def weights_of(model: onnx.ModelProto) -> list[Stored]:
             continue
         values = numpy_helper.to_array(constants[name])
         inputs_first = node.op_type == "MatMul" or (node.op_type == "Gemm" and not told.get("transB", 0))
-        if values.ndim >= 2 and not _is_shortcut(values):
+        if values.ndim >= 2 and not is_shortcut(node):
             found.append(Stored(node.name, name, values.T if inputs_first else values, inputs_first))
     return found
-
-
-def _is_shortcut(values: NDArray[Any]) -> bool:
-    """An identity that moves channels: no weights of the net's (see `edgekd.deploy.shortcuts`)."""
-    if values.ndim != 4 or values.shape[2:] != (1, 1):
-        return False
-    return bool(((values != 0).sum(1) <= 1).all() and len(np.unique(values)) <= 2)

@@ -18,7 +18,7 @@ def put_zeros(graph: onnx.ModelProto, plan: Sparsity) -> int:
     kept, group = plan.group
     layers = 0
     for stored in weights_of(graph):
-        if stored.values.shape[1] % group or stored.values.dtype != np.float32:
+        if not plan.fits(stored.values.shape) or stored.values.dtype != np.float32:
             continue
         scores = torch.from_numpy(np.abs(stored.values).copy())
         mask = n_of_m(scores, kept, group) if plan.nm else lowest_out(scores, plan.share, plan.block)

@@ -120,3 +120,35 @@ def test_what_is_no_such_shortcut_stays(other: dict[str, Any]) -> None:
     before = model.SerializeToString()
     assert as_convolutions(model) == 0
     assert model.SerializeToString() == before
+
+
+def test_what_only_a_branch_or_an_output_reads_stays() -> None:
+    """Branches of If see the names around them; so does whoever reads the answers."""
+    model = shortcut()
+    scale = numpy_helper.from_array(np.array(3.0, np.float32), "scale_of_a_branch")
+    told = numpy_helper.from_array(np.array([1.0], np.float32), "told")
+    inner = helper.make_graph(
+        [helper.make_node("Mul", ["y", "scale_of_a_branch"], ["z"])], "branch", [],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    model.graph.initializer.extend([scale, told, numpy_helper.from_array(np.array(True), "yes")])
+    model.graph.node.append(helper.make_node("If", ["yes"], ["w"], then_branch=inner, else_branch=inner))
+    model.graph.output[0].name = "w"
+    model.graph.output.append(helper.make_tensor_value_info("told", TensorProto.FLOAT, [1]))
+    wanted = answers(model)
+    assert as_convolutions(model) == 1
+    for own, other in zip(answers(model), wanted, strict=True):
+        np.testing.assert_array_equal(own, other)
+
+
+def test_a_shortcut_that_a_branch_reads_half_way_stays() -> None:
+    model = shortcut()
+    inner = helper.make_graph(
+        [helper.make_node("Identity", ["d"], ["z"])], "branch", [],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    model.graph.node.append(helper.make_node("If", ["yes"], ["w"], then_branch=inner, else_branch=inner))
+    model.graph.output.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, None))
+    assert as_convolutions(model) == 0
+    answers(model)

@@ -67,6 +67,8 @@ def test_two_latencies_come_from_one_look_and_are_met_by_measurement(tmp_path: P
     [
         ((1.0,), (), r"prune: latency_ratio 1: a share of the whole net's latency, between 0 and 1"),
         ((0.5, -1), (), r"prune: latency_ratio -1: a share"),
+        ((0.5, 0.5000001), (), r"0.5, 0.5000001: two are hardly apart; leave one out"),
+        ((0.5,), ("distill.assistant=auto",), r"prune: distill.assistant: the whole net alone teaches"),
         ((0.5,), ("distill.start=teacher",), r"goes on from its own weights; leave distill.start"),
     ],
 )

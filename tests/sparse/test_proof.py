@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from helpers.onnx_models import save
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekd.data.stages import Preprocess, Views
+from edgekd.deploy.hub import to_onnx
 from edgekd.engine.events import Progress, Silent
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
@@ -106,6 +109,7 @@ def test_a_pipeline_says_it_in_short_or_in_full(setting: str, plan: str) -> None
         ("{}", r'give one of nm \("2:4"\) and unstructured \(0.75\)'),
         ("{nm: '2:4', unstructured: 0.5}", "give one of nm"),
         ("{nm: '2:4', scope: global}", "block and scope are of unstructured sparsity"),
+        ("{nm: '2:4', importance: taylor, begin: 0, end: 0}", "taylor has seen no gradient at step 0; raise begin"),
         ("{unstructured: 0.5, sr_ste: 0.1}", "sparsity.sr_ste: is of n:m sparsity"),
         ("{unstructured: 0.5, begin: 0.7}", "sparsity.end: 0.6 lies before begin, 0.7"),
         ("{unstructured: 0.5, block: [0, 4]}", r"sparsity.block: \(0, 4\) has a side below 1"),
@@ -119,6 +123,34 @@ def test_what_makes_no_sense_is_refused(setting: str, sentence: str) -> None:
 def test_patience_and_sparsity_do_not_go_together() -> None:
     with pytest.raises(ConfigError, match=r"distill.patience: the best look may be from before the zeros came"):
         load_pipeline("digits", ["sparsity=2:4", "distill.patience=3"])
+
+
+@pytest.mark.parametrize(
+    ("assignments", "sentence"),
+    [
+        (["sparsity=2:4", "distill.average_from=0.5"], r"average_from: 0.5 is before all zeros are there, at 0.6"),
+        (["sparsity={nm: '2:4', importance: taylor}", "distill.distill_momentum=0.05"], r"taylor would see the labels"),
+    ],
+)
+def test_what_would_not_be_the_net_that_ships_is_refused(assignments: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_pipeline("digits", assignments)
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize(("share", "block"), [(0.5, (8, 8)), (0.75, (16, 1)), (0.3, (1, 1)), (0.75, (16, 16))])
+def test_what_masks_make_passes_the_proof_whatever_the_blocks(
+    tmp_path: Path, scope: Literal["layer", "global"], share: float, block: tuple[int, int]
+) -> None:
+    plan = Sparsity(unstructured=share, block=block, scope=scope, begin=0, end=0)
+    net = checkpoint.build(
+        NetShape(stem_width=16, widths=((32, 32), (48, 48)), strides=(1, 2)), ["a", "b"], 3, seed=0
+    ).net
+    taken, left = sparsifiable(net, plan)
+    Masks(taken, plan, 1)
+    assert all("are no whole blocks of" in why for why in left.values())
+    told = prove(to_onnx(net.eval(), torch.zeros(2, 3, 16, 16), "x", "y"), plan)
+    assert len(told["layers"]) == len(taken)
 
 
 @pytest.mark.slow
