@@ -44,7 +44,8 @@ from edgekd.stats import mean_interval, paired_difference
 from edgekd.target import Target
 
 SPACE = ResidualCnnSpace(
-    stem_widths=(16, 24, 32), stem_strides=(1, 2), stem_kernels=(3, 4), stages=(2, 3), blocks=(1, 2, 3, 4),
+    stem_widths=(16, 24, 32), stem_strides=(1, 2), stem_kernels=(3, 4), first_strides=(1, 2), stages=(2, 3),
+    blocks=(1, 2, 3, 4),
     kinds=("residual", "plain", "skip"), kernels=(3,), inner=(0.5, 1.0), width_min=16, width_max=128, width_step=8,
 )  # fmt: skip
 SHAPES, FASTER = 200, 1.35

@@ -34,7 +34,8 @@ class Space(Protocol):
 
 class ResidualCnnSpace(Settings):
     """
-    CNNs of stages, each of which halves the image but the first: every layer's width in steps, depth, kernel, stem.
+    CNNs of stages, each of which halves the image, the first one where it is said to: every layer's width in steps,
+    depth, kernel, stem.
 
     Stages never narrow. `kinds` may be had stage by stage: `skip` is a plain convolution and then skip blocks,
     `encoder` a plain one where the width or the size changes, and then as many blocks with attention.
@@ -44,6 +45,7 @@ class ResidualCnnSpace(Settings):
     stem_widths: tuple[Width, ...] = Field(default=(8, 16, 24), min_length=1)
     stem_strides: tuple[Stride, ...] = Field(default=(1, 2), min_length=1)
     stem_kernels: tuple[Kernel, ...] = Field(default=(3,), min_length=1)  # those that a stride needs: see `stems`
+    first_strides: tuple[Literal[1, 2], ...] = Field(default=(1,), min_length=1)  # of the first stage
     stages: tuple[Width, ...] = Field(default=(2, 3), min_length=1)
     blocks: tuple[Width, ...] = Field(default=(1, 2), min_length=1)  # of a stage
     kinds: tuple[BlockKind, ...] = Field(default=("residual",), min_length=1)  # of a stage
@@ -84,6 +86,8 @@ class ResidualCnnSpace(Settings):
         found: dict[str, tuple[Choice, ...]] = {
             "stem_width": self.stem_widths, "stem": self.stems, "stages": self.stages,
         }  # fmt: skip
+        if len(self.first_strides) > 1:
+            found["first_stride"] = self.first_strides
         for stage in range(max(self.stages)):
             found |= {f"stage{stage}.width": widths, f"stage{stage}.blocks": self.blocks}
             found |= {f"stage{stage}.kind": self.kinds, f"stage{stage}.kernel": self.kernels}
@@ -109,7 +113,7 @@ class ResidualCnnSpace(Settings):
 
     def _stage(self, point: Point, stage: int, before: int, width: int) -> Iterator[dict[str, Any]]:
         kind, kernel = point[f"stage{stage}.kind"], point[f"stage{stage}.kernel"]
-        first = 2 if stage else 1
+        first = 2 if stage else int(point.get("first_stride", self.first_strides[0]))
         if kind == "encoder" and (first > 1 or before != width):
             yield {"widths": (width, width), "strides": first, "kinds": "plain", "kernels": 3}
             before, first = width, 1

@@ -175,3 +175,15 @@ def test_spaces_are_read_by_name() -> None:
 def test_shapes_that_cannot_be_built_are_refused(more: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValidationError, match=sentence):
         NetShape.model_validate({"stem_width": 8, "widths": ((16, 16),), "strides": (1,)} | more)
+
+
+def test_a_first_stage_may_leave_out_every_other_pixel_of_a_stem_that_kept_them() -> None:
+    space = ResidualCnnSpace(
+        stem_strides=(1,), first_strides=(1, 2), stages=(2,), blocks=(2,), kinds=("residual", "skip")
+    )
+    assert space.axes()["first_stride"] == (1, 2)
+    assert "first_stride" not in ResidualCnnSpace().axes()  # what was drawn before is drawn again
+    generator = np.random.default_rng(0)
+    shapes = [space.shape(draw(space, generator)) for _ in range(40)]
+    assert {shape.strides for shape in shapes} == {(1, 1, 2, 1), (2, 1, 2, 1)}
+    assert ResidualCnnSpace(first_strides=(2,)).shape(draw(ResidualCnnSpace(), generator)).strides[0] == 2
