@@ -1,10 +1,11 @@
 """
 How fast edgekd trains a student: ResNet-56 to ResNet-20 at 32 x 32, beside a bare PyTorch loop and a naive one.
 
-    python benchmarks/train_throughput.py [--rounds 3] [--threads 2]
+    python benchmarks/train_throughput.py [--rounds 3] [--threads 2] [--precision bfloat16]
 
 * naive: float32, channels first, views made image by image, the teacher answers along: how scripts are written.
-* bare: edgekd's settings (channels last, views by the batch) in a loop of twenty lines, the teacher live or kept.
+* bare: edgekd's settings (channels last, the precision, views by the batch) in a loop of twenty lines, the teacher
+  live or kept.
 * edgekd: `edgekd.train.loop.fit` with the objective and the batches that `edgekd distill` uses.
 
 Each variant runs in fresh processes, in turn, 3 rounds by default; a figure is the median over rounds of the median
@@ -24,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ from edgekd.train.bank import bank_of, kept_views
 from edgekd.train.batches import views_of
 from edgekd.train.loop import Batch, fit
 from edgekd.train.losses.settings import CrossEntropyLoss, KdLoss
-from edgekd.train.settings import Training
+from edgekd.train.settings import Precision, Training
 
 BATCH, STEPS, WARM = 128, 14, 4
 LABELS = [str(number) for number in range(10)]
@@ -111,7 +112,7 @@ def naive() -> list[float]:
     return timed(student, steps())
 
 
-def bare(*, kept: bool) -> list[float]:
+def bare(precision: Precision, *, kept: bool) -> list[float]:
     student, teacher = pair()
     checkpoint.channels_last(teacher)
     data = samples()
@@ -119,14 +120,16 @@ def bare(*, kept: bool) -> list[float]:
 
     def steps() -> Iterator[Callable[[], Tensor]]:
         for batch in views_of(data, HOW, VIEWS, BATCH, 10)(torch.Generator().manual_seed(0)):
-            if kept:
-                said = store[: len(batch.labels)]
-            else:
-                with torch.no_grad():
-                    said = teacher(batch.x)
-            yield lambda batch=batch, said=said: loss_of(student(batch.x), said, batch.labels)  # type: ignore[misc]
+            yield lambda batch=batch: loss_of(student(batch.x), said(batch), batch.labels)  # type: ignore[misc]
 
-    return timed(student, steps())
+    def said(batch: Batch) -> Tensor:
+        if kept:
+            return store[: len(batch.labels)]
+        with torch.no_grad():
+            return teacher(batch.x)
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        return timed(student, steps())
 
 
 class Stopwatch(Silent):
@@ -140,7 +143,7 @@ class Stopwatch(Silent):
         self.last = now
 
 
-def ours(*, kept: bool) -> list[float]:
+def ours(precision: Precision, *, kept: bool) -> list[float]:
     student, teacher = pair()
     data, watch = samples(), Stopwatch()
     with tempfile.TemporaryDirectory() as work:
@@ -161,17 +164,18 @@ def ours(*, kept: bool) -> list[float]:
             return lessons.loss(net(batch.x), batch)
 
         whole = nn.ModuleDict({"net": student, "lesson": lessons.lesson})
-        settings = Training(epochs=1, batch=BATCH, learning_rate=0.01, threads=torch.get_num_threads(), looks=0)
+        settings = Training(epochs=1, batch=BATCH, learning_rate=0.01, threads=torch.get_num_threads(), looks=0,
+                            precision=precision)  # fmt: skip
         watch.last = time.perf_counter()
         fit(whole, batches, len(data), objective, settings, Path(work), Progress(watch))
     return watch.seconds
 
 
-def ceiling() -> list[float]:
+def ceiling(precision: Precision) -> list[float]:
     conv = nn.Conv2d(64, 64, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
     x = torch.randn(BATCH, 64, 16, 16).contiguous(memory_format=torch.channels_last)
     found = []
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
         for _ in range(STEPS):
             start = time.perf_counter()
             conv(x)
@@ -179,12 +183,12 @@ def ceiling() -> list[float]:
     return found
 
 
-VARIANTS: dict[str, Callable[[], list[float]]] = {
-    "naive, live teacher": naive,
-    "bare, live teacher": lambda: bare(kept=False),
-    "edgekd, live teacher": lambda: ours(kept=False),
-    "bare, kept targets": lambda: bare(kept=True),
-    "edgekd, kept targets": lambda: ours(kept=True),
+VARIANTS: dict[str, Callable[[Precision], list[float]]] = {
+    "naive, live teacher": lambda _: naive(),
+    "bare, live teacher": lambda precision: bare(precision, kept=False),
+    "edgekd, live teacher": lambda precision: ours(precision, kept=False),
+    "bare, kept targets": lambda precision: bare(precision, kept=True),
+    "edgekd, kept targets": lambda precision: ours(precision, kept=True),
     "ceiling": ceiling,
 }
 
@@ -193,16 +197,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").strip().splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=get_args(Precision), default="float32")
     parser.add_argument("--one", choices=VARIANTS, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
         torch.set_num_threads(asked.threads)
-        print(json.dumps(VARIANTS[asked.one]()[WARM:]))
+        print(json.dumps(VARIANTS[asked.one](asked.precision)[WARM:]))
         return
     found: dict[str, list[float]] = {name: [] for name in VARIANTS}
     for _ in range(asked.rounds):
         for name in random.sample(list(VARIANTS), len(VARIANTS)):
-            words = [sys.executable, __file__, "--one", name, "--threads", str(asked.threads)]
+            words = [sys.executable, __file__, "--one", name, "--threads", str(asked.threads),
+                     "--precision", asked.precision]  # fmt: skip
             done = subprocess.run(words, capture_output=True, text=True, check=True)
             found[name].append(statistics.median(json.loads(done.stdout.splitlines()[-1])))
     print(table(found, asked))
@@ -215,7 +221,8 @@ def table(found: dict[str, list[float]], asked: argparse.Namespace) -> str:
     student = 6 * MACS["student"] / 1e9  # forward and backward, GFLOP a sample
     lines = [
         f"{cpu().model}. {versions()}", "",
-        f"{asked.threads} threads, batch {BATCH}, {asked.rounds} processes of {STEPS - WARM} steps each.", "",
+        f"{asked.threads} threads, batch {BATCH}, {asked.precision} but in the naive loop, {asked.rounds} processes of "
+        f"{STEPS - WARM} steps each.", "",
         "| loop | images/s | lowest, highest | of the naive one |", "|---|---|---|---|",
     ]  # fmt: skip
     for name in VARIANTS:
