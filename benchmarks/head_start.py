@@ -11,8 +11,8 @@ images and are judged on the 2,000 clean images of the test split, in torch.
 
 Without --arm one student starts from the teacher's blocks, and all of it is on the clock: the teacher's fastest form,
 its targets, the training, the report. With arms each gets the same minutes: a recipe of the bake-off (`cross-entropy`,
-`kd`, `dkd`, `dist` and so on) or `start` (`kd` from the teacher's blocks); the teacher's targets count against the arms
-that need them, shared by the seeds. Differences from the first arm are paired by seed. Epochs follow from the speed of
+`kd`, `dkd`, `dist` and so on), `start` (`kd` from the teacher's blocks) or `start-cross-entropy` (labels alone, from the
+same blocks); the teacher's targets count against the arms that need them, shared by the seeds. Differences from the first arm are paired by seed. Epochs follow from the speed of
 a short trial, or are given: then busy neighbours change no result, and the table says what each arm took. What was
 finished is kept, and the same command goes on.
 """
@@ -48,7 +48,8 @@ from edgekd.stats import mean_interval
 from edgekd.train.losses.recipes import RECIPES
 from edgekd.train.settings import Precision
 
-RATES = dict.fromkeys(RECIPES, 0.1) | {"start": 0.05}
+STARTED = {"start": "kd", "start-cross-entropy": "cross-entropy"}  # from the teacher's blocks
+RATES = dict.fromkeys(RECIPES, 0.1) | dict.fromkeys(STARTED, 0.05)
 REST_S = 65  # imports, judging by both nets
 
 
@@ -151,7 +152,7 @@ def arms(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
         name = f"{asked.student}{'-small' * asked.small}-{length}-{asked.views}-{arm}-{rate:g}-{seed}"
         key = asked.folder / f"{name}.json"
         if not key.is_file():
-            taught_s = 0.0 if arm == "cross-entropy" else targets_s(asked) / asked.seeds
+            taught_s = 0.0 if arm.endswith("cross-entropy") else targets_s(asked) / asked.seeds
             left = asked.epochs.get(arm) or (60 * asked.minutes - taught_s) * trial(depth, asked.precision) / 50_000
             epochs = max(1, math.ceil(left))
             plan = pipeline(asked, epochs, seed, arm, share=min(1.0, left / epochs))
@@ -165,7 +166,7 @@ def arms(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
 
 
 def pipeline(asked: argparse.Namespace, epochs: int, seed: int, arm: str, share: float = 1.0) -> Pipeline:
-    recipe = RECIPES["kd" if arm == "start" else arm]  # type: ignore[index]
+    recipe = RECIPES[STARTED.get(arm, arm)]  # type: ignore[index]
     losses = [loss.model_dump(mode="json") for loss in recipe]
     tree = {
         "schema": 1, "name": "cifar10", "task": "image-classification", "targets": ["local-cpu"],
@@ -176,8 +177,8 @@ def pipeline(asked: argparse.Namespace, epochs: int, seed: int, arm: str, share:
         "distill": {
             "losses": losses, "epochs": epochs, "batch": 128, "learning_rate": asked.rates[arm], "seed": seed,
             "precision": asked.precision, "threads": asked.threads,
-            "looks": 1, "calibrate": True, "data_share": share, "start": "teacher" if arm == "start" else "fresh",
-            "targets": {"keep": "auto" if arm == "cross-entropy" else "always", "views": asked.views},
+            "looks": 1, "calibrate": True, "data_share": share, "start": "teacher" if arm in STARTED else "fresh",
+            "targets": {"keep": "auto" if arm.endswith("cross-entropy") else "always", "views": asked.views},
         },
     }  # fmt: skip
     return pipeline_of(tree, "head start")
