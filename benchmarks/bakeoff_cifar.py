@@ -8,8 +8,9 @@ Which loss distils best on CIFAR-10, beside its controls: ResNet-56 to ResNet-8 
 every recipe on ResNet-8 at three rates, 10 epochs and one seed; then the three best and the controls (cross-entropy,
 KD, a teacher with random weights) at their best rates on `--student`, 30 epochs and five seeds. Rates and recipes are
 chosen on 2,000 images that were held out; the table's accuracy is of the 2,000 clean images of the test split.
-With --second the first round is one epoch for form's sake: the second goes on with what docs/distillation.md says that
-the first found (DKD, DIST and BD-KD, and the rate 0.2 for all six). Interrupted runs go on, and what is there so far is printed with its n.
+With --second the first round is one epoch for form's sake, and the second goes on with what docs/distillation.md says
+that the first found: DKD, DIST and BD-KD, and the rate 0.2 for all six. Interrupted runs go on, and what is there so
+far is printed with its n.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def main() -> None:
         final_seeds=asked.seeds,
         kept=KeptViews(views=8),
         **found,
-    )
+    )  # fmt: skip
     done = baking.bakeoff(
         pipeline, plan, out=asked.folder / asked.student, workspace=asked.folder / "workspace",
         time_s=60 * asked.minutes, listener=Watcher(),
