@@ -91,7 +91,7 @@ def masks_of(net: nn.Module, plan: Sparsity, steps: int) -> Masks:
     if not weights:
         (name, why), *_ = dense.items()
         raise ConfigError(f"sparsity: {plan}: no layer of the student can be: {name}: {why}; leave sparsity out")
-    return Masks(weights, plan, steps)
+    return Masks(weights, plan, steps, net)
 
 
 def part(samples: int, settings: DistillFloat) -> Tensor | None:

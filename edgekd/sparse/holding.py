@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from edgekd.sparse.inputs import Inputs
 from edgekd.sparse.masks import lowest_of_all_out, lowest_out, n_of_m
 from edgekd.sparse.plans import Sparsity
+from edgekd.sparse.scores import by_activation, by_obs, swapped
 
 FORGETS = 0.9  # of a Taylor score, each step
+WIDEST = 2304  # values that one output reads, where all pairs of them are looked at: 40 MB, some seconds
 
 
 def sparsifiable(net: nn.Module, plan: Sparsity) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -28,6 +31,8 @@ def sparsifiable(net: nn.Module, plan: Sparsity) -> tuple[dict[str, Tensor], dic
             left[name] = f"{layer.groups} groups: few weights, and kernels of their own"
         elif channels % group:
             left[name] = f"{channels} input channels are no multiple of {group}"
+        elif plan.importance == "obs" and layer.weight[0].numel() > WIDEST:
+            left[name] = f"{layer.weight[0].numel():,} values are read at once, too many for obs ({WIDEST:,})"
         elif not plan.fits(layer.weight.shape):
             left[name] = (
                 f"{len(layer.weight)} x {channels} channels are no whole blocks of {' x '.join(map(str, plan.block))}"
@@ -62,8 +67,10 @@ class Masks(nn.Module):
 
     step: Tensor
 
-    def __init__(self, weights: Mapping[str, Tensor], plan: Sparsity | None, steps: int = 0) -> None:
-        """Without a plan the zeros that there are stay."""
+    def __init__(
+        self, weights: Mapping[str, Tensor], plan: Sparsity | None, steps: int = 0, net: nn.Module | None = None
+    ) -> None:
+        """Without a plan the zeros that there are stay; `net` holds the layers whose inputs a plan reads."""
         super().__init__()
         self.weights, self.plan, self.steps = dict(weights), plan, steps
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
@@ -75,6 +82,10 @@ class Masks(nn.Module):
                 self.register_buffer(f"behind_{number}", weight.detach().clone())
             if plan is not None and plan.importance == "taylor":
                 self.register_buffer(f"score_{number}", torch.zeros_like(weight))
+        if plan is not None and plan.reads_inputs:
+            assert net is not None
+            layers = {name: net.get_submodule(name) for name in weights}
+            self.inputs = Inputs(layers, pairs=plan.importance == "obs")
         if plan is not None and zeros_at(0, steps, plan) > 0:
             self.choose()
             self.hold()
@@ -103,6 +114,11 @@ class Masks(nn.Module):
             masks = lowest_of_all_out(scores, share, plan.block)
         else:
             masks = [lowest_out(score, share, plan.block) for score in scores]
+        if plan.refine == "dsnot":
+            masks = [
+                swapped(self._weight(number), mask, self.inputs.mean(number), self.inputs.square(number))
+                for number, mask in enumerate(masks)
+            ]
         for number, mask in enumerate(masks):
             self._own("mask", number).copy_(mask)
 
@@ -150,9 +166,18 @@ class Masks(nn.Module):
 
     def _score(self, number: int) -> Tensor:
         assert self.plan is not None
-        if self.plan.importance == "taylor":
-            return self._own("score", number)
-        return self._own("behind", number).abs() if self.learns else list(self.weights.values())[number].detach().abs()
+        match self.plan.importance:
+            case "taylor":
+                return self._own("score", number)
+            case "activation":
+                return by_activation(self._weight(number), self.inputs.square(number))
+            case "obs":
+                return by_obs(self._weight(number), self.inputs.pairs(number))
+        return self._weight(number).abs()
+
+    def _weight(self, number: int) -> Tensor:
+        """Of the layer; with SR-STE what is behind its mask too."""
+        return self._own("behind", number) if self.learns else list(self.weights.values())[number].detach()
 
     def _own(self, what: str, number: int) -> Tensor:
         found: Tensor = getattr(self, f"{what}_{number}")

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from edgekd.settings import Settings
 
-Importance = Literal["magnitude", "taylor"]
+Importance = Literal["magnitude", "taylor", "activation", "obs"]
 
 
 class Sparsity(Settings):
@@ -24,6 +24,7 @@ class Sparsity(Settings):
     block: tuple[int, int] = (1, 1)  # output and input channels that are zero together
     scope: Literal["layer", "global"] = "layer"  # global: the least important of all layers go
     importance: Importance = "magnitude"
+    refine: Literal["none", "dsnot"] = "none"  # weights of an output exchanged where that changes its mean less
     schedule: Literal["cubic", "one-shot"] = "cubic"  # one-shot: all at `begin`
     begin: float = Field(default=0.2, ge=0, le=1)
     end: float = Field(default=0.6, ge=0, le=1)
@@ -44,8 +45,11 @@ class Sparsity(Settings):
             raise ValueError("sparsity.sr_ste: is of n:m sparsity; leave it out")
         if min(self.block) < 1:
             raise ValueError(f"sparsity.block: {self.block} has a side below 1")
-        if self.importance == "taylor" and self.begin == 0 and (self.schedule == "one-shot" or self.end == 0):
-            raise ValueError("sparsity.importance: taylor has seen no gradient at step 0; raise begin")
+        if self.learns_from_steps and self.begin == 0 and (self.schedule == "one-shot" or self.end == 0):
+            what = "dsnot" if self.importance == "magnitude" else self.importance
+            raise ValueError(f"sparsity: {what} has seen nothing of the training at step 0; raise begin")
+        if self.refine == "dsnot" and (self.nm is not None or self.block != (1, 1)):
+            raise ValueError("sparsity.refine: dsnot exchanges single weights of unstructured sparsity; leave it out")
         if self.end < self.begin:
             raise ValueError(f"sparsity.end: {self.end:g} lies before begin, {self.begin:g}")
         return self
@@ -65,6 +69,15 @@ class Sparsity(Settings):
             return self.unstructured
         kept, group = self.group
         return 1 - kept / group
+
+    @property
+    def learns_from_steps(self) -> bool:
+        """Whether a choice needs what steps of the training have shown."""
+        return self.importance != "magnitude" or self.refine != "none"
+
+    @property
+    def reads_inputs(self) -> bool:
+        return self.importance in ("activation", "obs") or self.refine != "none"
 
     def fits(self, shape: Sequence[int]) -> bool:
         """Whether the weights [O, I, ...] are whole groups and blocks."""

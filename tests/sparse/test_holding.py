@@ -28,6 +28,11 @@ PLANS = {
     "4:8 at once, by Taylor": Sparsity(nm="4:8", schedule="one-shot", importance="taylor"),
     "75 %": Sparsity(unstructured=0.75, every=2),
     "75 % of all": Sparsity(unstructured=0.75, scope="global", every=2),
+    "2:4 by activation": Sparsity(nm="2:4", importance="activation", every=3),
+    "75 % by OBS": Sparsity(unstructured=0.75, importance="obs", every=5),
+    "75 % of all by activation, exchanged": Sparsity(
+        unstructured=0.75, scope="global", importance="activation", refine="dsnot", every=5
+    ),
     "half, in blocks": Sparsity(unstructured=0.5, block=(4, 1), begin=0.0, end=0.5),
 }
 
@@ -47,7 +52,7 @@ def trained(
 ) -> tuple[nn.Module, Masks]:
     folder.mkdir(exist_ok=True)
     net = checkpoint.build(SHAPE, ["0", "1"], 1, seed=0).net.train()
-    masks = Masks(sparsifiable(net, plan)[0], plan, STEPS)
+    masks = Masks(sparsifiable(net, plan)[0], plan, STEPS, net)
 
     def attach(optimizer: torch.optim.Optimizer) -> None:
         masks.attach(optimizer)

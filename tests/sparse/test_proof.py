@@ -109,7 +109,16 @@ def test_a_pipeline_says_it_in_short_or_in_full(setting: str, plan: str) -> None
         ("{}", r'give one of nm \("2:4"\) and unstructured \(0.75\)'),
         ("{nm: '2:4', unstructured: 0.5}", "give one of nm"),
         ("{nm: '2:4', scope: global}", "block and scope are of unstructured sparsity"),
-        ("{nm: '2:4', importance: taylor, begin: 0, end: 0}", "taylor has seen no gradient at step 0; raise begin"),
+        (
+            "{nm: '2:4', importance: taylor, begin: 0, end: 0}",
+            "taylor has seen nothing of the training at step 0; raise begin",
+        ),
+        (
+            "{unstructured: 0.5, importance: activation, begin: 0, end: 0}",
+            "activation has seen nothing of the training",
+        ),
+        ("{unstructured: 0.5, refine: dsnot, begin: 0, schedule: one-shot}", "dsnot has seen nothing of the training"),
+        ("{nm: '2:4', refine: dsnot}", "sparsity.refine: dsnot exchanges single weights"),
         ("{unstructured: 0.5, sr_ste: 0.1}", "sparsity.sr_ste: is of n:m sparsity"),
         ("{unstructured: 0.5, begin: 0.7}", "sparsity.end: 0.6 lies before begin, 0.7"),
         ("{unstructured: 0.5, block: [0, 4]}", r"sparsity.block: \(0, 4\) has a side below 1"),
