@@ -78,7 +78,13 @@ def tree(asked: argparse.Namespace) -> dict:
                 "views": {"pad": 4, "rotate_degrees": 0.0, "scale": 0.0, "shift": 0.0, "flip": True},
                 "teacher": {"from": str(cifar.as_folder("resnet56", asked.data, asked.folder))},
                 "targets": ["local-cpu"],
-                "distill": {"epochs": 30, "batch": 128, "threads": asked.threads, "precision": asked.precision},
+                "distill": {
+                    "start": "fresh",
+                    "epochs": 30,
+                    "batch": 128,
+                    "threads": asked.threads,
+                    "precision": asked.precision,
+                },
             }
         )
     )

@@ -70,6 +70,7 @@ class Kitchen:
             "data": {"source": "digits", "test_per_class": 200},
             "views": distill.pop("views", {}), "teacher": distill.pop("teacher", teacher(0)),
             "distill": {
+                "start": "fresh",
                 "losses": KD, "epochs": round(epochs / share), "batch": 64, "seed": seed, "looks": 1,
                 "probe": {"rates": [0.05, 0.1, 0.2], "share": 0.3}, "targets": {"views": 6},
             } | distill,

@@ -56,7 +56,7 @@ class Pipeline(Settings):
             raise ValueError("search.inits: a supernet's sub-networks are trained, not drawn; leave it out")
         if self.search.supernet and self.distill.processes > 1:
             raise ValueError("search.supernet: one process trains it; leave distill.processes out")
-        if self.search.supernet and (self.distill.start != "fresh" or self.distill.dual_head is not None):
+        if self.search.supernet and (self.distill.start == "teacher" or self.distill.dual_head is not None):
             raise ValueError(
                 "search.supernet: students start from it as it is; leave distill.start and distill.dual_head out"
             )

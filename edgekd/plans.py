@@ -106,7 +106,7 @@ class TargetsPlan(KeptViews):
 class DistillPlan(Training):
     # auto: bfloat16 where the CPU has units for it and a trial is faster with them and learns no worse
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # type: ignore[assignment]
-    start: Start = "fresh"
+    start: Start = "auto"
     data_share: float = Field(default=1.0, gt=0, le=1)
     dual_head: float | None = Field(default=None, ge=0, le=1)  # a head for labels and one for the teacher: its share
     calibrate: bool = False  # the student's confidence, on val, after training: no answer changes
@@ -153,7 +153,7 @@ class DistillPlan(Training):
 
     @model_validator(mode="after")
     def _names_no_layers_of_an_assistant(self) -> DistillPlan:
-        if self.assistant == "auto" and (self.deep or self.start != "fresh"):
+        if self.assistant == "auto" and (self.deep or self.start == "teacher"):
             what = self.deep or f"start: {self.start}"
             raise ValueError(
                 f"assistant: auto: {what} is of the teacher's own layers, and an assistant has others; leave one of "

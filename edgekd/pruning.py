@@ -107,7 +107,7 @@ def _check(pipeline: Pipeline, asked: Pruning) -> None:
     for ratio in asked.ratios:
         if not 0 < ratio < 1:
             raise ConfigError(f"prune: latency_ratio {ratio:g}: a share of the whole net's latency, between 0 and 1")
-    if pipeline.distill.start != "fresh" or pipeline.distill.dual_head is not None:
+    if pipeline.distill.start == "teacher" or pipeline.distill.dual_head is not None:
         raise ConfigError("prune: the net goes on from its own weights; leave distill.start and distill.dual_head out")
     for what, there_is in (
         ("teacher.pool", pipeline.teacher.pool), ("distill.unlabelled", pipeline.distill.unlabelled),
