@@ -14,16 +14,14 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from edgekd.data.signature import Signature, TensorIn, fixed_shape
-from edgekd.deploy.exporter import Coverage, Deployable, Exported, Written
-from edgekd.deploy.proof import is_quantised
+from edgekd.deploy.exporter import Deployable, Exported, Written
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.exporters import build_engine
+from edgekd.exporters.coverage import coverage
 from edgekd.hardware.specs import CompilerSpec, RuntimeSpec
 
 MODEL, ENGINE, SETTINGS, SCRIPT = "model.onnx", "model.plan", "engine.json", "build_engine.py"
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-MOVERS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze")
 QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 OPTIONS = {"max_batch": "8", "workspace_mib": "1024", "fp16": "true", "compute_capabilities": ""}
 NOT_RUN = "no engine ran: {}; build_engine.py measures it on the device"
@@ -97,23 +95,6 @@ def _other_dialect(name: str, tensor: str, how: str) -> UnsupportedError:
         f"exporter {name}: {tensor!r} is quantised {how}, a dialect of CPUs; TensorRT takes int8 with zero points of "
         "0, and biases in float: quantise in the dialect int8-symmetric"
     )
-
-
-def coverage(graph: onnx.ModelProto) -> Coverage:
-    """Which layers with weights and products read only integers in the graph; the engine's kernels may differ."""
-    makers = {name: node for node in graph.graph.node for name in node.output}
-    layers = [node for node in graph.graph.node if node.op_type in WEIGHTED]
-    left = tuple(
-        node.name or node.output[0] for node in layers if not all(_is_integer(name, makers) for name in node.input[:2])
-    )
-    why = "an input of it is in float" if is_quantised(graph) else "the graph is not quantised"
-    return Coverage(len(layers) - len(left), len(layers), left, dict.fromkeys(left, why))
-
-
-def _is_integer(name: str, makers: dict[str, Any]) -> bool:
-    while name in makers and makers[name].op_type in MOVERS:
-        name = makers[name].input[0]
-    return name in makers and makers[name].op_type == "DequantizeLinear"
 
 
 def engine_settings(name: str, described: Signature, spec: CompilerSpec) -> dict[str, Any]:

@@ -19,9 +19,15 @@ from edgekd.hardware.fingerprint import cpu
 from edgekd.hardware.profile import load_profile
 from edgekd.hardware.specs import CompilerSpec
 
-NEEDS = {"jetson-orin-nano": "tensorrt_rtx", "nvidia-rtx": "tensorrt_rtx"}  # the package that compiles for it here
-HEAVY: set[str] = set()  # whose package CI installs every night alone
-PROFILES = [pytest.param(name, marks=pytest.mark.nightly if name in HEAVY else []) for name in NEEDS]
+NEEDS = {  # the package that compiles for it here
+    "jetson-orin-nano": "tensorrt_rtx",
+    "nvidia-rtx": "tensorrt_rtx",
+    "qualcomm-htp-v73": "onnxruntime_qnn",
+    "qualcomm-htp-v75": "onnxruntime_qnn",
+    "qualcomm-htp-v79": "onnxruntime_qnn",
+}
+HEAVY = {"onnxruntime_qnn"}  # that CI installs at night alone
+PROFILES = [pytest.param(name, marks=pytest.mark.nightly if NEEDS[name] in HEAVY else []) for name in NEEDS]
 Hubs = Callable[[Dialect | None], Deployable]
 
 
