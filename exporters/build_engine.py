@@ -115,30 +115,36 @@ def measure(trt, engine, settings, runs):
     if opened is None:
         raise ValueError("no CUDA device that runs this engine was found: it is built, and not measured")
     context, cuda = opened.create_execution_context(), Cuda()
-    generator = np.random.default_rng(0)
-    moves: Any = ([], [])  # of outputs, of inputs
-    names = [opened.get_tensor_name(place) for place in range(opened.num_io_tensors)]
-    inputs = {name: opened.get_tensor_mode(name) == trt.TensorIOMode.INPUT for name in names}
-    for name in sorted(names, key=lambda name: not inputs[name]):  # shapes of outputs follow from those of inputs
-        if inputs[name]:
-            context.set_input_shape(name, settings["inputs"][name]["opt"])
-        shape = tuple(context.get_tensor_shape(name))
-        host = np.ascontiguousarray(generator.random(shape).astype(trt.nptype(opened.get_tensor_dtype(name))))
-        device = cuda.room(host.nbytes)
-        context.set_tensor_address(name, device.value)
-        moves[inputs[name]].append((host, device))
+    read, answered = bound(trt, opened, context, cuda, settings)
     times = []
     for _ in range(WARM_UP + runs):
         start = time.perf_counter()
-        for host, device in moves[1]:
+        for host, device in read:
             cuda.copy(device, host.ctypes.data, host.nbytes, TO_DEVICE)
         context.execute_async_v3(cuda.stream.value)
-        for host, device in moves[0]:
+        for host, device in answered:
             cuda.copy(host.ctypes.data, device, host.nbytes, TO_HOST)
         cuda.wait()
         times.append((time.perf_counter() - start) * 1e3)
     p50, p90 = np.percentile(times[WARM_UP:], [50, 90])
     return {"kind": "measured", "n": runs, "latency_p50_ms": float(p50), "latency_p90_ms": float(p90)}
+
+
+def bound(trt, opened, context, cuda, settings):
+    """Arrays in the host's memory and rooms in the device's, of inputs and of outputs; the context knows the rooms."""
+    generator = np.random.default_rng(0)
+    moves: Any = ([], [])
+    names = [opened.get_tensor_name(place) for place in range(opened.num_io_tensors)]
+    outputs = {name: opened.get_tensor_mode(name) != trt.TensorIOMode.INPUT for name in names}
+    for name in sorted(names, key=outputs.__getitem__):  # shapes of outputs follow from those of inputs
+        if not outputs[name]:
+            context.set_input_shape(name, settings["inputs"][name]["opt"])
+        shape, kind = tuple(context.get_tensor_shape(name)), np.dtype(trt.nptype(opened.get_tensor_dtype(name)))
+        host = np.ones(shape, kind) if kind.kind in "iu" else generator.random(shape).astype(kind)
+        device = cuda.room(host.nbytes)
+        context.set_tensor_address(name, device.value)
+        moves[outputs[name]].append((host, device))
+    return moves
 
 
 class Cuda:

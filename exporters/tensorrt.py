@@ -23,7 +23,8 @@ from edgekd.hardware.specs import CompilerSpec, RuntimeSpec
 
 MODEL, ENGINE, SETTINGS, SCRIPT = "model.onnx", "model.plan", "engine.json", "build_engine.py"
 QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
-OPTIONS = {"max_batch": "8", "workspace_mib": "1024", "fp16": "true", "compute_capabilities": ""}
+OPTIONS = {"max_batch": "8", "workspace_mib": "1024", "fp16": "true"}
+RTX_OPTIONS = {"compute_capabilities": "8.6 8.9 12.0"}
 NOT_RUN = "no engine ran: {}; build_engine.py measures it on the device"
 
 
@@ -99,9 +100,12 @@ def _other_dialect(name: str, tensor: str, how: str) -> UnsupportedError:
 
 def engine_settings(name: str, described: Signature, spec: CompilerSpec) -> dict[str, Any]:
     """What `build_engine.py` is to be told. Raises ConfigError for an option that is none."""
-    if strange := sorted(set(spec.options) - set(OPTIONS)):
-        raise ConfigError(f"exporter {name}: no option {strange[0]!r}; known: {', '.join(OPTIONS)}")
-    options = OPTIONS | spec.options
+    known = OPTIONS | RTX_OPTIONS if name == TensorRtRtxExporter.name else OPTIONS
+    if strange := sorted(set(spec.options) - set(known)):
+        raise ConfigError(f"exporter {name}: no option {strange[0]!r}; known: {', '.join(known)}")
+    options = known | spec.options
+    if options["fp16"] not in ("true", "false"):
+        raise ConfigError(f"exporter {name}: fp16: {options['fp16']!r} is neither true nor false")
     for key in ("max_batch", "workspace_mib"):
         if not options[key].isdecimal() or int(options[key]) < 1:
             raise ConfigError(f"exporter {name}: {key}: {options[key]!r} is no whole number above 0")
@@ -111,7 +115,7 @@ def engine_settings(name: str, described: Signature, spec: CompilerSpec) -> dict
         "model": MODEL,
         "workspace_mib": int(options["workspace_mib"]),
         "fp16": options["fp16"] == "true",
-        "compute_capabilities": options["compute_capabilities"].split(),
+        "compute_capabilities": options.get("compute_capabilities", "").split(),
         "inputs": {one.name: shapes(one, int(options["max_batch"])) for one in described.inputs},
     }
 

@@ -85,7 +85,9 @@ def test_a_missing_tensorrt_is_named_with_what_installs_it(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"batch": "4"}, "no option 'batch'; known: max_batch, workspace_mib, fp16, compute_capabilities"),
+        ({"batch": "4"}, "no option 'batch'; known: max_batch, workspace_mib, fp16$"),
+        ({"compute_capabilities": "8.9"}, "no option 'compute_capabilities'"),
+        ({"fp16": "yes"}, "fp16: 'yes' is neither true nor false"),
         ({"max_batch": "many"}, "max_batch: 'many' is no whole number above 0"),
     ],
 )
