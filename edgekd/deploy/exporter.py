@@ -18,7 +18,7 @@ from edgekd.engine.plan import Pending
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError, EdgekdError, UnavailableError, UnsupportedError
-from edgekd.hardware.specs import Runnable, read_runnable
+from edgekd.hardware.specs import Runnable, RuntimeSpec, read_runnable
 
 GROUP = "edgekd.exporters"
 
@@ -93,10 +93,10 @@ class Written:
 class Exporter(Protocol):
     """From a hub graph to files that a device can run. Exporters depend on edgekd, never the reverse."""
 
-    def write(self, deployable: Deployable, runtime: Runnable, out: Path) -> Written:
+    def write(self, deployable: Deployable, runtime: RuntimeSpec, out: Path) -> Written:
         """The files alone, which is enough to measure them: `deployable.reference` is not read."""
 
-    def export(self, deployable: Deployable, runtime: Runnable, work: Work) -> Exported: ...
+    def export(self, deployable: Deployable, runtime: RuntimeSpec, work: Work) -> Exported: ...
 
 
 def run(settings: Export, inputs: Mapping[str, Artifact], work: Work) -> None:

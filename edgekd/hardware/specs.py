@@ -64,7 +64,7 @@ class LiteRtSpec(Settings):
 class CompilerSpec(Settings):
     """A toolchain that compiles for a device elsewhere: what it says of latency is no measurement."""
 
-    name: Literal["vela", "qnn", "tensorrt", "tflite-micro"]
+    name: Literal["vela", "qnn", "tensorrt", "tensorrt-rtx", "tflite-micro"]
     exporter: str
     packages: tuple[str, ...]
     options: dict[str, str] = {}

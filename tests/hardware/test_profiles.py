@@ -18,7 +18,10 @@ from edgekd.settings import read_yaml
 VNNI = Cpu(model="i", architecture="x86_64", isa=("avx2", "avx512f", "avx512_vnni"))
 AVX2 = Cpu(model="a", architecture="x86_64", isa=("avx2",))
 PI = Cpu(model="p", architecture="aarch64", isa=("asimddp",))
-LEAST = {"local-cpu", "x86-vnni", "x86", "rpi5", "jetson-orin-nano", "ethos-u55-128", "qualcomm-htp-v75", "cortex-m7"}
+LEAST = {
+    "local-cpu", "x86-vnni", "x86", "rpi5", "jetson-orin-nano", "nvidia-rtx", "ethos-u55-128", "cortex-m7",
+    "qualcomm-htp-v73", "qualcomm-htp-v75", "qualcomm-htp-v79",
+}  # fmt: skip
 TEXT = """
 schema: 1
 name: mine

@@ -1,0 +1,30 @@
+"""Which layers of a QDQ graph are integers in it, for compilers that do not say what they made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+
+from edgekd.deploy.exporter import Coverage
+from edgekd.deploy.proof import is_quantised
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+MOVERS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze")
+
+
+def coverage(graph: onnx.ModelProto) -> Coverage:
+    """Which layers with weights and products read only integers in the graph; the compiled kernels may differ."""
+    makers = {name: node for node in graph.graph.node for name in node.output}
+    layers = [node for node in graph.graph.node if node.op_type in WEIGHTED]
+    left = tuple(
+        node.name or node.output[0] for node in layers if not all(_is_integer(name, makers) for name in node.input[:2])
+    )
+    why = "an input of it is in float" if is_quantised(graph) else "the graph is not quantised"
+    return Coverage(len(layers) - len(left), len(layers), left, dict.fromkeys(left, why))
+
+
+def _is_integer(name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    while name in makers and makers[name].op_type in MOVERS:
+        name = makers[name].input[0]
+    return name in makers and makers[name].op_type == "DequantizeLinear"

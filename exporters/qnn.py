@@ -1,0 +1,127 @@
+"""Qualcomm's Hexagon HTP: a context binary, compiled here by ONNX Runtime's QNN provider, tried in its simulator."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import onnx
+from safetensors.numpy import load_file, save_file
+
+from edgekd.data.signature import Signature
+from edgekd.deploy.exporter import Deployable, Exported, Parity, Written, lacking
+from edgekd.deploy.proof import compared, family, is_quantised, refusal, step_of
+from edgekd.deploy.reference import Reference, read
+from edgekd.engine.stage import Work
+from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
+from edgekd.exporters.coverage import coverage
+from edgekd.hardware.specs import CompilerSpec, RuntimeSpec
+
+FILE = "model_ctx.onnx"
+PACKAGE = "onnxruntime_qnn"
+ARCHITECTURES = ("73", "75", "79")  # contexts of v68 that were compiled on x86 fail on devices
+SAMPLES = 64  # that the simulator, tens of milliseconds each, is asked
+TIMEOUT_S = 600
+LEFT = re.compile(r"\{ name: (?P<name>[^,]*), type: (?P<kind>[^ }]*) \}")  # what the provider leaves to the CPU
+NOTES = (
+    "latency: none, the simulator's times and cycles are the host's",
+    "numerics: simulator, the HTP's on this machine",
+    "compiled whole for the HTP: session.disable_cpu_ep_fallback is on",
+)
+
+
+class QnnExporter:
+    def write(self, deployable: Deployable, runtime: RuntimeSpec, out: Path) -> Written:
+        spec = _own(runtime)
+        graph = onnx.load(deployable.onnx)
+        if not is_quantised(graph):
+            raise UnsupportedError("exporter qnn: writes quantised files only; this graph is not quantised")
+        described = one_sample(deployable.signature)
+        check_installed()
+        fix_batch(graph)
+        onnx.helper.set_model_props(graph, dict(deployable.metadata))
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "model.onnx"
+            onnx.save(graph, source)
+            asked = {"model": source.name, "options": spec.options, "compile_to": FILE}  # a path would be in the file
+            _ask(asked, graph, Path(folder))
+            shutil.copyfile(Path(folder) / FILE, out / FILE)
+        return Written((FILE,), FILE, described)
+
+    def export(self, deployable: Deployable, runtime: RuntimeSpec, work: Work) -> Exported:
+        written, spec = self.write(deployable, runtime, work.out), _own(runtime)
+        graph = onnx.load(deployable.onnx)
+        parity = simulated(work.out / FILE, spec, read(deployable.reference), graph, work.scratch)
+        refused = refusal(parity) if deployable.trained else None
+        return Exported(written.files, FILE, written.signature, coverage(graph), parity, refused=refused, notes=NOTES)
+
+
+def simulated(model: Path, spec: CompilerSpec, known: Reference, graph: onnx.ModelProto, scratch: Path) -> Parity:
+    """What the compiled file answers in the simulator, against the graph's own arithmetic on the first samples."""
+    scratch = scratch.resolve()
+    files = {"feeds": str(scratch / "feeds.safetensors"), "answers": str(scratch / "answers.safetensors")}
+    save_file({name: x[:SAMPLES].copy() for name, x in known.feeds.items()}, files["feeds"])
+    _ask({"model": str(model.resolve()), "options": spec.options, **files}, graph, scratch)
+    floats = None if known.floats is None else known.floats[:SAMPLES]
+    some = Reference({}, known.answers[:SAMPLES], floats)
+    return compared(load_file(files["answers"])["answers"], some, step_of(graph, known.answers), family(graph))
+
+
+def one_sample(described: Signature) -> Signature:
+    """The HTP's graphs have fixed shapes: one sample. Raises UnsupportedError for other axes that are free."""
+    for spec in described.inputs:
+        if free := [axis for axis in spec.shape[1:] if isinstance(axis, str)]:
+            raise UnsupportedError(f"exporter qnn: input {spec.name!r} leaves {free[0]!r} free; fix it in the model")
+        if spec.shape[0] != 1 and not isinstance(spec.shape[0], str):
+            raise UnsupportedError(f"exporter qnn: input {spec.name!r} has a batch of {spec.shape[0]}, only 1 is known")
+    inputs = (spec.model_copy(update={"shape": (1, *spec.shape[1:])}) for spec in described.inputs)
+    return described.model_copy(update={"inputs": tuple(inputs)})
+
+
+def fix_batch(graph: onnx.ModelProto) -> None:
+    """In place: free first axes are 1, and shapes that were inferred with them free are forgotten."""
+    for value in (*graph.graph.input, *graph.graph.output):
+        for axis in value.type.tensor_type.shape.dim[:1]:
+            if not axis.dim_value:
+                axis.Clear()
+                axis.dim_value = 1
+    del graph.graph.value_info[:]
+
+
+def check_installed() -> None:
+    if find_spec(PACKAGE) is None:
+        raise UnavailableError(f"exporter 'qnn' needs {PACKAGE!r}, which is not installed; pip install 'edgekd[qnn]'")
+
+
+def _own(runtime: RuntimeSpec) -> CompilerSpec:
+    if not isinstance(runtime, CompilerSpec) or runtime.name != "qnn":
+        raise ConfigError(f"exporter qnn: writes files for qnn, not for {runtime.name}")
+    if runtime.options.get("htp_arch") not in ARCHITECTURES:
+        raise ConfigError(
+            f"exporter qnn: htp_arch: {runtime.options.get('htp_arch')!r}; known: {', '.join(ARCHITECTURES)}"
+        )
+    return runtime
+
+
+def _ask(asked: Mapping[str, Any], graph: onnx.ModelProto, place: Path) -> None:
+    """Raises UnsupportedError with the first layer that the provider does not take."""
+    command = [sys.executable, "-m", "edgekd.exporters.qnn_worker", json.dumps(asked)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S, cwd=place)
+    except subprocess.TimeoutExpired as error:
+        raise UnavailableError(f"exporter qnn: the compiler did not end within {TIMEOUT_S} s") from error
+    if done.returncode == 0:
+        return
+    if left := LEFT.search(done.stderr):
+        layer = f"layer {left['name']!r} ({left['kind']}) does not run on the HTP"
+        raise UnsupportedError(f"exporter qnn: {layer}; a file that is half the CPU's is not written")
+    lines = done.stderr.strip().splitlines() or [f"the compiler ended with {done.returncode}"]
+    raise UnsupportedError(f"exporter qnn: {lacking(graph, lines[-1])}")
