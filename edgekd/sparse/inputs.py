@@ -65,5 +65,5 @@ def columns_of(layer: nn.Module, x: Tensor) -> Tensor:
     """What each output reads, in the order of the weights' own columns: [places, D]."""
     if isinstance(layer, nn.Conv2d):
         how: dict[str, Any] = {"dilation": layer.dilation, "padding": layer.padding, "stride": layer.stride}
-        return F.unfold(x, layer.kernel_size, **how).movedim(1, 2).flatten(0, 1)  # type: ignore[arg-type]
+        return F.unfold(x, layer.kernel_size, **how).movedim(1, 2).flatten(0, 1)
     return x.flatten(0, -2)

@@ -26,8 +26,9 @@ def by_obs(weight: Tensor, pairs: Tensor) -> Tensor:
     """
     square = pairs.double()
     square = square + torch.eye(len(square), dtype=torch.float64) * DAMP * square.diagonal().mean().clamp(min=1e-12)
-    diagonal = torch.linalg.inv(square).diagonal()
-    return (weight.flatten(1).double().square() / diagonal).reshape(weight.shape).to(weight.dtype)
+    diagonal: Tensor = torch.linalg.inv(square).diagonal()
+    scores: Tensor = weight.flatten(1).double().square() / diagonal
+    return scores.reshape(weight.shape).to(weight.dtype)
 
 
 def swapped(weight: Tensor, mask: Tensor, mean: Tensor, square: Tensor, cycles: int = 50) -> Tensor:
