@@ -20,6 +20,9 @@ from edgekd.hardware.profile import load_profile
 from edgekd.hardware.specs import CompilerSpec
 
 NEEDS = {  # the package that compiles for it here
+    "ethos-u55-128": "ethosu",
+    "ethos-u65-256": "ethosu",
+    "ethos-u85-256": "ethosu",
     "jetson-orin-nano": "tensorrt_rtx",
     "nvidia-rtx": "tensorrt_rtx",
     "qualcomm-htp-v73": "onnxruntime_qnn",

@@ -19,7 +19,8 @@ VNNI = Cpu(model="i", architecture="x86_64", isa=("avx2", "avx512f", "avx512_vnn
 AVX2 = Cpu(model="a", architecture="x86_64", isa=("avx2",))
 PI = Cpu(model="p", architecture="aarch64", isa=("asimddp",))
 LEAST = {
-    "local-cpu", "x86-vnni", "x86", "rpi5", "jetson-orin-nano", "nvidia-rtx", "ethos-u55-128", "cortex-m7",
+    "local-cpu", "x86-vnni", "x86", "rpi5", "jetson-orin-nano", "nvidia-rtx", "ethos-u55-128", "ethos-u65-256",
+    "ethos-u85-256", "cortex-m7",
     "qualcomm-htp-v73", "qualcomm-htp-v75", "qualcomm-htp-v79",
 }  # fmt: skip
 TEXT = """

@@ -1,0 +1,180 @@
+"""Arm Ethos-U: Vela's compilation of the int8 TFLite file, with what the compiler estimates of its time and memory."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edgekd.data.feeds import laid_out
+from edgekd.data.signature import Signature
+from edgekd.deploy.exporter import Deployable, Exported, Written
+from edgekd.deploy.proof import is_quantised, prove
+from edgekd.deploy.reference import read
+from edgekd.engine.stage import Work
+from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
+from edgekd.exporters.coverage import coverage
+from edgekd.exporters.litert import as_tflite, check_shapes
+from edgekd.exporters.tflite.integers import Edge, operators, without_floats
+from edgekd.exporters.tflite.operators import MOVERS, OPERATORS
+from edgekd.exporters.tflite.translate import Translator, fix_batch
+from edgekd.hardware.runtimes.litert import LiteRtSession
+from edgekd.hardware.specs import CompilerSpec, LiteRtSpec, RuntimeSpec
+
+COMPILED, SOURCE, ESTIMATE = "model_vela.tflite", "model.tflite", "estimate.json"
+OPTIONS = ("accelerator-config", "config", "system-config", "memory-mode")  # Vela's own defaults are another device's
+ON_CPU = "cpu-operators"  # an option of ours: `allowed` lets operators stay on the CPU, outside of the estimate
+TIMEOUT_S = 600
+
+
+class EthosUExporter:
+    def write(self, deployable: Deployable, runtime: RuntimeSpec, out: Path) -> Written:
+        spec = _own(runtime)
+        file, edges = _integers(deployable)
+        _check_installed()
+        (out / SOURCE).write_bytes(file)
+        (out / ESTIMATE).write_text(json.dumps(edges | compiled(file, spec, out), indent=1), "utf-8")
+        return Written((COMPILED, SOURCE, ESTIMATE), COMPILED, as_tflite(deployable.signature))
+
+    def export(self, deployable: Deployable, runtime: RuntimeSpec, work: Work) -> Exported:
+        written, spec = self.write(deployable, runtime, work.out), _own(runtime)
+        told = json.loads((work.out / ESTIMATE).read_text("utf-8"))
+        floats = work.scratch / SOURCE
+        floats.write_bytes(_floats(deployable))
+        plain = LiteRtSpec(xnnpack=False, dialect=spec.dialect)
+        session = LiteRtSession(floats, plain)
+        parity, refused = prove(session, written.signature, deployable)
+        _same_integers(session, LiteRtSession(work.out / SOURCE, plain), written.signature, deployable, told)
+        notes = (
+            f"latency: estimated, {told['latency_ms']:.3f} ms by Vela {told['vela']} for {told['accelerator']}, "
+            f"{told['system_config']}, {told['memory_mode']}: only to be compared at the same version and options",
+            f"numerics: reference, of {SOURCE} in LiteRT; no runtime here opens what Vela wrote",
+            *_left(told["cpu_operators"]),
+        )
+        covered = coverage(onnx.load(deployable.onnx))
+        return Exported(written.files, COMPILED, written.signature, covered, parity, refused=refused, notes=notes)
+
+
+def compiled(file: bytes, spec: CompilerSpec, out: Path) -> dict[str, Any]:
+    """
+    Leave Vela's file in `out`; what it estimates. Raises UnsupportedError where operators stay on the CPU, which an
+    estimate leaves out, and for no cycles at all: Vela ends well on files of which it takes nothing.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / SOURCE
+        source.write_bytes(file)
+        words = [word for key in OPTIONS for word in (f"--{key}", spec.options[key])]
+        command = [sys.executable, "-m", "ethosu.vela", str(source), *words, "--output-dir", folder]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired as error:
+            raise UnavailableError(f"exporter ethos-u: Vela did not end within {TIMEOUT_S} s") from error
+        if done.returncode:
+            lines = (done.stderr + done.stdout).strip().splitlines() or [f"it ended with {done.returncode}"]
+            raise ConfigError(f"exporter ethos-u: Vela: {lines[-1]}")
+        made = (Path(folder) / COMPILED).read_bytes()
+        (table,) = Path(folder).glob("*_summary_*.csv")
+        with table.open(newline="", encoding="utf-8") as rows:
+            (row,) = csv.DictReader(rows)
+    left = [f"{name} ({tensor})" for name, tensor in operators(made) if name != "ethos-u"]
+    if left and spec.options.get(ON_CPU) != "allowed":
+        raise UnsupportedError(
+            f"exporter ethos-u: {left[0]} stays on the CPU, and {len(left)} operators do in all; the estimate leaves "
+            f"them out. Take another operator, or set the profile's option {ON_CPU}: allowed"
+        )
+    told = estimate(row) | {"vela": version("ethos-u-vela"), "cpu_operators": left}
+    if told["cycles"] <= 0:
+        raise UnsupportedError("exporter ethos-u: Vela put nothing on the NPU: it counts no cycles")
+    (out / COMPILED).write_bytes(made)
+    return told
+
+
+def estimate(row: Mapping[str, str]) -> dict[str, Any]:
+    """Vela's summary, in our units."""
+    return {
+        "schema": 1,
+        "latency_kind": "estimated",
+        "latency_ms": 1e3 * float(row["inference_time"]),
+        "cycles": int(float(row["cycles_total"])),
+        "macs": int(float(row["nn_macs"])),
+        "sram_kib": float(row["sram_memory_used"]),
+        "dram_kib": float(row["dram_memory_used"]),
+        "flash_kib": float(row["on_chip_flash_memory_used"]) + float(row["off_chip_flash_memory_used"]),
+        "clock_mhz": float(row["core_clock"]) / 1e6,
+        "accelerator": row["accelerator_configuration"],
+        "system_config": row["system_config"],
+        "memory_mode": row["memory_mode"],
+    }
+
+
+def _floats(deployable: Deployable) -> bytes:
+    """The file as LiteRT has it, with floats at its edges."""
+    graph = onnx.load(deployable.onnx)
+    if not is_quantised(graph):
+        raise UnsupportedError("exporter ethos-u: writes int8 files only; this graph is not quantised")
+    check_shapes(deployable.signature, len(graph.graph.output[0].type.tensor_type.shape.dim))
+    fix_batch(graph)
+    return Translator(graph, OPERATORS, MOVERS).file()
+
+
+def _integers(deployable: Deployable) -> tuple[bytes, dict[str, Any]]:
+    try:
+        file, inputs, outputs = without_floats(_floats(deployable))
+    except UnsupportedError as error:
+        raise UnsupportedError(f"exporter ethos-u: {str(error).removeprefix('exporter litert: ')}") from error
+    return file, {"inputs": [asdict(edge) for edge in inputs], "outputs": [asdict(edge) for edge in outputs]}
+
+
+def _same_integers(
+    floats: LiteRtSession, integers: LiteRtSession, described: Signature, known: Deployable, told: Mapping[str, Any]
+) -> None:
+    """The file that Vela reads answers what the proof was of, on the first samples: its edges alone are others."""
+    reference = read(known.reference)
+    feeds = {spec.name: laid_out(reference.feeds[spec.name][:8], spec) for spec in described.inputs}
+    edges = {row["name"]: Edge(**row) for row in (*told["inputs"], *told["outputs"])}
+    (answer,) = told["outputs"]
+    for sample in range(len(next(iter(feeds.values())))):
+        one = {name: x[sample : sample + 1] for name, x in feeds.items()}
+        wanted = floats.run(one)[0]
+        found = integers.run({name: _quantised(x, edges[name]) for name, x in one.items()})[0]
+        real = answer["scale"] * (found.astype(np.float64) - answer["zero_point"])
+        if not np.allclose(real, wanted, atol=1e-3 * answer["scale"]):
+            raise UnsupportedError("exporter ethos-u: without floats at its edges the file answers otherwise")
+
+
+def _quantised(x: Any, edge: Edge) -> Any:
+    return np.clip(np.round(x / np.float32(edge.scale)) + edge.zero_point, -128, 127).astype(np.int8)
+
+
+def _left(names: Sequence[str]) -> tuple[str, ...]:
+    return (f"{len(names)} operators stay on the CPU, outside of the estimate: {', '.join(names)}",) if names else ()
+
+
+def _check_installed() -> None:
+    if find_spec("ethosu") is None:
+        raise UnavailableError(
+            "exporter 'ethos-u' needs 'ethosu', which is not installed; pip install 'edgekd[litert]'"
+        )
+
+
+def _own(runtime: RuntimeSpec) -> CompilerSpec:
+    if not isinstance(runtime, CompilerSpec) or runtime.name != "vela":
+        raise ConfigError(f"exporter ethos-u: writes files for vela, not for {runtime.name}")
+    if strange := sorted(set(runtime.options) - {*OPTIONS, ON_CPU}):
+        raise ConfigError(f"exporter ethos-u: no option {strange[0]!r}; known: {', '.join((*OPTIONS, ON_CPU))}")
+    if missing := [key for key in OPTIONS if key not in runtime.options]:
+        raise ConfigError(
+            f"exporter ethos-u: the profile lacks the option {missing[0]!r}, without which Vela takes another device's"
+        )
+    return runtime
