@@ -64,7 +64,8 @@ def _other(graph: schema.SubGraphT, one: int, through: object) -> int:
 def kind(model: schema.ModelT, operator: schema.OperatorT) -> str:
     """An operator's name in the schema."""
     code = model.operatorCodes[operator.opcodeIndex]
-    return CODES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    name: str = CODES[max(code.builtinCode, code.deprecatedBuiltinCode)]
+    return name
 
 
 def operators(file: bytes) -> list[tuple[str, str]]:
