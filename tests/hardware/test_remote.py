@@ -12,9 +12,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
+from pydantic import TypeAdapter
 
 from edgekd.errors import ConfigError, UnavailableError
 from edgekd.hardware.fingerprint import cpu
@@ -233,7 +235,8 @@ def test_an_answer_that_takes_too_long_is_given_up() -> None:
 
 @pytest.mark.parametrize("text", [b"[]", b'{"m": {"wall": [[-1]]}}', b'{"m": "__import__"}', b"\xff"])
 def test_times_of_another_schema_are_refused(text: bytes) -> None:
-    for adapter in (WORKER, ALONE):
+    adapters: tuple[TypeAdapter[Any], ...] = (WORKER, ALONE)
+    for adapter in adapters:
         with pytest.raises(UnavailableError, match="nothing of it is used"):
             read_answer(adapter, "ssh://pi", text)
 

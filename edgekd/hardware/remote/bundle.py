@@ -5,8 +5,6 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-import edgekd
-
 MODULES = (
     "errors.py", "data/arrays.py", "hardware/runtime.py", "hardware/inputs.py", "hardware/measure/worker.py",
     "hardware/measure/alone_worker.py", "hardware/measure/counters.py", "hardware/measure/process.py",
@@ -19,7 +17,7 @@ WHEN = (1980, 1, 1, 0, 0, 0)  # the same modules give the same bytes
 
 def write_runner(out: Path) -> None:
     """Needs numpy and the runtime there, and no pydantic: `device_specs` reads what was validated here."""
-    root = Path(edgekd.__file__).parent
+    root = Path(__file__).parents[2]
     texts = {f"edgekd/{package}__init__.py": "" for package in PACKAGES}
     texts |= {f"edgekd/{name}": (root / name).read_text("utf-8") for name in MODULES}
     texts |= {name: (Path(__file__).parent / source).read_text("utf-8") for name, source in INSTEAD.items()}

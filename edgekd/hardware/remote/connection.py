@@ -62,7 +62,7 @@ class Connection:
     def send(self, local: Path, *parts: str) -> str:
         """Copy a file there and compare its sha256; the path there."""
         there = self.path(*parts)
-        script = 'umask 077; mkdir -p "${1%/*}" && cat >"$1" && sha256sum <"$1"'
+        script = 'umask 077; { [ -d "${1%/*}" ] || mkdir "${1%/*}"; } && cat >"$1" && sha256sum <"$1"'
         with local.open("rb") as file:
             done = self.run(["sh", "-c", script, "sh", there], file, SEND_S, 4096)
             file.seek(0)
@@ -108,8 +108,15 @@ def _prefixes(address: Address, socket: Path) -> tuple[tuple[str, ...], tuple[st
         return adb, adb
     port = ("-p", str(address.port)) if address.port else ()
     user = ("-l", address.user) if address.user else ()
+    # a later command goes over the first one's connection or not at all: ssh would open another where that is gone
     rest = (*SSH, f"-oControlPath={socket}", *port, *user)
-    return (*rest, "-oControlMaster=yes", "--", address.host), (*rest, "-oControlMaster=no", "--", address.host)
+    return (*rest, "-oControlMaster=yes", "--", address.host), (
+        *rest,
+        "-oControlMaster=no",
+        "-oProxyCommand=false",
+        "--",
+        address.host,
+    )
 
 
 def _folder(address: Address, holder: subprocess.Popen[bytes], complaints: Path) -> str:
