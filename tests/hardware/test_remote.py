@@ -143,6 +143,7 @@ def test_a_model_is_measured_there_into_the_record_that_local_measuring_makes(bo
     assert found.figures.latency_p50_ms.value > 0
     assert found.comparison.device == cpu()
     assert found.alone.process_peak_mib
+    assert found.comparison.noise.load_average is None
     assert board.left() == []
 
 

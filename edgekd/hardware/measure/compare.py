@@ -103,6 +103,9 @@ def observe(
     flat_wall, flat_clock = ({n: [np.concatenate(p) for p in rows[n]] for n in models} for rows in (wall, clock))
     one_thread = _threads(models) == 1
     ratios = process_speedups(clock if one_thread else wall, bases)
+    told = noise(flat_wall, flat_clock, (before, after), one_thread=one_thread)
+    if place:
+        told = told.model_copy(update={"load_average": None})  # it would be this machine's
     return Comparison(
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         device=place.cpu if place else cpu(),
@@ -110,7 +113,7 @@ def observe(
         rounds=min(len(row) for rows in flat_wall.values() for row in rows),
         batch=next(iter(models.values())).batch,
         clock="cpu" if one_thread else "wall",
-        noise=noise(flat_wall, flat_clock, (before, after), one_thread=one_thread),
+        noise=told,
         models={
             name: figures(flat_wall[name], flat_clock[name], [a[name] for a in answers], size_bytes(model.path))
             for name, model in models.items()
