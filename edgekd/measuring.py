@@ -13,6 +13,8 @@ from edgekd.hardware.measure.alone import Load, observe_alone
 from edgekd.hardware.measure.compare import Model, observe
 from edgekd.hardware.measure.result import Comparison, Measured
 from edgekd.hardware.profile import DeviceProfile, load_profile, this_cpu
+from edgekd.hardware.remote.address import parse_address
+from edgekd.hardware.remote.device import remote_device
 from edgekd.hardware.runtime import Described, Tensor
 
 
@@ -25,33 +27,41 @@ def measure(
     data: str | Path | None = None,
     batches: Sequence[int] = (),
     sessions: Sequence[int] = (),
+    device: str | None = None,
     listener: Listener | None = None,
 ) -> Measured:
     """
-    Measure a model file or bundle on this machine: latency, start, memory, throughput, energy, and the noise.
+    Measure a model file or bundle on this machine, or on `device` (ssh://user@host:port, adb:serial).
+
+    What is measured: latency, start, memory, throughput, energy, and the noise.
 
     `shapes` fixes free axes (the first one is the profile's batch unless it is named), `data` is .npz or .npy of real
     inputs; `batches` and `sessions` say what throughput is measured for. Raises ConfigError or DataError for what
     cannot be read or fed, UnavailableError where the runtime is missing or lacks an operator.
     """
     profile = load_profile(profile) if isinstance(profile, str) else profile
-    this_cpu(profile)
+    address = parse_address(device) if device else None
+    if address is None:
+        this_cpu(profile)
     subject = find(Path(model), profile, runtime)
     described = describe(subject)
     if data is not None and batches:
         raise ConfigError("--batch: inputs from --data have a batch of their own; leave one of the two out")
     ready = prepared(subject, described, shapes or {}, _path(data), _batch(profile, shapes))
     progress = Progress(listener or Silent())
-    seen = observe({subject.where.name: ready}, profile.measure, (), progress)
     loads = [_load(subject, described, shapes or {}, wanted) for wanted in batches]
     loads += [Load(ready, ready.batch, wanted) for wanted in sessions]
-    return Measured(
-        model=str(model),
-        runtime=subject.runtime.model_dump(mode="json") | dict(described.details),
-        inputs=tuple(str(tensor) for tensor in ready.inputs.values()),
-        comparison=seen,
-        alone=observe_alone(ready, loads, progress),
-    )
+    told = subject.runtime.model_dump(mode="json") | dict(described.details)
+    models = {subject.where.name: ready}
+    if address is None:
+        seen, alone = observe(models, profile.measure, (), progress), observe_alone(ready, loads, progress)
+    else:
+        with remote_device(address, subject.runtime.packages) as there:
+            told["version"] = there.about.packages[subject.runtime.packages[0]]
+            seen = observe(models, profile.measure, (), progress, there.launch("worker"), there.place)
+            alone = observe_alone(ready, loads, progress, run_process=there.launch("alone_worker"))
+    inputs = tuple(str(tensor) for tensor in ready.inputs.values())
+    return Measured(model=str(model), runtime=told, inputs=inputs, comparison=seen, alone=alone)
 
 
 def compare(

@@ -32,6 +32,9 @@ def profile(
     sessions: Annotated[
         list[int] | None, typer.Option(min=1, help="Throughput of so many sessions at once; may be given again.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Measure there instead: ssh://user@host:port, or adb:serial.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON on stdout.")] = False,
 ) -> None:
     """
@@ -46,6 +49,8 @@ def profile(
       edgekd profile model.onnx --shape input_ids=1,32 --shape attention_mask=1,32 --batch 8 --sessions 2
 
       edgekd profile before.onnx after.onnx model.tflite
+
+      edgekd profile model.onnx --device ssh://pi@raspberrypi.local
     """
     from edgekd import measuring
     from edgekd.cli.progress import Watcher
@@ -54,12 +59,16 @@ def profile(
         watcher.started("measure", ", ".join(path.name for path in models))
         asked: dict[str, Any] = {"runtime": runtime, "shapes": parse_shapes(shape), "data": data, "listener": watcher}
         if len(models) > 1:
+            if device:
+                raise typer.BadParameter("several models are compared on this machine only", param_hint="--device")
             if batch or sessions:
                 raise typer.BadParameter("throughput is measured of one model at a time", param_hint="--batch")
             several = measuring.compare(_names(models), target, **asked)
             _tell(several, _show_several, as_json=as_json)
         else:
-            one = measuring.measure(models[0], target, batches=batch or (), sessions=sessions or (), **asked)
+            one = measuring.measure(
+                models[0], target, batches=batch or (), sessions=sessions or (), device=device, **asked
+            )
             _tell(one, _show_one, as_json=as_json)
 
 

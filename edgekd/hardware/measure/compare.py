@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from edgekd.engine.events import Progress
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError
-from edgekd.hardware.fingerprint import cpu
+from edgekd.hardware.fingerprint import Cpu, cpu
 from edgekd.hardware.measure.counters import cpu_jiffies
 from edgekd.hardware.measure.noise import Samples, noise
 from edgekd.hardware.measure.process import Launch, launch
@@ -56,6 +56,14 @@ class Model:
         }
 
 
+@dataclass(frozen=True)
+class Place:
+    """A device elsewhere: its processor, and a look at its counters of time."""
+
+    cpu: Cpu
+    jiffies: Callable[[], tuple[int, int] | None]
+
+
 def run(settings: Compare, inputs: Mapping[str, Artifact], work: Work) -> None:
     batch = settings.measuring.batch
     models = {name.removeprefix("model."): model_of(artifact, batch) for name, artifact in inputs.items()}
@@ -76,30 +84,36 @@ def observe(
     bases: Sequence[str],
     progress: Progress,
     run_process: Launch | None = None,
+    place: Place | None = None,
 ) -> Comparison:
     """
     Measure all `models` in the same fresh processes; ratios are taken against each of `bases`.
 
-    `run_process` stands in for the process in tests of clocks and faults.
+    `run_process` stands in for the process in tests of clocks and faults; `place` is a device elsewhere, with a
+    `run_process` that runs there.
     """
     run_process = run_process or launch(WORKER)
-    before = cpu_jiffies()
+    jiffies = place.jiffies if place else cpu_jiffies
+    before = jiffies()
     seeds = progress.over(range(measuring.processes), measuring.processes, "process")
     answers = [run_process(request(models, measuring, seed)) for seed in seeds]
-    after = cpu_jiffies()
+    after = jiffies()
     wall = {name: [answer[name]["wall"] for answer in answers] for name in models}
     clock = {name: [answer[name]["cpu"] for answer in answers] for name in models}
     flat_wall, flat_clock = ({n: [np.concatenate(p) for p in rows[n]] for n in models} for rows in (wall, clock))
     one_thread = _threads(models) == 1
     ratios = process_speedups(clock if one_thread else wall, bases)
+    told = noise(flat_wall, flat_clock, (before, after), one_thread=one_thread)
+    if place:
+        told = told.model_copy(update={"load_average": None})  # it would be this machine's
     return Comparison(
         when=datetime.now(UTC).isoformat(timespec="seconds"),
-        device=cpu(),
+        device=place.cpu if place else cpu(),
         processes=measuring.processes,
         rounds=min(len(row) for rows in flat_wall.values() for row in rows),
         batch=next(iter(models.values())).batch,
         clock="cpu" if one_thread else "wall",
-        noise=noise(flat_wall, flat_clock, (before, after), one_thread=one_thread),
+        noise=told,
         models={
             name: figures(flat_wall[name], flat_clock[name], [a[name] for a in answers], size_bytes(model.path))
             for name, model in models.items()

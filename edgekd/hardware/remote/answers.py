@@ -1,0 +1,65 @@
+"""What a device may answer: every field named, bounded, and of one kind."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from edgekd.errors import UnavailableError
+from edgekd.settings import Settings
+
+T = TypeVar("T")
+Name = Annotated[str, Field(max_length=200, pattern=r"^[\w.+() -]*$")]
+Nanoseconds = Annotated[int, Field(ge=0, le=10**13)]
+Count = Annotated[int, Field(ge=0, le=2**63)]
+Opening = Annotated[list[Nanoseconds], Field(min_length=1, max_length=1_000_000)]
+Openings = Annotated[list[Opening], Field(min_length=1, max_length=100)]
+
+
+class About(Settings):
+    python: Name
+    architecture: Name
+    cpuinfo: Annotated[str, Field(max_length=4096)]
+    cores: Annotated[int, Field(ge=1, le=100_000)]
+    packages: dict[Name, Name | None]
+    jiffies: tuple[Count, Count] | None
+
+
+class Timed(Settings):
+    """Of one model in one process."""
+
+    wall: Openings
+    cpu: Openings
+    load_ns: Nanoseconds
+    first_ns: Nanoseconds
+    warmup_runs: Count
+    instructions: Count | None
+
+
+class AloneAnswer(Settings):
+    peak_memory_bytes: Count | None
+    process_peak_bytes: Count | None
+    energy_uj: Annotated[float, Field(ge=0)] | None
+    runs_per_s: Annotated[list[Annotated[float, Field(gt=0)]], Field(max_length=1000)]
+
+
+class Refused(Settings):
+    error: Annotated[str, Field(max_length=10_000)]
+    kind: Name
+
+
+ABOUT = TypeAdapter(About | Refused)
+WORKER: TypeAdapter[Refused | dict[str, Timed]] = TypeAdapter(Refused | dict[str, Timed])
+ALONE = TypeAdapter(AloneAnswer | Refused)
+
+
+def read_answer(adapter: TypeAdapter[T], where: str, text: bytes) -> T:
+    """Raises UnavailableError for what is not JSON, or not of this schema; nothing of it is shown or used."""
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as error:
+        first: Any = error.errors(include_url=False, include_input=False)[0]
+        raise UnavailableError(
+            f"{where}: its answer is not what edgekd's runner writes ({first['type']}); nothing of it is used"
+        ) from None

@@ -1,0 +1,159 @@
+"""One connection to a device, held open: a private folder there that goes when the connection goes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import selectors
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from edgekd.errors import ConfigError, UnavailableError
+from edgekd.hardware.remote.address import Address
+from edgekd.hardware.remote.bounded import Done, printable, run_bounded
+
+CONNECT_S, SEND_S = 15, 600
+SSH = (
+    "ssh", "-T", "-oBatchMode=yes", "-oStrictHostKeyChecking=yes", f"-oConnectTimeout={CONNECT_S}",
+    "-oServerAliveInterval=5", "-oServerAliveCountMax=3", "-oForwardAgent=no", "-oForwardX11=no",
+    "-oClearAllForwardings=yes", "-oPermitLocalCommand=no", "-oControlPersist=no",
+)  # fmt: skip
+# The folder lives as long as this shell, which lives as long as its standard input is open. The lock lies on a
+# folder that exists already, so nothing of it stays behind.
+HOLD = """umask 077; t=${TMPDIR:-/tmp}; [ -d /data/local/tmp ] && t=/data/local/tmp
+exec 9<"$t" || exit 71; flock -n 9 || exit 75
+d=$(mktemp -d "$t/edgekd.XXXXXXXX") || exit 73
+trap 'rm -rf "$d"' EXIT; trap 'exit 1' HUP INT TERM PIPE
+echo "folder $d"; cat >/dev/null"""
+FOLDER = re.compile(r"folder (/[\w./-]{1,200}/edgekd\.\w{8})\n")
+ENDED = {
+    71: "has no temporary folder that can be opened",
+    73: "cannot make a temporary folder: its disk may be full or read-only",
+    75: "is busy: another edgekd measures there; wait until it is done",
+    127: "lacks flock, mktemp or cat; install util-linux and coreutils",
+}
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What an open connection can do; every path on the device lies in `folder`."""
+
+    address: Address
+    prefix: tuple[str, ...]  # what stands before a command for the device's shell
+    folder: str
+
+    def run(self, words: list[str], stdin: IO[bytes] | int, limit_s: float, most: int = 2**26) -> Done:
+        """`words`, each quoted, as a command there; ssh and adb hand the device's shell one line."""
+        return run_bounded(str(self.address), [*self.prefix, shlex.join(words)], stdin, limit_s, most)
+
+    def path(self, *parts: str) -> str:
+        """Of a file in the folder. Raises ConfigError for a part that climbs out of it."""
+        for part in parts:
+            if part in ("", ".", "..") or "/" in part or not part.isprintable():
+                raise ConfigError(f"{self.address}: {part!r} is no name of a file that edgekd sends; rename it")
+        return "/".join((self.folder, *parts))
+
+    def send(self, local: Path, *parts: str) -> str:
+        """Copy a file there and compare its sha256; the path there."""
+        there = self.path(*parts)
+        script = 'umask 077; { [ -d "${1%/*}" ] || mkdir "${1%/*}"; } && cat >"$1" && sha256sum <"$1"'
+        with local.open("rb") as file:
+            done = self.run(["sh", "-c", script, "sh", there], file, SEND_S, 4096)
+            file.seek(0)
+            wanted = hashlib.file_digest(file, "sha256").hexdigest()
+        if done.code:
+            raise UnavailableError(f"{self.address}: {local.name} could not be sent: {_said(done)}")
+        if done.out.split()[:1] != [wanted.encode()]:
+            raise UnavailableError(f"{self.address}: {local.name} arrived damaged (its sha256 differs); try again")
+        return there
+
+
+@contextmanager
+def connect(address: Address) -> Iterator[Connection]:
+    """Open the connection, lock the device, make the folder. Raises UnavailableError with what to do."""
+    with tempfile.TemporaryDirectory(prefix="edgekd.") as private:
+        first, later = _prefixes(address, Path(private) / "c")
+        complaints = Path(private) / "e"
+        with complaints.open("wb") as said:
+            holder = subprocess.Popen([*first, HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said)
+        try:
+            yield Connection(address, later, _folder(address, holder, complaints))
+        finally:
+            _let_go(holder)
+
+
+def _let_go(holder: subprocess.Popen[bytes]) -> None:
+    """Its input ends, so it removes the folder and goes; then what is left of the connection is ended."""
+    assert holder.stdin
+    assert holder.stdout
+    with suppress(OSError):
+        holder.stdin.close()
+    try:
+        holder.wait(CONNECT_S)
+    except subprocess.TimeoutExpired:
+        holder.kill()
+        holder.wait()
+    holder.stdout.close()
+
+
+def _prefixes(address: Address, socket: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if address.kind == "adb":
+        adb = ("adb", "-s", address.host, "shell", "-T")
+        return adb, adb
+    port = ("-p", str(address.port)) if address.port else ()
+    user = ("-l", address.user) if address.user else ()
+    # a later command goes over the first one's connection or not at all: ssh would open another where that is gone
+    rest = (*SSH, f"-oControlPath={socket}", *port, *user)
+    return (*rest, "-oControlMaster=yes", "--", address.host), (
+        *rest,
+        "-oControlMaster=no",
+        "-oProxyCommand=false",
+        "--",
+        address.host,
+    )
+
+
+def _folder(address: Address, holder: subprocess.Popen[bytes], complaints: Path) -> str:
+    assert holder.stdout
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(holder.stdout, selectors.EVENT_READ)
+        if not waiting.select(2 * CONNECT_S):
+            holder.kill()
+            raise UnavailableError(f"{address}: no answer within {2 * CONNECT_S} s; is it switched on and reachable?")
+    line = holder.stdout.readline(300).decode("ascii", "replace")
+    if (found := FOLDER.fullmatch(line)) and ".." not in found[1]:
+        return found[1]
+    if line:
+        holder.kill()
+        raise UnavailableError(f"{address}: it answers {line[:80]!r} and no folder; does its shell print a greeting?")
+    holder.wait(CONNECT_S)
+    raise UnavailableError(f"{address}: {_why(address, holder.returncode, printable(complaints.read_bytes()[:65536]))}")
+
+
+def _why(address: Address, code: int, said: str) -> str:
+    if code in ENDED:
+        return ENDED[code]
+    if "IDENTIFICATION HAS CHANGED" in said:
+        return (
+            "its host key is not the one that is known; somebody may be in between. If the device was installed "
+            f"anew, remove the old key with `ssh-keygen -R '{_known_as(address)}'` and connect once by hand"
+        )
+    if "Host key verification failed" in said:
+        return "its host key is not known; connect once by hand with ssh and compare the key's fingerprint"
+    if "Permission denied" in said:
+        return "it takes none of your keys; add yours there with ssh-copy-id, or load it with ssh-add"
+    return (said.strip().splitlines() or [f"the connection ended with {code}"])[-1]
+
+
+def _known_as(address: Address) -> str:
+    return f"[{address.host}]:{address.port}" if address.port and address.port != 22 else address.host
+
+
+def _said(done: Done) -> str:
+    return (done.complaint.strip().splitlines() or [f"the connection ended with {done.code}"])[-1]

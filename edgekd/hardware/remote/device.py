@@ -1,0 +1,114 @@
+"""A device as the measuring code sees it: it starts processes there and has counters to look at."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from edgekd.errors import UnavailableError
+from edgekd.hardware.fingerprint import parse_cpuinfo
+from edgekd.hardware.measure.compare import Place
+from edgekd.hardware.measure.process import KINDS, Launch
+from edgekd.hardware.parts import parts_of
+from edgekd.hardware.remote.address import Address
+from edgekd.hardware.remote.answers import ABOUT, ALONE, WORKER, About, Refused, read_answer
+from edgekd.hardware.remote.bounded import printable
+from edgekd.hardware.remote.bundle import write_runner
+from edgekd.hardware.remote.connection import Connection, connect
+
+RUN_S, ABOUT_S = 620, 60  # the runner ends by itself after 600
+SCHEMAS: dict[str, TypeAdapter[Any]] = {"about": ABOUT, "worker": WORKER, "alone_worker": ALONE}
+
+
+@dataclass
+class RemoteDevice:
+    connection: Connection
+    runner: str
+    packages: tuple[str, ...]
+    about: About = field(init=False)
+    _sent: dict[Path, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.about = self._about()
+        if missing := [name for name, version in self.about.packages.items() if version is None]:
+            raise UnavailableError(
+                f"{self.connection.address}: {' and '.join(missing)} not installed there; "
+                f"run `python3 -m pip install {' '.join(missing)}` on the device"
+            )
+
+    @property
+    def place(self) -> Place:
+        return Place(parse_cpuinfo(self.about.cpuinfo, self.about.architecture), lambda: self._about().jiffies)
+
+    def launch(self, module: str) -> Launch:
+        """As edgekd.hardware.measure.process.launch, with the process on the device; files are sent once."""
+        return lambda request: self._ask(module, self._there(request), RUN_S)
+
+    def _about(self) -> About:
+        answer = self._ask("about", {"packages": ["numpy", *self.packages]}, ABOUT_S)
+        return About.model_validate_json(json.dumps(answer))
+
+    def _ask(self, module: str, request: dict[str, Any], limit_s: float) -> dict[str, Any]:
+        where = str(self.connection.address)
+        # what a runtime keeps in the temporary folder goes with it: ONNX Runtime leaves a .ses there
+        words = ["env", f"TMPDIR={self.connection.folder}", "python3", self.runner, module]
+        with tempfile.TemporaryFile() as asked:
+            asked.write(json.dumps(request).encode())
+            asked.seek(0)
+            done = self.connection.run(words, asked, limit_s)
+        if done.code:
+            raise UnavailableError(f"{where}: {_ended(done.code, done.complaint)}")
+        answer = read_answer(SCHEMAS[module], where, done.out)
+        if isinstance(answer, Refused):
+            said = printable(answer.error.encode("utf-8", "replace"))
+            raise KINDS.get(answer.kind, UnavailableError)(f"{where}: {said}")
+        if isinstance(answer, dict) and set(answer) != set(request["models"]):
+            raise UnavailableError(f"{where}: its answer is of other models than were asked for; nothing of it is used")
+        return _plain(answer)
+
+    def _there(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The request with paths of the device."""
+        changed = copy.deepcopy(request)
+        models = [changed["model"]] if "model" in changed else list(changed["models"].values())
+        for model in [*models, *(model for _, model in changed.get("loads", ()))]:
+            model["path"] = self._send(Path(model["path"]), parts_of)
+            model["data"] = self._send(Path(model["data"]), lambda path: [path]) if model["data"] else None
+        return changed
+
+    def _send(self, local: Path, parts: Any) -> str:
+        if local not in self._sent:
+            folder = f"m{len(self._sent)}"
+            for part in parts(local):
+                self.connection.send(part, folder, *part.relative_to(local.parent).parts)
+            self._sent[local] = self.connection.path(folder, local.name)
+        return self._sent[local]
+
+
+@contextmanager
+def remote_device(address: Address, packages: Sequence[str]) -> Iterator[RemoteDevice]:
+    """Connect, send the runner, see that the runtime is there. Raises UnavailableError with what to do."""
+    with connect(address) as connection, tempfile.TemporaryDirectory(prefix="edgekd.") as private:
+        runner = Path(private) / "runner.pyz"
+        write_runner(runner)
+        yield RemoteDevice(connection, connection.send(runner, "runner.pyz"), tuple(packages))
+
+
+def _plain(answer: Any) -> dict[str, Any]:
+    if isinstance(answer, BaseModel):
+        return answer.model_dump(mode="json")
+    return {name: timed.model_dump(mode="json") for name, timed in answer.items()}
+
+
+def _ended(code: int, complaint: str) -> str:
+    if code == 127:
+        return "python3 is not installed there; install it, with numpy and the runtime"
+    last = (complaint.strip().splitlines() or ["no message"])[-1]
+    return f"the connection was lost: {last}" if code == 255 else f"the runner ended with {code}: {last}"

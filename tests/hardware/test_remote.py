@@ -1,0 +1,259 @@
+"""A real sshd on loopback, with keys and folders of its own, stands for the device."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from pydantic import TypeAdapter
+
+from edgekd.errors import ConfigError, UnavailableError
+from edgekd.hardware.fingerprint import cpu
+from edgekd.hardware.profile import load_profile
+from edgekd.hardware.remote.address import Address, parse_address
+from edgekd.hardware.remote.answers import ALONE, WORKER, read_answer
+from edgekd.hardware.remote.bounded import run_bounded
+from edgekd.hardware.remote.connection import connect
+from edgekd.hardware.remote.device import remote_device
+from edgekd.measuring import measure
+
+SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+needs_sshd = pytest.mark.skipif(SSHD is None, reason="no sshd is installed (apt-get install openssh-server)")
+
+
+@dataclass(frozen=True)
+class Board:
+    home: Path
+    address: Address
+    server: int
+
+    def cut(self) -> None:
+        """The server's end of every connection dies."""
+        todo = [self.server]
+        while todo:
+            parent = todo.pop()
+            found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, check=False)
+            todo += [int(pid) for pid in found.stdout.split()]
+            if parent != self.server:
+                os.kill(parent, 9 if b"sshd" in Path(f"/proc/{parent}/cmdline").read_bytes() else 0)
+
+    @property
+    def temporary(self) -> Path:
+        return self.home / "tmp"
+
+    def left(self) -> list[str]:
+        return sorted(path.name for path in self.temporary.iterdir())
+
+
+def key(path: Path) -> str:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path.with_suffix(".pub").read_text("ascii")
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for folder in ("tmp", "bin"):
+        (tmp_path / folder).mkdir()
+    known = f"[127.0.0.1]:{port} {key(tmp_path / 'host')}"
+    (tmp_path / "known").write_text(known, "ascii")
+    (tmp_path / "authorized").write_text(key(tmp_path / "mine"), "ascii")
+    path = f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin"
+    (tmp_path / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1:{port}\nHostKey {tmp_path}/host\nAuthorizedKeysFile {tmp_path}/authorized\n"
+        f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\n"
+        f"ForceCommand {tmp_path}/shell\n",
+        "ascii",
+    )
+    script = f'export PATH="{path}" TMPDIR="{tmp_path}/tmp"\nexec sh -c "$SSH_ORIGINAL_COMMAND"'
+    (tmp_path / "shell").write_text(f"#!/bin/sh\n{script}\n", "ascii")
+    (tmp_path / "shell").chmod(0o755)
+    (tmp_path / "ssh_config").write_text(
+        f"UserKnownHostsFile {tmp_path}/known\nGlobalKnownHostsFile /dev/null\n"
+        f"IdentityFile {tmp_path}/mine\nIdentitiesOnly yes\n",
+        "ascii",
+    )
+    ssh = tmp_path / "client" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {tmp_path}/ssh_config "$@"\n', "ascii")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    assert SSHD
+    server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(tmp_path / "sshd_config")], stderr=subprocess.DEVNULL)
+    wait_for(port)
+    yield Board(tmp_path, Address("ssh", "127.0.0.1", getpass.getuser(), port), server.pid)
+    server.terminate()
+    server.wait()
+
+
+def wait_for(port: int) -> None:
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError("sshd did not start")
+
+
+@needs_sshd
+def test_a_file_arrives_whole_and_nothing_stays_behind(board: Board, tmp_path: Path) -> None:
+    (tmp_path / "model; touch x.onnx").write_bytes(os.urandom(100_000))
+    with connect(board.address) as there:
+        sent = there.send(tmp_path / "model; touch x.onnx", "m0", "model; touch x.onnx")
+        assert Path(sent).read_bytes() == (tmp_path / "model; touch x.onnx").read_bytes()
+        assert Path(there.folder).stat().st_mode & 0o777 == 0o700
+    assert board.left() == []
+
+
+@needs_sshd
+def test_the_runner_says_what_the_device_is_and_what_is_installed(board: Board) -> None:
+    with remote_device(board.address, ("onnxruntime",)) as there:
+        assert there.about.packages["onnxruntime"]
+        assert there.place.cpu.architecture == os.uname().machine
+    assert board.left() == []
+
+
+@needs_sshd
+def test_a_model_is_measured_there_into_the_record_that_local_measuring_makes(board: Board) -> None:
+    path = board.home / "model.onnx"
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 64]) for name in "xy"]
+    graph = onnx.helper.make_graph([node], "g", values[:1], values[1:])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+    profile = load_profile("local-cpu")
+    quick = profile.measure.model_copy(update={"processes": 2, "rounds": 25, "time_s": 0.2, "warmup_runs": 5})
+    found = measure(path, profile.model_copy(update={"measure": quick}), device=str(board.address))
+    assert found.comparison.kind == "measured"
+    assert found.comparison.processes == 2
+    assert found.figures.latency_p50_ms.value > 0
+    assert found.comparison.device == cpu()
+    assert found.alone.process_peak_mib
+    assert found.comparison.noise.load_average is None
+    assert board.left() == []
+
+
+@needs_sshd
+def test_a_changed_host_key_is_refused_with_what_to_do(board: Board) -> None:
+    known = board.home / "known"
+    known.write_text(f"{known.read_text('ascii').split()[0]} {key(board.home / 'other')}", "ascii")
+    with (
+        pytest.raises(UnavailableError, match=r"host key is not the one that is known.*ssh-keygen -R"),
+        connect(board.address),
+    ):
+        pass
+
+
+@needs_sshd
+def test_an_unknown_host_is_refused(board: Board) -> None:
+    (board.home / "known").write_text("", "ascii")
+    with pytest.raises(UnavailableError, match="host key is not known; connect once by hand"), connect(board.address):
+        pass
+
+
+@needs_sshd
+def test_a_key_that_the_device_does_not_take_is_told(board: Board) -> None:
+    (board.home / "authorized").write_text(key(board.home / "other"), "ascii")
+    with pytest.raises(UnavailableError, match="takes none of your keys"), connect(board.address):
+        pass
+
+
+@needs_sshd
+def test_two_jobs_do_not_share_a_device(board: Board) -> None:
+    busy = pytest.raises(UnavailableError, match="busy: another edgekd measures there")
+    with connect(board.address), busy, connect(board.address):
+        pass
+    assert board.left() == []
+
+
+@needs_sshd
+def test_a_missing_runtime_is_told_with_what_installs_it(board: Board) -> None:
+    with (
+        pytest.raises(UnavailableError, match="no-such-runtime not installed there; run `python3 -m pip install"),
+        remote_device(board.address, ("no-such-runtime",)),
+    ):
+        pass
+    assert board.left() == []
+
+
+@needs_sshd
+@pytest.mark.parametrize(
+    ("says", "problem"),
+    [
+        ("echo hello", "not what edgekd's runner writes"),
+        ("echo '{\"python\": 3}'", "not what edgekd's runner writes"),
+        ("head -c 70000000 /dev/zero", "longer than 67,108,864 bytes"),
+        ("exit 9", "the runner ended with 9"),
+    ],
+)
+def test_a_hostile_answer_is_refused(board: Board, says: str, problem: str) -> None:
+    fake = board.home / "bin" / "python3"
+    fake.write_text(f"#!/bin/sh\n{says}\n", "ascii")
+    fake.chmod(0o755)
+    with pytest.raises(UnavailableError, match=problem), remote_device(board.address, ("onnxruntime",)):
+        pass
+    assert board.left() == []
+
+
+@needs_sshd
+def test_a_connection_that_is_cut_leaves_nothing_behind(board: Board) -> None:
+    with connect(board.address) as there:
+        board.cut()
+        with pytest.raises(UnavailableError, match="could not be sent"):
+            there.send(Path(__file__), "late")
+    for _ in range(100):
+        if not board.left():
+            return
+        time.sleep(0.05)
+    assert board.left() == []
+
+
+@needs_sshd
+@pytest.mark.parametrize("part", ["..", "a/b", "", "x\n"])
+def test_a_path_that_climbs_out_is_refused(board: Board, part: str) -> None:
+    with connect(board.address) as there, pytest.raises(ConfigError, match="is no name of a file that edgekd sends"):
+        there.path(part)
+
+
+def test_an_answer_that_takes_too_long_is_given_up() -> None:
+    with pytest.raises(UnavailableError, match=r"no answer within 0\.1 s"):
+        run_bounded("ssh://pi", ["sleep", "20"], subprocess.DEVNULL, 0.1)
+
+
+@pytest.mark.parametrize("text", [b"[]", b'{"m": {"wall": [[-1]]}}', b'{"m": "__import__"}', b"\xff"])
+def test_times_of_another_schema_are_refused(text: bytes) -> None:
+    adapters: tuple[TypeAdapter[Any], ...] = (WORKER, ALONE)
+    for adapter in adapters:
+        with pytest.raises(UnavailableError, match="nothing of it is used"):
+            read_answer(adapter, "ssh://pi", text)
+
+
+def test_an_address_is_taken_apart() -> None:
+    assert parse_address("ssh://pi@10.0.0.7:2222") == Address("ssh", "10.0.0.7", "pi", 2222)
+    assert parse_address("adb:emulator-5554") == Address("adb", "emulator-5554")
+
+
+@pytest.mark.parametrize("text", ["ssh://-oProxyCommand=x", "ssh://a b", "adb:-x", "ssh://pi:99999", "pi", "ssh://a;b"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="write it as ssh://user@host:port or adb:serial"):
+        parse_address(text)
+
+
+def test_a_password_is_neither_taken_nor_shown() -> None:
+    with pytest.raises(ConfigError, match=r"ssh://pi:\.\.\.@host") as caught:
+        parse_address("ssh://pi:secret@host")
+    assert "secret" not in str(caught.value)
