@@ -31,7 +31,7 @@ def measure(
     listener: Listener | None = None,
 ) -> Measured:
     """
-    Measure a model file or bundle on this machine, or on `device` (ssh://user@host:port, adb:serial).
+    Measure a model file or bundle on this machine, or on `device` (ssh://user@host:port).
 
     What is measured: latency, start, memory, throughput, energy, and the noise.
 

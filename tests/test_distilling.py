@@ -40,7 +40,7 @@ def test_a_student_comes_as_a_folder_that_transformers_load(micro: Pipeline, wor
         assert 0 <= row["agreement"] <= 1
     assert json.loads((tmp_path / "student" / "report.json").read_text("utf-8")) == report
     assert "| test, shifted | 4500 |" in (tmp_path / "student" / "report.md").read_text("utf-8")
-    assert report["training"]["start"]["blocks"] == [0, 1]  # of the teacher: asked for by nobody
+    assert report["training"]["start"]["of"] == 2  # the teacher's blocks, from which it started unasked
     again = distil(micro, SHAPE, out=tmp_path / "student", workspace=workspace)
     assert again == report
 

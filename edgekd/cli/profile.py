@@ -32,9 +32,7 @@ def profile(
     sessions: Annotated[
         list[int] | None, typer.Option(min=1, help="Throughput of so many sessions at once; may be given again.")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="Measure there instead: ssh://user@host:port, or adb:serial.")
-    ] = None,
+    device: Annotated[str | None, typer.Option(help="Measure there instead: ssh://user@host:port.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON on stdout.")] = False,
 ) -> None:
     """

@@ -111,6 +111,7 @@ def wait_for(port: int) -> None:
 
 
 @needs_sshd
+@pytest.mark.slow
 def test_a_file_arrives_whole_and_nothing_stays_behind(board: Board, tmp_path: Path) -> None:
     (tmp_path / "model; touch x.onnx").write_bytes(os.urandom(100_000))
     with connect(board.address) as there:
@@ -121,6 +122,7 @@ def test_a_file_arrives_whole_and_nothing_stays_behind(board: Board, tmp_path: P
 
 
 @needs_sshd
+@pytest.mark.slow
 def test_the_runner_says_what_the_device_is_and_what_is_installed(board: Board) -> None:
     with remote_device(board.address, ("onnxruntime",)) as there:
         assert there.about.packages["onnxruntime"]
@@ -129,6 +131,7 @@ def test_the_runner_says_what_the_device_is_and_what_is_installed(board: Board) 
 
 
 @needs_sshd
+@pytest.mark.slow
 def test_a_model_is_measured_there_into_the_record_that_local_measuring_makes(board: Board) -> None:
     path = board.home / "model.onnx"
     node = onnx.helper.make_node("Relu", ["x"], ["y"])
@@ -148,6 +151,7 @@ def test_a_model_is_measured_there_into_the_record_that_local_measuring_makes(bo
 
 
 @needs_sshd
+@pytest.mark.slow
 def test_a_changed_host_key_is_refused_with_what_to_do(board: Board) -> None:
     known = board.home / "known"
     known.write_text(f"{known.read_text('ascii').split()[0]} {key(board.home / 'other')}", "ascii")
@@ -159,6 +163,7 @@ def test_a_changed_host_key_is_refused_with_what_to_do(board: Board) -> None:
 
 
 @needs_sshd
+@pytest.mark.slow
 def test_an_unknown_host_is_refused(board: Board) -> None:
     (board.home / "known").write_text("", "ascii")
     with pytest.raises(UnavailableError, match="host key is not known; connect once by hand"), connect(board.address):
@@ -166,6 +171,7 @@ def test_an_unknown_host_is_refused(board: Board) -> None:
 
 
 @needs_sshd
+@pytest.mark.slow
 def test_a_key_that_the_device_does_not_take_is_told(board: Board) -> None:
     (board.home / "authorized").write_text(key(board.home / "other"), "ascii")
     with pytest.raises(UnavailableError, match="takes none of your keys"), connect(board.address):
@@ -173,6 +179,7 @@ def test_a_key_that_the_device_does_not_take_is_told(board: Board) -> None:
 
 
 @needs_sshd
+@pytest.mark.slow
 def test_two_jobs_do_not_share_a_device(board: Board) -> None:
     busy = pytest.raises(UnavailableError, match="busy: another edgekd measures there")
     with connect(board.address), busy, connect(board.address):
@@ -181,6 +188,7 @@ def test_two_jobs_do_not_share_a_device(board: Board) -> None:
 
 
 @needs_sshd
+@pytest.mark.slow
 def test_a_missing_runtime_is_told_with_what_installs_it(board: Board) -> None:
     with (
         pytest.raises(UnavailableError, match="no-such-runtime not installed there; run `python3 -m pip install"),
@@ -191,6 +199,7 @@ def test_a_missing_runtime_is_told_with_what_installs_it(board: Board) -> None:
 
 
 @needs_sshd
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("says", "problem"),
     [
@@ -210,6 +219,7 @@ def test_a_hostile_answer_is_refused(board: Board, says: str, problem: str) -> N
 
 
 @needs_sshd
+@pytest.mark.slow
 def test_a_connection_that_is_cut_leaves_nothing_behind(board: Board) -> None:
     with connect(board.address) as there:
         board.cut()
@@ -223,6 +233,7 @@ def test_a_connection_that_is_cut_leaves_nothing_behind(board: Board) -> None:
 
 
 @needs_sshd
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["..", "a/b", "", "x\n"])
 def test_a_path_that_climbs_out_is_refused(board: Board, part: str) -> None:
     with connect(board.address) as there, pytest.raises(ConfigError, match="is no name of a file that edgekd sends"):
@@ -257,3 +268,11 @@ def test_a_password_is_neither_taken_nor_shown() -> None:
     with pytest.raises(ConfigError, match=r"ssh://pi:\.\.\.@host") as caught:
         parse_address("ssh://pi:secret@host")
     assert "secret" not in str(caught.value)
+
+
+def test_a_phone_is_refused_before_anything_is_started() -> None:
+    with (
+        pytest.raises(UnavailableError, match="adb:emulator-5554: phones are not reached yet"),
+        connect(parse_address("adb:emulator-5554")),
+    ):
+        pass

@@ -49,7 +49,7 @@ class Connection:
     folder: str
 
     def run(self, words: list[str], stdin: IO[bytes] | int, limit_s: float, most: int = 2**26) -> Done:
-        """`words`, each quoted, as a command there; ssh and adb hand the device's shell one line."""
+        """`words`, each quoted, as a command there; ssh hands the device's shell one line."""
         return run_bounded(str(self.address), [*self.prefix, shlex.join(words)], stdin, limit_s, most)
 
     def path(self, *parts: str) -> str:
@@ -77,6 +77,8 @@ class Connection:
 @contextmanager
 def connect(address: Address) -> Iterator[Connection]:
     """Open the connection, lock the device, make the folder. Raises UnavailableError with what to do."""
+    if address.kind == "adb":
+        raise UnavailableError(f"{address}: phones are not reached yet; a device with sshd is, as ssh://user@host:port")
     with tempfile.TemporaryDirectory(prefix="edgekd.") as private:
         first, later = _prefixes(address, Path(private) / "c")
         complaints = Path(private) / "e"
@@ -103,9 +105,6 @@ def _let_go(holder: subprocess.Popen[bytes]) -> None:
 
 
 def _prefixes(address: Address, socket: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if address.kind == "adb":
-        adb = ("adb", "-s", address.host, "shell", "-T")
-        return adb, adb
     port = ("-p", str(address.port)) if address.port else ()
     user = ("-l", address.user) if address.user else ()
     # a later command goes over the first one's connection or not at all: ssh would open another where that is gone
