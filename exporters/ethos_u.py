@@ -26,7 +26,7 @@ from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.exporters.coverage import coverage
 from edgekd.exporters.litert import as_tflite, check_shapes
-from edgekd.exporters.tflite.integers import Edge, operators, without_floats
+from edgekd.exporters.tflite.integers import Edge, operators, quantised, without_floats
 from edgekd.exporters.tflite.operators import MOVERS, OPERATORS
 from edgekd.exporters.tflite.translate import Translator, fix_batch
 from edgekd.hardware.runtimes.litert import LiteRtSession
@@ -147,14 +147,10 @@ def _same_integers(
     for sample in range(len(next(iter(feeds.values())))):
         one = {name: x[sample : sample + 1] for name, x in feeds.items()}
         wanted = floats.run(one)[0]
-        found = integers.run({name: _quantised(x, edges[name]) for name, x in one.items()})[0]
+        found = integers.run({name: quantised(x, edges[name]) for name, x in one.items()})[0]
         real = answer["scale"] * (found.astype(np.float64) - answer["zero_point"])
         if not np.allclose(real, wanted, atol=1e-3 * answer["scale"]):
             raise UnsupportedError("exporter ethos-u: without floats at its edges the file answers otherwise")
-
-
-def _quantised(x: Any, edge: Edge) -> Any:
-    return np.clip(np.round(x / np.float32(edge.scale)) + edge.zero_point, -128, 127).astype(np.int8)
 
 
 def _left(names: Sequence[str]) -> tuple[str, ...]:

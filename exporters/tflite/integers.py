@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgekd.errors import UnsupportedError
@@ -79,6 +81,11 @@ def operators(file: bytes) -> list[tuple[str, str]]:
             name = model.operatorCodes[operator.opcodeIndex].customCode.decode()
         found.append((name, graph.tensors[operator.outputs[0]].name.decode()))
     return found
+
+
+def quantised(x: Any, edge: Edge) -> Any:
+    """Floats as the integers that a file without floats reads."""
+    return np.clip(np.round(x / np.float32(edge.scale)) + edge.zero_point, -128, 127).astype(np.int8)
 
 
 def packed(model: schema.ModelT) -> bytes:

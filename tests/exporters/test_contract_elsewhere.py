@@ -20,6 +20,7 @@ from edgekd.hardware.profile import load_profile
 from edgekd.hardware.specs import CompilerSpec
 
 NEEDS = {  # the package that compiles for it here
+    "cortex-m7": "tflite_micro",
     "ethos-u55-128": "ethosu",
     "ethos-u65-256": "ethosu",
     "ethos-u85-256": "ethosu",
