@@ -8,9 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +18,14 @@ import onnx
 from edgekd.data.feeds import laid_out
 from edgekd.data.signature import Signature
 from edgekd.deploy.exporter import Deployable, Exported, Written
-from edgekd.deploy.proof import is_quantised, prove
+from edgekd.deploy.proof import prove
 from edgekd.deploy.reference import read
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
-from edgekd.exporters.coverage import coverage
-from edgekd.exporters.litert import as_tflite, check_shapes
-from edgekd.exporters.tflite.integers import Edge, operators, quantised, without_floats
-from edgekd.exporters.tflite.operators import MOVERS, OPERATORS
-from edgekd.exporters.tflite.translate import Translator, fix_batch
+from edgekd.exporters.compilers import check_installed, own
+from edgekd.exporters.graphs import coverage
+from edgekd.exporters.tflite.file import as_tflite, float_file, integer_file
+from edgekd.exporters.tflite.integers import Edge, operators, quantised
 from edgekd.hardware.runtimes.litert import LiteRtSession
 from edgekd.hardware.specs import CompilerSpec, LiteRtSpec, RuntimeSpec
 
@@ -41,8 +38,8 @@ TIMEOUT_S = 600
 class EthosUExporter:
     def write(self, deployable: Deployable, runtime: RuntimeSpec, out: Path) -> Written:
         spec = _own(runtime)
-        file, edges = _integers(deployable)
-        _check_installed()
+        file, edges = integer_file("ethos-u", deployable)
+        check_installed("ethos-u", "ethosu", extra="litert")
         (out / SOURCE).write_bytes(file)
         (out / ESTIMATE).write_text(json.dumps(edges | compiled(file, spec, out), indent=1), "utf-8")
         return Written((COMPILED, SOURCE, ESTIMATE), COMPILED, as_tflite(deployable.signature))
@@ -51,11 +48,13 @@ class EthosUExporter:
         written, spec = self.write(deployable, runtime, work.out), _own(runtime)
         told = json.loads((work.out / ESTIMATE).read_text("utf-8"))
         floats = work.scratch / SOURCE
-        floats.write_bytes(_floats(deployable))
+        floats.write_bytes(float_file("ethos-u", deployable))
         plain = LiteRtSpec(xnnpack=False, dialect=spec.dialect)
-        session = LiteRtSession(floats, plain)
+        session, integers = LiteRtSession(floats, plain), LiteRtSession(work.out / SOURCE, plain)
         parity, refused = prove(session, written.signature, deployable)
-        _same_integers(session, LiteRtSession(work.out / SOURCE, plain), written.signature, deployable, told)
+        _same_integers(session, integers, written.signature, deployable, told)
+        session.close()
+        integers.close()
         notes = (
             f"latency: estimated, {told['latency_ms']:.3f} ms by Vela {told['vela']} for {told['accelerator']}, "
             f"{told['system_config']}, {told['memory_mode']}: only to be compared at the same version and options",
@@ -118,24 +117,6 @@ def estimate(row: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _floats(deployable: Deployable) -> bytes:
-    """The file as LiteRT has it, with floats at its edges."""
-    graph = onnx.load(deployable.onnx)
-    if not is_quantised(graph):
-        raise UnsupportedError("exporter ethos-u: writes int8 files only; this graph is not quantised")
-    check_shapes(deployable.signature, len(graph.graph.output[0].type.tensor_type.shape.dim))
-    fix_batch(graph)
-    return Translator(graph, OPERATORS, MOVERS).file()
-
-
-def _integers(deployable: Deployable) -> tuple[bytes, dict[str, Any]]:
-    try:
-        file, inputs, outputs = without_floats(_floats(deployable))
-    except UnsupportedError as error:
-        raise UnsupportedError(f"exporter ethos-u: {str(error).removeprefix('exporter litert: ')}") from error
-    return file, {"inputs": [asdict(edge) for edge in inputs], "outputs": [asdict(edge) for edge in outputs]}
-
-
 def _same_integers(
     floats: LiteRtSession, integers: LiteRtSession, described: Signature, known: Deployable, told: Mapping[str, Any]
 ) -> None:
@@ -157,16 +138,8 @@ def _left(names: Sequence[str]) -> tuple[str, ...]:
     return (f"{len(names)} operators stay on the CPU, outside of the estimate: {', '.join(names)}",) if names else ()
 
 
-def _check_installed() -> None:
-    if find_spec("ethosu") is None:
-        raise UnavailableError(
-            "exporter 'ethos-u' needs 'ethosu', which is not installed; pip install 'edgekd[litert]'"
-        )
-
-
 def _own(runtime: RuntimeSpec) -> CompilerSpec:
-    if not isinstance(runtime, CompilerSpec) or runtime.name != "vela":
-        raise ConfigError(f"exporter ethos-u: writes files for vela, not for {runtime.name}")
+    runtime = own("ethos-u", "vela", runtime)
     if strange := sorted(set(runtime.options) - {*OPTIONS, ON_CPU}):
         raise ConfigError(f"exporter ethos-u: no option {strange[0]!r}; known: {', '.join((*OPTIONS, ON_CPU))}")
     if missing := [key for key in OPTIONS if key not in runtime.options]:

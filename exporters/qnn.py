@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,11 @@ from safetensors.numpy import load_file, save_file
 from edgekd.data.signature import Signature
 from edgekd.deploy.exporter import Deployable, Exported, Parity, Written, lacking
 from edgekd.deploy.proof import compared, family, is_quantised, refusal, step_of
-from edgekd.deploy.reference import Reference, read
+from edgekd.deploy.reference import Reference, first, read
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
-from edgekd.exporters.coverage import coverage
+from edgekd.exporters.compilers import check_installed, own
+from edgekd.exporters.graphs import coverage, fix_batch
 from edgekd.hardware.specs import CompilerSpec, RuntimeSpec
 
 FILE = "model_ctx.onnx"
@@ -45,8 +45,9 @@ class QnnExporter:
         if not is_quantised(graph):
             raise UnsupportedError("exporter qnn: writes quantised files only; this graph is not quantised")
         described = one_sample(deployable.signature)
-        check_installed()
+        check_installed("qnn", PACKAGE)
         fix_batch(graph)
+        del graph.graph.value_info[:]  # shapes that were inferred with the batch free
         onnx.helper.set_model_props(graph, dict(deployable.metadata))
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "model.onnx"
@@ -70,9 +71,8 @@ def simulated(model: Path, spec: CompilerSpec, known: Reference, graph: onnx.Mod
     files = {"feeds": str(scratch / "feeds.safetensors"), "answers": str(scratch / "answers.safetensors")}
     save_file({name: x[:SAMPLES].copy() for name, x in known.feeds.items()}, files["feeds"])
     _ask({"model": str(model.resolve()), "options": spec.options, **files}, graph, scratch)
-    floats = None if known.floats is None else known.floats[:SAMPLES]
-    some = Reference({}, known.answers[:SAMPLES], floats)
-    return compared(load_file(files["answers"])["answers"], some, step_of(graph, known.answers), family(graph))
+    answers = load_file(files["answers"])["answers"]
+    return compared(answers, first(known, SAMPLES), step_of(graph, known.answers), family(graph))
 
 
 def one_sample(described: Signature) -> Signature:
@@ -84,31 +84,6 @@ def one_sample(described: Signature) -> Signature:
             raise UnsupportedError(f"exporter qnn: input {spec.name!r} has a batch of {spec.shape[0]}, only 1 is known")
     inputs = (spec.model_copy(update={"shape": (1, *spec.shape[1:])}) for spec in described.inputs)
     return described.model_copy(update={"inputs": tuple(inputs)})
-
-
-def fix_batch(graph: onnx.ModelProto) -> None:
-    """In place: free first axes are 1, and shapes that were inferred with them free are forgotten."""
-    for value in (*graph.graph.input, *graph.graph.output):
-        for axis in value.type.tensor_type.shape.dim[:1]:
-            if not axis.dim_value:
-                axis.Clear()
-                axis.dim_value = 1
-    del graph.graph.value_info[:]
-
-
-def check_installed() -> None:
-    if find_spec(PACKAGE) is None:
-        raise UnavailableError(f"exporter 'qnn' needs {PACKAGE!r}, which is not installed; pip install 'edgekd[qnn]'")
-
-
-def _own(runtime: RuntimeSpec) -> CompilerSpec:
-    if not isinstance(runtime, CompilerSpec) or runtime.name != "qnn":
-        raise ConfigError(f"exporter qnn: writes files for qnn, not for {runtime.name}")
-    if runtime.options.get("htp_arch") not in ARCHITECTURES:
-        raise ConfigError(
-            f"exporter qnn: htp_arch: {runtime.options.get('htp_arch')!r}; known: {', '.join(ARCHITECTURES)}"
-        )
-    return runtime
 
 
 def _ask(asked: Mapping[str, Any], graph: onnx.ModelProto, place: Path) -> None:
@@ -125,3 +100,12 @@ def _ask(asked: Mapping[str, Any], graph: onnx.ModelProto, place: Path) -> None:
         raise UnsupportedError(f"exporter qnn: {layer}; a file that is half the CPU's is not written")
     lines = done.stderr.strip().splitlines() or [f"the compiler ended with {done.returncode}"]
     raise UnsupportedError(f"exporter qnn: {lacking(graph, lines[-1])}")
+
+
+def _own(runtime: RuntimeSpec) -> CompilerSpec:
+    spec = own("qnn", "qnn", runtime)
+    if spec.options.get("htp_arch") not in ARCHITECTURES:
+        raise ConfigError(
+            f"exporter qnn: htp_arch: {spec.options.get('htp_arch')!r}; known: {', '.join(ARCHITECTURES)}"
+        )
+    return spec

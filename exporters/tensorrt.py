@@ -18,7 +18,8 @@ from edgekd.deploy.exporter import Deployable, Exported, Written
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.exporters import build_engine
-from edgekd.exporters.coverage import coverage
+from edgekd.exporters.compilers import own
+from edgekd.exporters.graphs import coverage
 from edgekd.hardware.specs import CompilerSpec, RuntimeSpec
 
 MODEL, ENGINE, SETTINGS, SCRIPT = "model.onnx", "model.plan", "engine.json", "build_engine.py"
@@ -34,7 +35,7 @@ class TensorRtExporter:
     name = "tensorrt"
 
     def write(self, deployable: Deployable, runtime: RuntimeSpec, out: Path) -> Written:
-        _write_sources(self.name, deployable, _own(self.name, runtime), out)
+        _write_sources(self.name, deployable, own(self.name, self.name, runtime), out)
         return Written((MODEL, SETTINGS, SCRIPT), MODEL, deployable.signature)
 
     def export(self, deployable: Deployable, runtime: RuntimeSpec, work: Work) -> Exported:
@@ -53,7 +54,7 @@ class TensorRtRtxExporter:
     name = "tensorrt-rtx"
 
     def write(self, deployable: Deployable, runtime: RuntimeSpec, out: Path) -> Written:
-        _write_sources(self.name, deployable, _own(self.name, runtime), out)
+        _write_sources(self.name, deployable, own(self.name, self.name, runtime), out)
         library = _library("tensorrt_rtx")
         settings = json.loads((out / SETTINGS).read_text("utf-8"))
         (out / ENGINE).write_bytes(_told(self.name, lambda: build_engine.build(library, out, settings)))
@@ -124,12 +125,6 @@ def shapes(spec: TensorIn, max_batch: int) -> dict[str, list[int]]:
     """The least, usual and largest shape: free axes go from 1 to what the data has, the batch to `max_batch`."""
     least = [axis if isinstance(axis, int) else 1 for axis in spec.shape]
     return {"min": least, "opt": list(fixed_shape(spec, 1)), "max": list(fixed_shape(spec, max_batch))}
-
-
-def _own(name: str, runtime: RuntimeSpec) -> CompilerSpec:
-    if not isinstance(runtime, CompilerSpec) or runtime.name != name:
-        raise ConfigError(f"exporter {name}: writes files for {name}, not for {runtime.name}")
-    return runtime
 
 
 def _write_sources(name: str, deployable: Deployable, spec: CompilerSpec, out: Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,15 @@ from safetensors.numpy import load_file, save_file
 from edgekd.data.feeds import laid_out
 from edgekd.data.signature import Signature
 from edgekd.deploy.exporter import Deployable, Exported, Parity, Written
-from edgekd.deploy.proof import compared, family, is_quantised, refusal, step_of
-from edgekd.deploy.reference import Reference, read
+from edgekd.deploy.proof import compared, family, refusal, step_of
+from edgekd.deploy.reference import first, read
 from edgekd.engine.stage import Work
-from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
-from edgekd.exporters.coverage import coverage
-from edgekd.exporters.litert import as_tflite, check_shapes
-from edgekd.exporters.tflite.integers import Edge, quantised, without_floats
-from edgekd.exporters.tflite.operators import MOVERS, OPERATORS
-from edgekd.exporters.tflite.translate import Translator, fix_batch
-from edgekd.hardware.specs import CompilerSpec, RuntimeSpec
+from edgekd.errors import UnavailableError, UnsupportedError
+from edgekd.exporters.compilers import check_installed, own
+from edgekd.exporters.graphs import coverage
+from edgekd.exporters.tflite.file import as_tflite, integer_file
+from edgekd.exporters.tflite.integers import Edge, quantised
+from edgekd.hardware.specs import RuntimeSpec
 
 MODEL, SOURCE, HEADER, FOOTPRINT = "model.tflite", "model_data.cc", "model_data.h", "footprint.json"
 SAMPLES, TIMEOUT_S = 64, 600
@@ -38,17 +35,16 @@ NOTES = (
 
 class TfliteMicroExporter:
     def write(self, deployable: Deployable, runtime: RuntimeSpec, out: Path) -> Written:
-        _own(runtime)
-        file, inputs, outputs = _integers(deployable)
+        own("tflite-micro", "tflite-micro", runtime)
+        file, edges = integer_file("tflite-micro", deployable)
         (out / MODEL).write_bytes(file)
         (out / HEADER).write_text(header(len(file)), "utf-8")
         (out / SOURCE).write_text(c_array(file), "utf-8")
-        edges = {"inputs": [asdict(edge) for edge in inputs], "outputs": [asdict(edge) for edge in outputs]}
         (out / FOOTPRINT).write_text(json.dumps({"schema": 1, "flash_bytes": len(file), **edges}, indent=1), "utf-8")
         return Written((MODEL, SOURCE, HEADER, FOOTPRINT), MODEL, as_tflite(deployable.signature))
 
     def export(self, deployable: Deployable, runtime: RuntimeSpec, work: Work) -> Exported:
-        _check_installed()
+        check_installed("tflite-micro", "tflite_micro", extra="litert")
         written = self.write(deployable, runtime, work.out)
         parity, arena = interpreted(work.out, written.signature, deployable, work.scratch)
         told = json.loads((work.out / FOOTPRINT).read_text("utf-8"))
@@ -72,9 +68,7 @@ def interpreted(out: Path, described: Signature, deployable: Deployable, scratch
     (edge,) = told["outputs"]
     answers = load_file(scratch / "answers.safetensors")["answers"].astype(np.float64)
     real = (edge["scale"] * (answers - edge["zero_point"])).astype(np.float32)
-    floats = None if known.floats is None else known.floats[:SAMPLES]
-    some = Reference({}, known.answers[:SAMPLES], floats)
-    return compared(real, some, step_of(graph, known.answers), family(graph)), arena
+    return compared(real, first(known, SAMPLES), step_of(graph, known.answers), family(graph)), arena
 
 
 def header(size: int, arena: int | None = None) -> str:
@@ -89,34 +83,15 @@ def c_array(file: bytes) -> str:
     return f'#include "{HEADER}"\n\nalignas(16) extern const unsigned char g_model[] = {{\n    {body}}};\n'
 
 
-def _integers(deployable: Deployable) -> tuple[bytes, tuple[Edge, ...], tuple[Edge, ...]]:
-    graph = onnx.load(deployable.onnx)
-    if not is_quantised(graph):
-        raise UnsupportedError("exporter tflite-micro: writes int8 files only; this graph is not quantised")
-    check_shapes(deployable.signature, len(graph.graph.output[0].type.tensor_type.shape.dim))
-    fix_batch(graph)
-    return without_floats(Translator(graph, OPERATORS, MOVERS).file())
-
-
 def _ask(asked: dict[str, Any]) -> dict[str, Any]:
     command = [sys.executable, "-m", "edgekd.exporters.tflite_micro_worker", json.dumps(asked)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired as error:
+        raise UnavailableError(f"exporter tflite-micro: the interpreter did not end within {TIMEOUT_S} s") from error
     if done.returncode:
         lines = [line for line in done.stderr.strip().splitlines() if line] or [f"it ended with {done.returncode}"]
         why = next((line for line in lines if line.startswith("Didn't find op")), lines[-1])
         raise UnsupportedError(f"exporter tflite-micro: {why}")
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
-
-
-def _check_installed() -> None:
-    if find_spec("tflite_micro") is None:
-        raise UnavailableError(
-            "exporter 'tflite-micro' needs 'tflite_micro', which is not installed; pip install 'edgekd[litert]'"
-        )
-
-
-def _own(runtime: RuntimeSpec) -> CompilerSpec:
-    if not isinstance(runtime, CompilerSpec) or runtime.name != "tflite-micro":
-        raise ConfigError(f"exporter tflite-micro: writes files for tflite-micro, not for {runtime.name}")
-    return runtime

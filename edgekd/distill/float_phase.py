@@ -15,7 +15,7 @@ from edgekd.data.tensors import mapped
 from edgekd.data.unlabelled import FILE
 from edgekd.distill.calibrate import calibrate
 from edgekd.distill.stages import DistillFloat
-from edgekd.distill.start import from_teacher
+from edgekd.distill.start import CannotStartError, from_teacher
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError
@@ -114,10 +114,10 @@ def started(
         return None
     try:
         taken = from_teacher(model, inputs["teacher"].path)
-    except ConfigError as error:
+    except CannotStartError as error:
         if settings.start == "teacher":
             raise
-        work.progress.say(f"the student starts with fresh weights: {error}")
+        work.progress.say(f"the student starts with fresh weights: {error.why}")
         return None
     work.progress.say(taken.sentence)
     return taken.told()

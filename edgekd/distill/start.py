@@ -20,6 +20,14 @@ from edgekd.models.blocks import Block
 from edgekd.models.residual_cnn import ResidualCnn, ResidualCnnForImageClassification
 
 
+class CannotStartError(ConfigError):
+    """Nothing of the teacher fits the student, and why; who asked for no start in particular is told that alone."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"distill.start: teacher: {why}; leave it out")
+        self.why = why
+
+
 @dataclass(frozen=True)
 class Taken:
     """Which of the teacher's blocks each of the student's is made of; None: none fits, its weights are fresh."""
@@ -40,16 +48,18 @@ class Taken:
 
 
 def from_teacher(model: ResidualCnnForImageClassification, folder: Path) -> Taken:
-    """Fill the model with what fits of the teacher in `folder`. Raises ConfigError where nothing can."""
+    """Fill the model with what fits of the teacher in `folder`. Raises CannotStartError, and changes nothing then."""
     about = foreign.described(folder)
     if about is not None and about.kind == "pool":
         return from_teacher(model, folder / "0")
     if about is not None:
-        raise ConfigError(
-            "distill.start: teacher: the teacher is no net of the student's family, whose blocks it could start from; "
-            "leave it out"
-        )
-    return transplant(model.net, checkpoint.load(folder).net)
+        raise CannotStartError("the teacher is no net of the student's family, whose blocks it could start from")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    try:
+        return transplant(model.net, checkpoint.load(folder).net)
+    except CannotStartError:
+        model.load_state_dict(before)
+        raise
 
 
 @torch.no_grad()
@@ -57,9 +67,7 @@ def transplant(student: ResidualCnn, teacher: ResidualCnn) -> Taken:
     """In place. Stages are matched by their order; of each, blocks evenly spaced, the first one always."""
     blocks, theirs = _blocks(student), _blocks(teacher)
     if len(blocks) < len(student.blocks) or len(theirs) < len(teacher.blocks):
-        raise ConfigError(
-            "distill.start: teacher: only nets whose blocks are all residual can start from each other; leave it out"
-        )
+        raise CannotStartError("only nets whose blocks are all residual can start from each other")
     pairs = matched(blocks, theirs)
     trunk = _take_stem(student, teacher)
     taken: list[int | None] = []
@@ -76,7 +84,7 @@ def transplant(student: ResidualCnn, teacher: ResidualCnn) -> Taken:
         if student.dual_head is not None:
             student.taught.load_state_dict(student.classifier.state_dict())
     if not any(number is not None for number in taken):
-        raise ConfigError("distill.start: teacher: none of its blocks fits the student's; leave it out")
+        raise CannotStartError("none of its blocks fits the student's")
     narrower = any(
         number is not None and block.conv2.weight.shape != theirs[number].conv2.weight.shape
         for block, number in zip(blocks, taken, strict=True)
@@ -85,15 +93,14 @@ def transplant(student: ResidualCnn, teacher: ResidualCnn) -> Taken:
 
 
 def _take_stem(student: ResidualCnn, teacher: ResidualCnn) -> Tensor | None:
-    """Which of the teacher's channels the student's stem makes now. Raises ConfigError where it is no part of it."""
+    """Which of the teacher's channels the student's stem makes now. Raises CannotStartError where it is none of it."""
     own: Any = student.stem
     stem: Any = teacher.stem
     apart = len(_blocks(teacher)[0].shortcut)  # else the first stage hands the stem's channels on
     kept = _channels(own[0].out_channels, [stem[0].weight] if apart else _shared(teacher, 0))
     if kept is None or own[0].stride != stem[0].stride or own[0].kernel_size != stem[0].kernel_size:
-        raise ConfigError(
-            f"distill.start: teacher: the student's stem ({_stem_words(own[0])}) is no part of the teacher's "
-            f"({_stem_words(stem[0])}); leave it out"
+        raise CannotStartError(
+            f"the student's stem ({_stem_words(own[0])}) is no part of the teacher's ({_stem_words(stem[0])})"
         )
     _copy(own[0], stem[0], kept, None)
     _norm(own[1], stem[1], kept)

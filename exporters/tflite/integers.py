@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,7 @@ def without_floats(file: bytes) -> tuple[bytes, tuple[Edge, ...], tuple[Edge, ..
     ]
     gone = [*behind.values(), *before.values()]
     graph.operators = [op for op in graph.operators if not any(op is other for other in gone)]
+    _check_cut(graph, behind, before)
     for signature in model.signatureDefs or ():
         for entries, tensors in ((signature.inputs, graph.inputs), (signature.outputs, graph.outputs)):
             for entry, tensor in zip(entries, tensors, strict=True):
@@ -52,6 +54,14 @@ def without_floats(file: bytes) -> tuple[bytes, tuple[Edge, ...], tuple[Edge, ..
     )
     count = len(graph.inputs)
     return packed(model), told[:count], told[count:]
+
+
+def _check_cut(graph: schema.SubGraphT, behind: Container[int], before: Container[int]) -> None:
+    """Raises UnsupportedError where something else still reads a float at an edge, which is no more."""
+    for op in graph.operators:
+        for one in (int(one) for one in op.inputs if int(one) in behind or int(one) in before):
+            name = graph.tensors[one].name.decode()
+            raise UnsupportedError(f"tensor {name!r} at the edge is read as float too; quantise all that reads it")
 
 
 def _other(graph: schema.SubGraphT, one: int, through: object) -> int:

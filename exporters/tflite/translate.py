@@ -110,14 +110,5 @@ class Translator:
 BETWEEN = ("QuantizeLinear", "DequantizeLinear", "Relu", "Clip", "Identity", "Dropout", "Constant")
 
 
-def fix_batch(model: onnx.ModelProto) -> None:
-    """Fix the free first axis at 1: TFLite's kernels are prepared for one shape."""
-    for value in (*model.graph.input, *model.graph.output):
-        for axis in value.type.tensor_type.shape.dim[:1]:
-            if not axis.dim_value:
-                axis.Clear()
-                axis.dim_value = 1
-
-
 def constant_int32(translator: Translator, name: str, values: object) -> Tensor:
     return translator.builder.constant(name, np.asarray(values, np.int32))

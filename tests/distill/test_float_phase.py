@@ -147,7 +147,11 @@ def test_where_nothing_fits_auto_starts_afresh_and_says_why(
     notes = Notes()
     out = ran(asked(start="auto"), inputs | {"student": wide}, tmp_path, notes)
     assert json.loads((out / "training.json").read_text("utf-8"))["start"] is None
-    assert any(said.startswith("the student starts with fresh weights: ") for said in notes.said_)
+    (said,) = (one for one in notes.said_ if one.startswith("the student starts with fresh weights"))
+    assert said.startswith(
+        "the student starts with fresh weights: the student's stem (48 channels, kernel 3, stride 2)"
+    )
+    assert "leave it out" not in said  # nobody had asked for it
     with pytest.raises(ConfigError, match=r"the student's stem \(48 channels, kernel 3, stride 2\) is no part"):
         ran(asked(start="teacher"), inputs | {"student": wide}, tmp_path / "teacher")
 

@@ -167,14 +167,9 @@ def test_an_unknown_operator_is_named_with_its_layer(
     hubs: Callable[[str], Deployable], tmp_path: Path, spec: Runnable
 ) -> None:
     deployable = hubs("s8")
-    graph = onnx.load(deployable.onnx)
-    graph.opset_import.append(helper.make_opsetid("elsewhere", 1))
-    last = next(node for node in graph.graph.node if "logits" in node.output)
-    last.output[0] = "before"
-    graph.graph.node.append(helper.make_node("Frobnicate", ["before"], ["logits"], name="strange", domain="elsewhere"))
-    onnx.save(graph, tmp_path / "strange.onnx")
+    strange = onnx_models.with_an_unknown_operator(deployable.onnx, tmp_path / "strange.onnx")
     with pytest.raises(UnsupportedError, match=r"(strange.*Frobnicate|Frobnicate.*strange)"):
-        export(replace(deployable, onnx=tmp_path / "strange.onnx"), spec, tmp_path)
+        export(replace(deployable, onnx=strange), spec, tmp_path)
 
 
 @pytest.mark.parametrize("spec", FREE, ids=lambda spec: str(spec.name))

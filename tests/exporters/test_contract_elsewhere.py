@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import onnx
 import pytest
-from helpers import compiled
-from onnx import helper
+from helpers import compiled, onnx_models
 
 from edgekd.deploy import exporter
 from edgekd.deploy.exporter import Deployable
-from edgekd.errors import ConfigError, UnsupportedError
+from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import cpu
 from edgekd.hardware.profile import load_profile
@@ -72,14 +71,9 @@ def test_an_unknown_operator_of_a_compiler_is_named_with_its_layer(
     hubs: Hubs, tmp_path: Path, spec: CompilerSpec
 ) -> None:
     hub = hubs(spec.dialect.on(cpu()))
-    graph = onnx.load(hub.onnx)
-    graph.opset_import.append(helper.make_opsetid("elsewhere", 1))
-    last = next(node for node in graph.graph.node if "logits" in node.output)
-    last.output[0] = "before"
-    graph.graph.node.append(helper.make_node("Frobnicate", ["before"], ["logits"], name="strange", domain="elsewhere"))
-    onnx.save(graph, tmp_path / "strange.onnx")
+    strange = onnx_models.with_an_unknown_operator(hub.onnx, tmp_path / "strange.onnx")
     with pytest.raises(UnsupportedError, match=r"(strange.*Frobnicate|Frobnicate.*strange)"):
-        exporter.find(spec.exporter).export(replace(hub, onnx=tmp_path / "strange.onnx"), spec, compiled.work(tmp_path))
+        exporter.find(spec.exporter).export(replace(hub, onnx=strange), spec, compiled.work(tmp_path))
 
 
 def test_a_runtime_that_is_another_exporters_is_refused(hubs: Hubs, tmp_path: Path, spec: CompilerSpec) -> None:
@@ -87,3 +81,16 @@ def test_a_runtime_that_is_another_exporters_is_refused(hubs: Hubs, tmp_path: Pa
     hub = hubs(spec.dialect.on(cpu()))
     with pytest.raises(ConfigError, match=rf"exporter {spec.exporter}: writes files for {spec.name}, not for onnxrunt"):
         exporter.find(spec.exporter).export(hub, other, compiled.work(tmp_path))
+
+
+@pytest.mark.parametrize("profile", NEEDS)
+def test_a_missing_compiler_is_named_with_the_extra_that_installs_it(
+    hubs: Hubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str
+) -> None:
+    (spec,) = load_profile(profile).runtimes
+    for module in ("tensorrt", *NEEDS.values()):
+        monkeypatch.setitem(sys.modules, module, None)
+    extra = {"vela": "litert", "tflite-micro": "litert"}.get(spec.name, spec.name)
+    sentence = rf"exporter '{spec.exporter}' needs '.+', which is not installed; pip install 'edgekd\[{extra}\]'"
+    with pytest.raises(UnavailableError, match=sentence):
+        exporter.find(spec.exporter).export(hubs(spec.dialect.on(cpu())), spec, compiled.work(tmp_path))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +11,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from helpers import compiled
 from onnx import TensorProto, helper
 
 from edgekd.deploy import exporter
 from edgekd.deploy.exporter import Deployable
-from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
+from edgekd.errors import ConfigError, UnsupportedError
 from edgekd.exporters import ethos_u
-from edgekd.exporters.tflite.integers import operators, without_floats
+from edgekd.exporters.tflite.file import float_file
+from edgekd.exporters.tflite.integers import operators, packed, without_floats
 from edgekd.exporters.tflite.operators import MOVERS, OPERATORS
-from edgekd.exporters.tflite.translate import Translator, fix_batch
+from edgekd.exporters.tflite.translate import Translator
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import cpu
 from edgekd.hardware.profile import load_profile
@@ -46,9 +48,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Deployable:
 
 @pytest.fixture(scope="module")
 def with_floats(hub: Deployable) -> bytes:
-    graph = onnx.load(hub.onnx)
-    fix_batch(graph)
-    return Translator(graph, OPERATORS, MOVERS).file()
+    return float_file("ethos-u", hub)
 
 
 @pytest.mark.parametrize("profile", ["ethos-u55-128", "ethos-u65-256", "ethos-u85-256"])
@@ -136,15 +136,24 @@ def test_options_that_would_be_another_device_are_refused(
         exporter.find("ethos-u").write(hub, U55.model_copy(update={"options": options}), tmp_path)
 
 
-def test_a_missing_compiler_is_named_with_its_extra(
-    hub: Deployable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "ethosu", None)
-    with pytest.raises(UnavailableError, match=r"exporter 'ethos-u' needs 'ethosu'.*pip install 'edgekd\[litert\]'"):
-        exporter.find("ethos-u").write(hub, U55, tmp_path)
-
-
 def test_a_float_graph_is_refused(hub: Deployable, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     floats = compiled.digits_hubs(tmp_path_factory.mktemp("float"))(None)
     with pytest.raises(UnsupportedError, match="exporter ethos-u: writes int8 files only; this graph is not quantised"):
         exporter.find("ethos-u").write(replace(hub, onnx=floats.onnx), U55, tmp_path)
+
+
+def test_an_edge_that_something_else_reads_as_float_is_refused(with_floats: bytes) -> None:
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(with_floats, 0))
+    (graph,) = model.subgraphs
+    again = copy.deepcopy(next(op for op in graph.operators if op.inputs[0] == graph.inputs[0]))
+    graph.operators.append(again)
+    with pytest.raises(UnsupportedError, match="tensor 'pixels' at the edge is read as float too; quantise all that"):
+        without_floats(packed(model))
+
+
+def test_edges_that_are_not_int8_are_refused(with_floats: bytes) -> None:
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(with_floats, 0))
+    (graph,) = model.subgraphs
+    graph.tensors[graph.operators[-1].inputs[0]].type = schema.TensorType.INT16
+    with pytest.raises(UnsupportedError, match="at the edge is not int8; quantise inputs and logits"):
+        without_floats(packed(model))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -14,7 +13,7 @@ from helpers import compiled
 
 from edgekd.deploy import exporter
 from edgekd.deploy.exporter import Deployable
-from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
+from edgekd.errors import ConfigError, UnsupportedError
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import cpu
 from edgekd.hardware.profile import load_profile
@@ -38,15 +37,6 @@ def hubs(tmp_path_factory: pytest.TempPathFactory) -> Hubs:
 
 V75 = spec_of("75")
 OWN = V75.dialect.on(cpu())
-
-
-def test_the_missing_compiler_of_qualcomm_is_named_with_what_installs_it(
-    hubs: Hubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime_qnn", None)
-    sentence = r"exporter 'qnn' needs 'onnxruntime_qnn', which is not installed; pip install 'edgekd\[qnn\]'"
-    with pytest.raises(UnavailableError, match=sentence):
-        exporter.find("qnn").export(hubs(OWN), V75, compiled.work(tmp_path))
 
 
 def test_float_graphs_and_other_architectures_are_refused(hubs: Hubs, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from onnx import helper
 
 from edgekd.deploy import exporter
 from edgekd.deploy.exporter import Deployable
-from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
+from edgekd.errors import ConfigError, UnsupportedError
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.profile import load_profile
 from edgekd.hardware.specs import CompilerSpec
@@ -69,17 +69,6 @@ def test_a_zero_point_and_a_bias_of_32_bits_are_each_named(hubs: Hubs, tmp_path:
     onnx.save(graph, tmp_path / "model.onnx")
     with pytest.raises(UnsupportedError, match="'bias_q' is quantised as int32"):
         exporter.find("tensorrt").write(replace(hubs(S8), onnx=tmp_path / "model.onnx"), JETSON, tmp_path / "out")
-
-
-@pytest.mark.parametrize("spec", [JETSON, RTX], ids=lambda spec: str(spec.name))
-def test_a_missing_tensorrt_is_named_with_what_installs_it(
-    hubs: Hubs, tmp_path: Path, spec: CompilerSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("tensorrt", "tensorrt_rtx"):
-        monkeypatch.setitem(sys.modules, name, None)
-    sentence = rf"exporter '{spec.name}' needs '.*', which is not installed; pip install 'edgekd\[{spec.name}\]'"
-    with pytest.raises(UnavailableError, match=sentence):
-        exporter.find(spec.exporter).export(hubs(S8), spec, compiled.work(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ from edgekd.hardware.profile import load_profile
 from edgekd.hardware.runtime import open_session
 
 pytest.importorskip("ai_edge_litert")
+from edgekd.exporters.graphs import fix_batch
 from edgekd.exporters.tflite.operators import MOVERS, OPERATORS
-from edgekd.exporters.tflite.translate import Translator, fix_batch
+from edgekd.exporters.tflite.translate import Translator
 
 Nodes = list[onnx.NodeProto]
 Constants = Mapping[str, np.ndarray]

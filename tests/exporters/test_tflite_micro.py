@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from helpers import compiled
 
 from edgekd.deploy import exporter
 from edgekd.deploy.exporter import Deployable
-from edgekd.errors import UnavailableError, UnsupportedError
+from edgekd.errors import UnsupportedError
 from edgekd.hardware.fingerprint import cpu
 from edgekd.hardware.profile import load_profile
 from edgekd.hardware.specs import CompilerSpec
@@ -54,15 +53,6 @@ def test_the_c_array_is_the_file_byte_by_byte(hub: Deployable, tmp_path: Path) -
     arena = json.loads((tmp_path / "out" / "footprint.json").read_text("utf-8"))["arena_bytes"]
     assert f"kModelBytes = {len(file)};" in head
     assert f"kTensorArenaBytes = {arena};" in head
-
-
-def test_a_missing_interpreter_is_named_with_its_extra(
-    hub: Deployable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "tflite_micro", None)
-    sentence = r"exporter 'tflite-micro' needs 'tflite_micro'.*pip install 'edgekd\[litert\]'"
-    with pytest.raises(UnavailableError, match=sentence):
-        exporter.find("tflite-micro").export(hub, M7, compiled.work(tmp_path))
 
 
 def test_a_float_graph_is_refused(hub: Deployable, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -50,3 +50,14 @@ def linear(weight: np.ndarray, path: Path, *, names: tuple[str, str] = ("x", "lo
 def save(graph: onnx.GraphProto, path: Path, opset: int = 20) -> Path:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10), path)
     return path
+
+
+def with_an_unknown_operator(model: Path, path: Path) -> Path:
+    """The same with a Frobnicate of another domain, named `strange`, before its output `logits`."""
+    graph = onnx.load(model)
+    graph.opset_import.append(helper.make_opsetid("elsewhere", 1))
+    last = next(node for node in graph.graph.node if "logits" in node.output)
+    last.output[list(last.output).index("logits")] = "before"
+    graph.graph.node.append(helper.make_node("Frobnicate", ["before"], ["logits"], name="strange", domain="elsewhere"))
+    onnx.save(graph, path)
+    return path

@@ -26,7 +26,7 @@ SSH = (
 )  # fmt: skip
 # The folder lives as long as this shell, which lives as long as its standard input is open. The lock lies on a
 # folder that exists already, so nothing of it stays behind.
-HOLD = """umask 077; t=${TMPDIR:-/tmp}; [ -d /data/local/tmp ] && t=/data/local/tmp
+HOLD = """umask 077; t=${TMPDIR:-/tmp}
 exec 9<"$t" || exit 71; flock -n 9 || exit 75
 d=$(mktemp -d "$t/edgekd.XXXXXXXX") || exit 73
 trap 'rm -rf "$d"' EXIT; trap 'exit 1' HUP INT TERM PIPE
@@ -77,8 +77,6 @@ class Connection:
 @contextmanager
 def connect(address: Address) -> Iterator[Connection]:
     """Open the connection, lock the device, make the folder. Raises UnavailableError with what to do."""
-    if address.kind == "adb":
-        raise UnavailableError(f"{address}: phones are not reached yet; a device with sshd is, as ssh://user@host:port")
     with tempfile.TemporaryDirectory(prefix="edgekd.") as private:
         first, later = _prefixes(address, Path(private) / "c")
         complaints = Path(private) / "e"

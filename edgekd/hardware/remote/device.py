@@ -53,8 +53,11 @@ class RemoteDevice:
         return lambda request: self._ask(module, self._there(request), RUN_S)
 
     def _about(self) -> About:
-        answer = self._ask("about", {"packages": ["numpy", *self.packages]}, ABOUT_S)
-        return About.model_validate_json(json.dumps(answer))
+        wanted = ["numpy", *self.packages]
+        told = About.model_validate_json(json.dumps(self._ask("about", {"packages": wanted}, ABOUT_S)))
+        if set(told.packages) != set(wanted):
+            raise UnavailableError(f"{self.connection.address}: it tells of other packages than were asked for")
+        return told
 
     def _ask(self, module: str, request: dict[str, Any], limit_s: float) -> dict[str, Any]:
         where = str(self.connection.address)

@@ -1,4 +1,4 @@
-"""Which layers of a QDQ graph are integers in it, for compilers that do not say what they made of them."""
+"""What exporters ask of a QDQ graph, and the batch that compilers want fixed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ from edgekd.deploy.proof import is_quantised
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MOVERS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze")
+
+
+def fix_batch(model: onnx.ModelProto) -> None:
+    """In place: free first axes are 1, since what is compiled is compiled for one shape."""
+    for value in (*model.graph.input, *model.graph.output):
+        for axis in value.type.tensor_type.shape.dim[:1]:
+            if not axis.dim_value:
+                axis.Clear()
+                axis.dim_value = 1
 
 
 def coverage(graph: onnx.ModelProto) -> Coverage:
