@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import onnx
 
 from edgekd.data.feeds import laid_out
 from edgekd.data.signature import Signature
-from edgekd.deploy.exporter import Deployable, Exported, Written
+from edgekd.deploy.exporter import Compiled, Costs, Deployable, Exported, Written
 from edgekd.deploy.proof import prove
 from edgekd.deploy.reference import read
 from edgekd.engine.stage import Work
@@ -25,7 +26,8 @@ from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.exporters.compilers import check_installed, own
 from edgekd.exporters.graphs import coverage
 from edgekd.exporters.tflite.file import as_tflite, float_file, integer_file
-from edgekd.exporters.tflite.integers import Edge, operators, quantised
+from edgekd.exporters.tflite.integers import Edge, operators, quantised, real
+from edgekd.hardware.runtime import Array, Described, Session
 from edgekd.hardware.runtimes.litert import LiteRtSession
 from edgekd.hardware.specs import CompilerSpec, LiteRtSpec, RuntimeSpec
 
@@ -49,20 +51,54 @@ class EthosUExporter:
         told = json.loads((work.out / ESTIMATE).read_text("utf-8"))
         floats = work.scratch / SOURCE
         floats.write_bytes(float_file("ethos-u", deployable))
-        plain = LiteRtSpec(xnnpack=False, dialect=spec.dialect)
-        session, integers = LiteRtSession(floats, plain), LiteRtSession(work.out / SOURCE, plain)
+        session = LiteRtSession(floats, LiteRtSpec(xnnpack=False, dialect=spec.dialect))
+        integers = self.opened(Compiled(work.out, spec, written.signature))
         parity, refused = prove(session, written.signature, deployable)
-        _same_integers(session, integers, written.signature, deployable, told)
+        _same_answers(session, integers, written.signature, deployable, told)
         session.close()
         integers.close()
+        costs = costs_of(told)
         notes = (
-            f"latency: estimated, {told['latency_ms']:.3f} ms by Vela {told['vela']} for {told['accelerator']}, "
-            f"{told['system_config']}, {told['memory_mode']}: only to be compared at the same version and options",
+            f"latency: estimated, {told['latency_ms']:.3f} ms by {costs.told_by}: only to be compared at the same",
             f"numerics: reference, of {SOURCE} in LiteRT; no runtime here opens what Vela wrote",
             *_left(told["cpu_operators"]),
         )
         covered = coverage(onnx.load(deployable.onnx))
-        return Exported(written.files, COMPILED, written.signature, covered, parity, refused=refused, notes=notes)
+        return Exported(
+            written.files, COMPILED, written.signature, covered, parity, refused=refused, notes=notes, costs=costs
+        )
+
+    def opened(self, made: Compiled) -> Session:
+        """The file before Vela, in LiteRT's own kernels."""
+        told = json.loads((made.folder / ESTIMATE).read_text("utf-8"))
+        spec = LiteRtSpec(xnnpack=False, dialect=made.runtime.dialect)
+        return WithFloats(LiteRtSession(made.folder / SOURCE, spec), told)
+
+
+class WithFloats:
+    """A session of a file without floats, that reads and answers floats."""
+
+    def __init__(self, integers: LiteRtSession, told: Mapping[str, Any]) -> None:
+        self._integers = integers
+        self._edges = {row["name"]: Edge(**row) for row in told["inputs"]}
+        (self._answer,) = (Edge(**row) for row in told["outputs"])
+
+    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        answers = self._integers.run({name: quantised(x, self._edges[name]) for name, x in feeds.items()})
+        return [real(answers[0], self._answer)]
+
+    def describe(self) -> Described:
+        told = self._integers.describe()
+        return replace(told, inputs=tuple(replace(one, dtype="float32") for one in told.inputs))
+
+    def close(self) -> None:
+        self._integers.close()
+
+
+def costs_of(told: Mapping[str, Any]) -> Costs:
+    """SRAM is what the NPU works in; flash what it reads weights from."""
+    by = f"Vela {told['vela']} for {told['accelerator']}, {told['system_config']}, {told['memory_mode']}"
+    return Costs("estimated", told["latency_ms"], told["cycles"], told["flash_kib"], told["sram_kib"], by)
 
 
 def compiled(file: bytes, spec: CompilerSpec, out: Path) -> dict[str, Any]:
@@ -117,20 +153,16 @@ def estimate(row: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _same_integers(
-    floats: LiteRtSession, integers: LiteRtSession, described: Signature, known: Deployable, told: Mapping[str, Any]
+def _same_answers(
+    floats: Session, integers: Session, described: Signature, known: Deployable, told: Mapping[str, Any]
 ) -> None:
     """The file that Vela reads answers what the proof was of, on the first samples: its edges alone are others."""
     reference = read(known.reference)
     feeds = {spec.name: laid_out(reference.feeds[spec.name][:8], spec) for spec in described.inputs}
-    edges = {row["name"]: Edge(**row) for row in (*told["inputs"], *told["outputs"])}
     (answer,) = told["outputs"]
     for sample in range(len(next(iter(feeds.values())))):
         one = {name: x[sample : sample + 1] for name, x in feeds.items()}
-        wanted = floats.run(one)[0]
-        found = integers.run({name: quantised(x, edges[name]) for name, x in one.items()})[0]
-        real = answer["scale"] * (found.astype(np.float64) - answer["zero_point"])
-        if not np.allclose(real, wanted, atol=1e-3 * answer["scale"]):
+        if not np.allclose(integers.run(one)[0], floats.run(one)[0], atol=1e-3 * answer["scale"]):
             raise UnsupportedError("exporter ethos-u: without floats at its edges the file answers otherwise")
 
 

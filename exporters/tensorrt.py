@@ -14,13 +14,14 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from edgekd.data.signature import Signature, TensorIn, fixed_shape
-from edgekd.deploy.exporter import Deployable, Exported, Written
+from edgekd.deploy.exporter import Compiled, Costs, Deployable, Exported, Written
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.exporters import build_engine
 from edgekd.exporters.compilers import own
 from edgekd.exporters.graphs import coverage
-from edgekd.hardware.specs import CompilerSpec, RuntimeSpec
+from edgekd.hardware.runtime import Session, open_session
+from edgekd.hardware.specs import CompilerSpec, RuntimeSpec, plain_onnxruntime
 
 MODEL, ENGINE, SETTINGS, SCRIPT = "model.onnx", "model.plan", "engine.json", "build_engine.py"
 QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
@@ -47,6 +48,9 @@ class TensorRtExporter:
             seen += ", which has the same front end: evidence, and no proof, for TensorRT itself"
         return _exported(written, work.out, "TensorRT builds engines on the device alone", seen)
 
+    def opened(self, made: Compiled) -> Session:
+        return _graph(made.folder)
+
 
 class TensorRtRtxExporter:
     """For RTX GPUs: the engine is compiled here, ahead of time, for all the profile's compute capabilities."""
@@ -66,6 +70,9 @@ class TensorRtRtxExporter:
         capabilities = ", ".join(settings["compute_capabilities"])
         seen = f"built ahead of time by tensorrt_rtx {_library('tensorrt_rtx').__version__} for {capabilities}"
         return _exported(written, work.out, "it was compiled ahead of time, and edgekd reaches no GPU", seen)
+
+    def opened(self, made: Compiled) -> Session:
+        return _graph(made.folder)
 
 
 def check_dialect(name: str, graph: onnx.ModelProto) -> None:
@@ -151,6 +158,11 @@ def _library(*names: str) -> Any:
     )
 
 
+def _graph(folder: Path) -> Session:
+    """What the engine is made of, in ONNX Runtime: the graph's arithmetic, which no engine was held against."""
+    return open_session(folder / MODEL, plain_onnxruntime())
+
+
 def _told(name: str, make: Any) -> Any:
     try:
         return make()
@@ -162,5 +174,6 @@ def _exported(written: Written, out: Path, why: str, seen: str) -> Exported:
     covered = coverage(onnx.load(out / MODEL))
     notes = (seen, f"latency: none, {why}", "coverage is the graph's; the engine's kernels are known on the device")
     return Exported(
-        written.files, written.entry, written.signature, covered, None, not_run=NOT_RUN.format(why), notes=notes
-    )
+        written.files, written.entry, written.signature, covered, None, not_run=NOT_RUN.format(why), notes=notes,
+        costs=Costs("none", told_by=seen),
+    )  # fmt: skip

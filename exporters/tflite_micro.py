@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +16,17 @@ import onnx
 from safetensors.numpy import load_file, save_file
 
 from edgekd.data.feeds import laid_out
-from edgekd.data.signature import Signature
-from edgekd.deploy.exporter import Deployable, Exported, Parity, Written
+from edgekd.deploy.exporter import Compiled, Costs, Deployable, Exported, Written
+from edgekd.deploy.predict import predict
 from edgekd.deploy.proof import compared, family, refusal, step_of
 from edgekd.deploy.reference import first, read
 from edgekd.engine.stage import Work
 from edgekd.errors import UnavailableError, UnsupportedError
-from edgekd.exporters.compilers import check_installed, own
+from edgekd.exporters.compilers import Asked, check_installed, own
 from edgekd.exporters.graphs import coverage
 from edgekd.exporters.tflite.file import as_tflite, integer_file
-from edgekd.exporters.tflite.integers import Edge, quantised
+from edgekd.exporters.tflite.integers import Edge, quantised, real
+from edgekd.hardware.runtime import Array, Session
 from edgekd.hardware.specs import RuntimeSpec
 
 MODEL, SOURCE, HEADER, FOOTPRINT = "model.tflite", "model_data.cc", "model_data.h", "footprint.json"
@@ -45,30 +49,44 @@ class TfliteMicroExporter:
 
     def export(self, deployable: Deployable, runtime: RuntimeSpec, work: Work) -> Exported:
         check_installed("tflite-micro", "tflite_micro", extra="litert")
-        written = self.write(deployable, runtime, work.out)
-        parity, arena = interpreted(work.out, written.signature, deployable, work.scratch)
+        spec, written = own("tflite-micro", "tflite-micro", runtime), self.write(deployable, runtime, work.out)
         told = json.loads((work.out / FOOTPRINT).read_text("utf-8"))
+        arena = _ask({"model": str((work.out / MODEL).resolve())})["arena_bytes"]
         (work.out / FOOTPRINT).write_text(json.dumps(told | {"arena_bytes": arena}, indent=1), "utf-8")
         (work.out / HEADER).write_text(header(told["flash_bytes"], arena), "utf-8")
+        known, graph = read(deployable.reference), onnx.load(deployable.onnx)
+        feeds = {spec.name: laid_out(known.feeds[spec.name][:SAMPLES], spec) for spec in written.signature.inputs}
+        session = self.opened(Compiled(work.out, spec, written.signature))
+        answers = predict(deployable.onnx.name, session, feeds, batch=SAMPLES)
+        parity = compared(answers, first(known, SAMPLES), step_of(graph, known.answers), family(graph))
         refused = refusal(parity) if deployable.trained else None
-        covered = coverage(onnx.load(deployable.onnx))
         notes = (*NOTES, f"{told['flash_bytes']:,} bytes of flash for the model, {arena:,} bytes of RAM for its arena")
-        return Exported(written.files, MODEL, written.signature, covered, parity, refused=refused, notes=notes)
+        by = f"TensorFlow Lite Micro {version('tflite-micro')}: the file, and the least arena on this machine"
+        costs = Costs("none", flash_kib=told["flash_bytes"] / 1024, ram_kib=arena / 1024, told_by=by)
+        return Exported(
+            written.files, MODEL, written.signature, coverage(graph), parity, refused=refused, notes=notes, costs=costs
+        )
+
+    def opened(self, made: Compiled) -> Session:
+        """TensorFlow Lite Micro's own kernels, on this machine."""
+        told = json.loads((made.folder / FOOTPRINT).read_text("utf-8"))
+        edges = {row["name"]: Edge(**row) for row in told["inputs"]}
+        (answer,) = (Edge(**row) for row in told["outputs"])
+
+        def ask(feeds: Mapping[str, Array]) -> Array:
+            integers = [quantised(feeds[one.name], edges[one.name]) for one in made.signature.inputs]
+            return real(interpreted(made.folder / MODEL, integers), answer)  # type: ignore[no-any-return]
+
+        return Asked(made.signature, ask)
 
 
-def interpreted(out: Path, described: Signature, deployable: Deployable, scratch: Path) -> tuple[Parity, int]:
-    """What TensorFlow Lite Micro answers on the first samples, and the least arena in which it does."""
-    told = json.loads((out / FOOTPRINT).read_text("utf-8"))
-    known, graph = read(deployable.reference), onnx.load(deployable.onnx)
-    edges = {row["name"]: Edge(**row) for row in told["inputs"]}
-    feeds = [quantised(laid_out(known.feeds[spec.name][:SAMPLES], spec), edges[spec.name]) for spec in described.inputs]
-    scratch = scratch.resolve()
-    save_file({str(number): np.ascontiguousarray(x) for number, x in enumerate(feeds)}, scratch / "feeds.safetensors")
-    arena = _ask({"model": str((out / MODEL).resolve()), "folder": str(scratch)})["arena_bytes"]
-    (edge,) = told["outputs"]
-    answers = load_file(scratch / "answers.safetensors")["answers"].astype(np.float64)
-    real = (edge["scale"] * (answers - edge["zero_point"])).astype(np.float32)
-    return compared(real, first(known, SAMPLES), step_of(graph, known.answers), family(graph)), arena
+def interpreted(model: Path, feeds: Sequence[Array]) -> Array:
+    """What TensorFlow Lite Micro answers [N, ...], int8, to the inputs' int8 arrays [N, ...]."""
+    with tempfile.TemporaryDirectory() as folder:
+        named = {str(number): np.ascontiguousarray(x) for number, x in enumerate(feeds)}
+        save_file(named, Path(folder) / "feeds.safetensors")
+        _ask({"model": str(model.resolve()), "folder": folder})
+        return load_file(Path(folder) / "answers.safetensors")["answers"]
 
 
 def header(size: int, arena: int | None = None) -> str:

@@ -1,8 +1,8 @@
 """
 TensorFlow Lite Micro in a process of its own, since what it cannot do it says on stderr or ends the process.
 
-`python -m edgekd.exporters.tflite_micro_worker JSON`: `model`, and a `folder` with feeds.safetensors (int8 arrays
-[N, ...] by the input's number), where answers.safetensors is left; the least arena is printed as JSON.
+`python -m edgekd.exporters.tflite_micro_worker JSON`: `model`, and either a `folder` with feeds.safetensors (int8
+arrays [N, ...] by the input's number), where answers.safetensors is left; or none: the least arena is printed as JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,15 @@ STEP = 16  # arenas are aligned to it
 
 
 def main(asked: Mapping[str, Any]) -> None:
-    file, folder = Path(asked["model"]).read_bytes(), Path(asked["folder"])
+    file = Path(asked["model"]).read_bytes()
+    if "folder" in asked:
+        answer(file, Path(asked["folder"]))
+        sys.stdout.write("{}")
+    else:
+        sys.stdout.write(json.dumps({"arena_bytes": least_arena(file)}))
+
+
+def answer(file: bytes, folder: Path) -> None:
     feeds = load_file(folder / "feeds.safetensors")
     interpreter = runtime.Interpreter.from_bytes(file, arena_size=LARGEST)
     rows = []
@@ -32,7 +40,6 @@ def main(asked: Mapping[str, Any]) -> None:
         interpreter.invoke()
         rows.append(interpreter.get_output(0))
     save_file({"answers": np.concatenate(rows)}, folder / "answers.safetensors")
-    sys.stdout.write(json.dumps({"arena_bytes": least_arena(file)}))
 
 
 def least_arena(file: bytes) -> int:

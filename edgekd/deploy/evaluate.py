@@ -21,14 +21,12 @@ from edgekd.deploy.proof import agrees
 from edgekd.deploy.stages import Evaluate
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
-from edgekd.hardware.runtime import open_session
 
 
 def run(settings: Evaluate, inputs: Mapping[str, Artifact], work: Work) -> None:
     """Samples without labels are right where the model answers as `like` does: the model as it was given."""
     model, arrays = inputs["model"], Dataset(inputs["data"]).arrays(settings.split)
-    runtime = exporter.runtime(model).model_copy(update={"threads": settings.threads, "affinity": None})
-    session = open_session(exporter.entry(model), runtime)
+    session = exporter.opened(model, settings.threads)
     answers = predict(model.kind, session, feeds(arrays, signature.read(model.path).inputs), settings.batch)
     session.close()
     right = _right(answers, arrays.get("labels"), inputs.get("like"))

@@ -18,7 +18,8 @@ from edgekd.engine.plan import Pending
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError, EdgekdError, UnavailableError, UnsupportedError
-from edgekd.hardware.specs import Runnable, RuntimeSpec, read_runnable
+from edgekd.hardware.runtime import Session, open_session
+from edgekd.hardware.specs import CompilerSpec, LatencyKind, RuntimeSpec, read_runtime
 
 GROUP = "edgekd.exporters"
 
@@ -61,6 +62,18 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class Costs:
+    """What is known, without the device, of what a compiled file costs there; None where nothing says it."""
+
+    latency_kind: LatencyKind
+    latency_ms: float | None = None
+    cycles: int | None = None
+    flash_kib: float | None = None  # of the model; in SRAM, what an NPU holds there
+    ram_kib: float | None = None
+    told_by: str = ""  # only to be compared at the same compiler, version and options
+
+
+@dataclass(frozen=True)
 class Exported:
     """
     `entry` is the file of `files` that a runtime opens; None where the exporter cannot write this model.
@@ -79,6 +92,7 @@ class Exported:
     refused: str | None = None
     notes: tuple[str, ...] = ()
     layers_snr_db: Mapping[str, float] = field(default_factory=dict)  # integer kernels against the graph, by tensor
+    costs: Costs | None = None  # of files that are compiled for a device elsewhere
 
 
 @dataclass(frozen=True)
@@ -99,6 +113,21 @@ class Exporter(Protocol):
     def export(self, deployable: Deployable, runtime: RuntimeSpec, work: Work) -> Exported: ...
 
 
+@dataclass(frozen=True)
+class Compiled:
+    """Files for a device elsewhere, and what they read and answer."""
+
+    folder: Path
+    runtime: CompilerSpec
+    signature: Signature
+
+
+class StandIn(Exporter, Protocol):
+    """An exporter for devices elsewhere: something here answers for them, and the runtime's `numerics` say what."""
+
+    def opened(self, made: Compiled) -> Session: ...
+
+
 def run(settings: Export, inputs: Mapping[str, Artifact], work: Work) -> None:
     hub = inputs["hub"].path
     described = signature.read(hub)
@@ -116,7 +145,7 @@ def run(settings: Export, inputs: Mapping[str, Artifact], work: Work) -> None:
     save(exported, settings.runtime, work.out)
 
 
-def save(exported: Exported, runtime: Runnable, out: Path) -> None:
+def save(exported: Exported, runtime: RuntimeSpec, out: Path) -> None:
     """What `read` and `runtime` find beside the files."""
     signature.write(exported.signature, out)
     told = _plain(exported) | {"runtime": runtime.model_dump(mode="json")}
@@ -164,13 +193,29 @@ def entry(artifact: Artifact) -> Path:
     return artifact.file(read(artifact)["entry"])
 
 
-def runtime(artifact: Artifact) -> Runnable:
+def runtime(artifact: Artifact) -> RuntimeSpec:
     """The settings that it was made for, and is measured and shipped in."""
-    return read_runnable(json.dumps(read(artifact)["runtime"]))
+    return read_runtime(json.dumps(read(artifact)["runtime"]))
+
+
+def opened(artifact: Artifact, threads: int) -> Session:
+    """The file in its runtime, or in what answers for a device elsewhere; with all threads, which is no latency."""
+    spec = runtime(artifact)
+    if isinstance(spec, CompilerSpec):
+        stand_in: StandIn = find(spec.exporter)  # type: ignore[assignment]
+        return stand_in.opened(Compiled(artifact.path, spec, signature.read(artifact.path)))
+    return open_session(entry(artifact), spec.model_copy(update={"threads": threads, "affinity": None}))
+
+
+def costs(artifact: Artifact) -> Costs | None:
+    """None of files that are measured instead."""
+    told = read(artifact)["costs"]
+    return Costs(**told) if told else None
 
 
 def _plain(exported: Exported) -> dict[str, Any]:
     plain = {f.name: getattr(exported, f.name) for f in fields(exported) if f.name != "signature"}
     plain["coverage"] = asdict(exported.coverage)
     plain["parity"] = asdict(exported.parity) if exported.parity else None
+    plain["costs"] = asdict(exported.costs) if exported.costs else None
     return {"schema": 1, **plain}

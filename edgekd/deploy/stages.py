@@ -8,7 +8,7 @@ from edgekd.budget import TEACHER, Budget
 from edgekd.data.stages import Preprocess, Split
 from edgekd.engine.stage import Stage
 from edgekd.hardware.fingerprint import Cpu
-from edgekd.hardware.specs import Runnable
+from edgekd.hardware.specs import RuntimeSpec
 from edgekd.resources import cores
 from edgekd.settings import Settings
 
@@ -28,7 +28,7 @@ class TakeOnnx(Settings):
 
 
 class Export(Settings):
-    runtime: Runnable
+    runtime: RuntimeSpec
     cpu: Cpu  # whether it fuses and what it answers depends on the machine that was asked
     model: str  # what the file is told to be in its metadata
     needed: bool = True  # else what its exporter says against it is kept as the reason, and the others go on
@@ -70,7 +70,7 @@ TAKE_TEACHER = Stage[ExportFloat](
     uses=("onnx", "onnxruntime"),
 )
 EXPORT = Stage[Export](
-    "export", "edgekd.deploy.exporter:run", takes={"hub": "onnx"}, gives="exported", version=2, uses=("onnx",)
+    "export", "edgekd.deploy.exporter:run", takes={"hub": "onnx"}, gives="exported", version=3, uses=("onnx",)
 )
 EVALUATE = Stage[Evaluate](
     "evaluate",

@@ -101,6 +101,12 @@ class DeviceProfile(Settings):
         """The runtimes that can run models here, without those that only compile for elsewhere."""
         return tuple(spec for spec in self.runtimes if not isinstance(spec, CompilerSpec))
 
+    @property
+    def compiler(self) -> CompilerSpec | None:
+        """What makes its files here while it is elsewhere; None of a device that runs them itself."""
+        first = self.runtimes[0]
+        return first if self.connection == "remote" and isinstance(first, CompilerSpec) else None
+
     def runtime(self, name: str | None = None, suffix: str | None = None) -> Runnable:
         """The first runtime called `name` that opens files that end in `suffix`."""
         found = [s for s in self.runnable if name in (None, s.name) and (suffix is None or suffix in s.suffixes)]

@@ -87,8 +87,14 @@ def plain_onnxruntime() -> OnnxRuntimeSpec:
 
 
 _RUNNABLE: TypeAdapter[Runnable] = TypeAdapter(Runnable)
+_RUNTIME: TypeAdapter[RuntimeSpec] = TypeAdapter(RuntimeSpec)
 
 
 def read_runnable(text: str) -> Runnable:
     """A runtime's settings from the JSON that `model_dump_json` wrote."""
     return _RUNNABLE.validate_json(text)
+
+
+def read_runtime(text: str) -> RuntimeSpec:
+    """The same, also of what only compiles for a device elsewhere."""
+    return _RUNTIME.validate_json(text)

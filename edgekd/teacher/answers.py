@@ -15,7 +15,6 @@ from edgekd.deploy.given import CHANNELS
 from edgekd.deploy.predict import predict
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError
-from edgekd.hardware.runtime import open_session
 from edgekd.hardware.runtimes.onnxruntime import OnnxRuntimeSession
 from edgekd.hardware.specs import plain_onnxruntime
 from edgekd.models import checkpoint, foreign
@@ -60,8 +59,7 @@ def _of_pool(folder: Path, shares: tuple[float, ...]) -> Answers:
 
 def exported_answers(model: Artifact, threads: int) -> tuple[Answers, str]:
     """Of a teacher's exported file in its own runtime, and what that is. It reads floats: pixels are preprocessed."""
-    runtime = exporter.runtime(model).model_copy(update={"threads": threads, "affinity": None})
-    session = open_session(exporter.entry(model), runtime)
+    session = exporter.opened(model, threads)
     (read,) = signature.read(model.path).inputs
     if read.dtype != "float32":
         raise ConfigError(f"distill.targets: the teacher's file reads {read.dtype}; views are float32")
@@ -71,7 +69,7 @@ def exported_answers(model: Artifact, threads: int) -> tuple[Answers, str]:
         rows = np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if read.layout == "NHWC" else array
         return torch.from_numpy(predict("teacher", session, {read.name: rows}, batch=32))
 
-    return answer, f"{read.dtype} in {runtime.name}"
+    return answer, f"{read.dtype} in {exporter.runtime(model).name}"
 
 
 def _of_onnx(path: Path) -> Answers:

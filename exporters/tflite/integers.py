@@ -98,6 +98,11 @@ def quantised(x: Any, edge: Edge) -> Any:
     return np.clip(np.round(x / np.float32(edge.scale)) + edge.zero_point, -128, 127).astype(np.int8)
 
 
+def real(x: Any, edge: Edge) -> Any:
+    """What the integers of a file without floats stand for."""
+    return (edge.scale * (x.astype(np.float64) - edge.zero_point)).astype(np.float32)
+
+
 def packed(model: schema.ModelT) -> bytes:
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
