@@ -24,6 +24,8 @@ class Budget(Settings):
     speedup_over_teacher: float | None = Field(default=None, gt=0)  # the teacher's fp32, same runtime
     speedup_over_teacher_int8: float | None = Field(default=None, gt=0)
     shrink_over_teacher: float | None = Field(default=None, gt=0)  # fp32 file of the teacher / this file
+    flash_kib: float | None = Field(default=None, gt=0)  # of devices that are compiled for; a profile has its own
+    ram_kib: float | None = Field(default=None, gt=0)
 
     def with_headroom(self, factor: float) -> Budget:
         """Limits on speed and size tighter by `factor`: what is picked for them does not sit on the real ones."""

@@ -23,8 +23,18 @@ from edgekd.nesting import first_of
 from edgekd.pipeline import Pipeline
 from edgekd.probing import float_settings
 from edgekd.report import stages as report
-from edgekd.seeking import ranked_by, seek
+from edgekd.seeking import Sought, ranked_by, seek
 from edgekd.target import Target, prefixed
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A student that one target was searched for, trained in float."""
+
+    sought: Sought
+    tutor: Result
+    found: Mapping[str, Result]
+    student: Result
 
 
 @dataclass(frozen=True)
@@ -45,18 +55,9 @@ def chain(
     target = Target.of(engine, pipeline, profile)
     runtimes, device = target.runtimes, target.cpu
     call, here = engine.call, Coordinates(target=profile.name)
-    sought = seek(target)
-    dataset, tutor, found, models = sought.dataset, sought.tutor, dict(sought.found), dict(sought.models)
-    lesson = dict(sought.lesson)
-    shape = sought.given.shape if sought.given else pipeline.teacher.shape
-    between = assistant_of(engine, pipeline, shape, found["choice"], {"data": dataset, "teacher": tutor})
-    if between:
-        tutor = between
-        kept = targets_of(engine, pipeline, dataset, tutor, None)
-        lesson |= {"teacher": tutor} | ({"targets": kept} if kept else {})
-    lesson |= {"student": found["choice"]}
-    lesson |= first_of(engine, pipeline, sought.supernet, _shape(found["choice"]), dataset, here)
-    student = call(distill.FLOAT, float_settings(engine, pipeline, lesson, here), lesson, here)
+    learnt = taught(target)
+    sought, tutor, found, student = learnt.sought, learnt.tutor, learnt.found, learnt.student
+    dataset, models = sought.dataset, dict(sought.models)
     variants = target.floats(student, dataset)
     val = {name: target.evaluate(model, dataset, "val", name) for name, model in (models | variants).items()}
     precisions = [
@@ -78,12 +79,31 @@ def chain(
             rank=ranked_by(pipeline),
             dialect="; ".join(map(str, by_dialect(runtimes, device))), not_written=target.not_written,
             replayed=tuple(differences) if differences is not None else None,
-            advice=tuple(advice(pipeline, _classes(dataset))), search_cost=sought.cost,
+            advice=tuple(advice(pipeline, classes_of(dataset))), search_cost=sought.cost,
         ),
-        judged | found | {"selection": selection, "precision": precision, "student": student} | prefixed("test", test),
+        judged | dict(found) | prefixed("test", test)
+        | {"selection": selection, "precision": precision, "student": student},
         here,
     )  # fmt: skip
     return Chain(dataset, models, told)
+
+
+def taught(target: Target) -> Taught:
+    """Search and training in float, which all targets of a build may share."""
+    engine, pipeline, here = target.engine, target.pipeline, Coordinates(target=target.profile.name)
+    sought = seek(target)
+    dataset, tutor, found = sought.dataset, sought.tutor, sought.found
+    lesson = dict(sought.lesson)
+    shape = sought.given.shape if sought.given else pipeline.teacher.shape
+    between = assistant_of(engine, pipeline, shape, found["choice"], {"data": dataset, "teacher": tutor})
+    if between:
+        tutor = between
+        kept = targets_of(engine, pipeline, dataset, tutor, None)
+        lesson |= {"teacher": tutor} | ({"targets": kept} if kept else {})
+    lesson |= {"student": found["choice"]}
+    lesson |= first_of(engine, pipeline, sought.supernet, _shape(found["choice"]), dataset, here)
+    student = engine.call(distill.FLOAT, float_settings(engine, pipeline, lesson, here), lesson, here)
+    return Taught(sought, tutor, found, student)
 
 
 def _shape(choice: Result) -> NetShape | None:
@@ -92,5 +112,5 @@ def _shape(choice: Result) -> NetShape | None:
     return NetShape.model_validate_json(choice.file("shape.json").read_text("utf-8"))
 
 
-def _classes(dataset: Result) -> int | None:
+def classes_of(dataset: Result) -> int | None:
     return len(dataset.json("dataset.json")["labels"]) if isinstance(dataset, Artifact) else None

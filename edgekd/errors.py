@@ -8,6 +8,7 @@ Everything edgekd raises on purpose, and the exit code that each becomes.
   - InconclusiveError    5   this many samples or runs cannot decide
   - UnavailableError     6   the target, a package or the environment is missing
     - UnsupportedError   6   a runtime or exporter lacks what this model is made of
+    - SomeTargetsFailed  6   of several targets; the others were built
 
 A student that misses its budget is no error but a verdict; the command line ends with 3 (accuracy) or 4 then.
 StoppedError is no EdgekdError: nothing went wrong, exit code 130.
@@ -16,6 +17,9 @@ A message names the thing, the value it had, and what to do next, in that order.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 INTERRUPTED = 130
 
@@ -50,6 +54,14 @@ class UnavailableError(EdgekdError):
 
 class UnsupportedError(UnavailableError):
     pass
+
+
+class SomeTargetsFailedError(UnavailableError):
+    """Of several targets some could not be built; `failed` says why by target, and the others' bundles are whole."""
+
+    def __init__(self, failed: Mapping[str, EdgekdError], done: Sequence[Any]) -> None:
+        super().__init__("; ".join(f"target {name}: {error}" for name, error in failed.items()))
+        self.failed, self.done = dict(failed), list(done)
 
 
 def first_line(error: BaseException) -> str:

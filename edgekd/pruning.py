@@ -183,7 +183,7 @@ class _Run:
     def staircase(self, step: int) -> Artifact:
         target = self.target
         settings = prune.Staircase(
-            shape=self._shape(), step=step, preprocess=self.pipeline.preprocess, runtime=target.runtime,
+            shape=self._shape(), step=step, preprocess=self.pipeline.preprocess, runtime=target.measured_in,
             cpu=target.cpu, measuring=QUICKLY,
         )  # fmt: skip
         stage = target.versioned(prune.STAIRCASE)
@@ -192,7 +192,7 @@ class _Run:
     def path(self, worth: dict[str, Artifact], by: prune.By, step: int) -> Artifact:
         target = self.target
         settings = prune.Walk(
-            by=by, step=step, preprocess=self.pipeline.preprocess, runtime=target.runtime, cpu=target.cpu,
+            by=by, step=step, preprocess=self.pipeline.preprocess, runtime=target.measured_in, cpu=target.cpu,
             measuring=QUICKLY,
         )  # fmt: skip
         at = Coordinates(target.profile.name, variant=by)

@@ -29,6 +29,7 @@ class Sought:
     """`found` holds the search's own results by name; `lesson` what students are taught with."""
 
     dataset: Result
+    master: Result  # the first teacher
     given: Given | None
     tutor: Result
     lesson: Mapping[str, Result]
@@ -65,7 +66,7 @@ def seek(target: Target) -> Sought:
         scores = found["scores"].json("scores.json")
         macs = {row["id"]: row["scores"]["macs"] for row in scores["candidates"]}
         cost = spent(seconds_of(engine, before), pipeline, macs, scores.get("tried", len(macs)))
-    return Sought(dataset, given, tutor, lesson, baselines(target), found, supernet, cost)
+    return Sought(dataset, master, given, tutor, lesson, baselines(target), found, supernet, cost)
 
 
 def search_for(
@@ -153,7 +154,7 @@ def together(target: Target) -> list[Target]:
 
 def _device(target: Target) -> search.Device:
     return search.Device(
-        name=target.profile.name, runtime=target.runtime, cpu=target.cpu, limits=limits_of(target.profile),
+        name=target.profile.name, runtime=target.measured_in, cpu=target.cpu, limits=limits_of(target.profile),
         table=target.pipeline.search.tables.get(target.profile.name),
     )  # fmt: skip
 
@@ -167,6 +168,6 @@ def _candidate(target: Target, shortlist: Result, number: int) -> tuple[str, sea
         return None
     shape = shape_of(rows[number]["shape"])
     settings = search.WriteCandidate(
-        shape=shape, runtime=target.runtime, cpu=target.cpu, preprocess=target.pipeline.preprocess
+        shape=shape, runtime=target.measured_in, cpu=target.cpu, preprocess=target.pipeline.preprocess
     )
     return rows[number]["id"], settings

@@ -17,10 +17,10 @@ from edgekd.engine.store import Artifact
 from edgekd.errors import UnsupportedError
 from edgekd.hardware import stages as hardware
 from edgekd.hardware.dialect import Dialect
-from edgekd.hardware.fingerprint import Cpu
-from edgekd.hardware.here import installed, takes_floats
+from edgekd.hardware.fingerprint import Cpu, cpu
+from edgekd.hardware.here import installed, is_installed, takes_floats
 from edgekd.hardware.profile import DeviceProfile, this_cpu
-from edgekd.hardware.specs import Runnable
+from edgekd.hardware.specs import CompilerSpec, Runnable, RuntimeSpec
 from edgekd.pipeline import Pipeline
 from edgekd.quant import stages as quant
 from edgekd.sparse.plans import Sparsity
@@ -36,9 +36,9 @@ class Target:
     engine: Engine
     pipeline: Pipeline
     profile: DeviceProfile
-    runtime: Runnable  # the first: baselines and candidates are measured in it
-    cpu: Cpu
-    runtimes: Sequence[Runnable]
+    runtime: RuntimeSpec  # the first: baselines and candidates are measured in it
+    cpu: Cpu  # of a device elsewhere, the one that compiles for it
+    runtimes: Sequence[RuntimeSpec]
     not_written: dict[str, str] = field(default_factory=dict)  # filled on the way: variants and why
 
     @classmethod
@@ -48,14 +48,26 @@ class Target:
         runtimes = installed(profile)
         return cls(engine, pipeline, profile, runtimes[0], device, runtimes)
 
+    @classmethod
+    def elsewhere(cls, engine: Engine, pipeline: Pipeline, profile: DeviceProfile) -> Target:
+        """Of a device that is compiled for: nothing is measured there."""
+        assert profile.compiler is not None
+        return cls(engine, pipeline, profile, profile.compiler, cpu(), (profile.compiler,))
+
     @property
     def dialect(self) -> Any:
         return self.runtime.dialect.on(self.cpu)
 
+    @property
+    def measured_in(self) -> Runnable:
+        """The first runtime, of a target that is here."""
+        assert not isinstance(self.runtime, CompilerSpec)
+        return self.runtime
+
     def at(self, variant: str | None = None, student: str | None = None) -> Coordinates:
         return Coordinates(self.profile.name, student, variant)
 
-    def named(self, variant: str, spec: Runnable) -> str:
+    def named(self, variant: str, spec: RuntimeSpec) -> str:
         """A variant in the first runtime has its plain name."""
         return variant if spec is self.runtime else f"{variant}@{spec.name}"
 
@@ -67,21 +79,27 @@ class Target:
 
     def teachers(self, master: Result, given: Given | None, dataset: Result) -> dict[str, Result]:
         """The teacher's own files, float and int8: what every student is held against."""
-        own = given is None or given.shape is not None
-        if given is not None and given.kind == "onnx":
-            settings = deploy.ExportFloat(preprocess=self.pipeline.preprocess)
-            hub = self.engine.call(
-                deploy.TAKE_TEACHER, settings, {"checkpoint": master, "data": dataset}, self.at(TEACHER)
-            )
-        else:
-            hub = self.hub(master, dataset, TEACHER)
+        hub = self.teachers_hub(master, given, dataset)
+        integers = self.teachers_int8(hub, master, given, dataset)
+        return {
+            TEACHER: self.needed(hub, self.at(TEACHER)),
+            TEACHER_INT8: self.needed(integers, self.at(TEACHER_INT8)),
+        }
+
+    def teachers_hub(self, master: Result, given: Given | None, dataset: Result) -> Result:
+        if given is None or given.kind != "onnx":
+            return self.hub(master, dataset, TEACHER)
+        settings = deploy.ExportFloat(preprocess=self.pipeline.preprocess)
+        return self.engine.call(
+            deploy.TAKE_TEACHER, settings, {"checkpoint": master, "data": dataset}, self.at(TEACHER)
+        )
+
+    def teachers_int8(self, hub: Result, master: Result, given: Given | None, dataset: Result) -> Result:
         at = self.at(TEACHER_INT8)
-        if own:
-            integers = self.quantised(master, dataset, self.dialect, at)
-        else:
-            plan = quant.PtqGiven(dialect=self.dialect, samples=self.pipeline.quantize.calibration_images)
-            integers = self.engine.call(quant.PTQ_GIVEN, plan, {"hub": hub, "data": dataset}, at)
-        return {TEACHER: self.needed(hub, self.at(TEACHER)), TEACHER_INT8: self.needed(integers, at)}
+        if given is None or given.shape is not None:
+            return self.quantised(master, dataset, self.dialect, at)
+        plan = quant.PtqGiven(dialect=self.dialect, samples=self.pipeline.quantize.calibration_images)
+        return self.engine.call(quant.PTQ_GIVEN, plan, {"hub": hub, "data": dataset}, at)
 
     def floats(self, student: Result, dataset: Result) -> dict[str, Result]:
         """The float student in every runtime that takes floats."""
@@ -94,7 +112,7 @@ class Target:
         master: Result,
         dataset: Result,
         dialect: Dialect,
-        members: Sequence[Runnable],
+        members: Sequence[RuntimeSpec],
         variants: dict[str, Result],
         val: dict[str, Result],
     ) -> Result | None:
@@ -121,7 +139,7 @@ class Target:
             add("int8-qat", self.qat(student, master, dataset, dialect, members[0]))
         return decision
 
-    def ptq(self, checkpoint: Result, dataset: Result, dialect: Dialect, spec: Runnable) -> Result:
+    def ptq(self, checkpoint: Result, dataset: Result, dialect: Dialect, spec: RuntimeSpec) -> Result:
         """Of a student, which is as sparse as the pipeline says."""
         return self.quantised(checkpoint, dataset, dialect, self.at(self.named("int8", spec)), self.pipeline.sparsity)
 
@@ -134,7 +152,7 @@ class Target:
         )  # fmt: skip
         return self.engine.call(quant.PTQ, settings, {"checkpoint": checkpoint, "data": dataset}, at)
 
-    def qat(self, student: Result, master: Result, dataset: Result, dialect: Dialect, spec: Runnable) -> Result:
+    def qat(self, student: Result, master: Result, dataset: Result, dialect: Dialect, spec: RuntimeSpec) -> Result:
         settings = quant.Qat(
             dialect=dialect, preprocess=self.pipeline.preprocess, views=self.pipeline.views,
             train=self.pipeline.quantize.qat, losses=self.pipeline.distill.losses, sparsity=self.pipeline.sparsity,
@@ -142,7 +160,7 @@ class Target:
         at = self.at(self.named("int8-qat", spec))
         return self.engine.call(quant.QAT, settings, {"student": student, "teacher": master, "data": dataset}, at)
 
-    def written(self, variant: str, hub: Result, members: Sequence[Runnable]) -> dict[str, Result]:
+    def written(self, variant: str, hub: Result, members: Sequence[RuntimeSpec]) -> dict[str, Result]:
         """One graph in several runtimes, without those whose exporter cannot write it: why is kept for the report."""
         specs = {self.named(variant, spec): spec for spec in members}
         models = {name: self.export(hub, self.at(name), spec) for name, spec in specs.items()}
@@ -158,7 +176,7 @@ class Target:
             raise UnsupportedError(f"{at}: {exporter.read(model)['refused']}")
         return model
 
-    def export(self, hub: Result, at: Coordinates, spec: Runnable) -> Result:
+    def export(self, hub: Result, at: Coordinates, spec: RuntimeSpec) -> Result:
         settings = deploy.Export(runtime=spec, cpu=self.cpu, model=f"{self.pipeline.name}/{at}")
         return self.engine.call(_versioned(deploy.EXPORT, spec), settings, {"hub": hub}, at)
 
@@ -181,11 +199,16 @@ class Target:
 
     def _with_runtime(self, stage: Any) -> Any:
         """The stage with the versions of the runtimes' packages in its key."""
+        if self.profile.compiler:
+            return _versioned(stage, self.runtime)
         return replace(stage, uses=(*stage.uses, *(package for spec in self.runtimes for package in spec.packages)))
 
 
-def _versioned(stage: Any, spec: Runnable) -> Any:
-    return replace(stage, uses=(*stage.uses, *spec.packages, *exporter.distribution(spec.exporter)))
+def _versioned(stage: Any, spec: RuntimeSpec) -> Any:
+    packages = spec.packages
+    if isinstance(spec, CompilerSpec):  # any of several may be the one that compiles
+        packages = tuple(package for package in packages if is_installed(package))
+    return replace(stage, uses=(*stage.uses, *packages, *exporter.distribution(spec.exporter)))
 
 
 def prefixed(prefix: str, results: Mapping[str, T]) -> dict[str, T]:

@@ -27,10 +27,11 @@ from edgekd.cli.options import (
 from edgekd.units import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from edgekd.deploy.bundle import Built
     from edgekd.engine.plan import Step
+    from edgekd.errors import EdgekdError
     from edgekd.pipeline import Pipeline
 
 ACCURACY = ("accuracy_drop_points",)
@@ -63,6 +64,8 @@ def build(
 
       edgekd build my.yaml --set distill.epochs=40 --time-budget 30m
 
+      edgekd build digits --target local-cpu --target ethos-u55-128 --target cortex-m7
+
       edgekd build mine.yaml --allow-code
 
       edgekd build --locked dist/digits/local-cpu/edgekd.lock --out again
@@ -75,10 +78,12 @@ def build(
         raise typer.BadParameter("a lock fixes settings and target; leave --set, --quick, --time-budget, --target out")
     from edgekd import api
     from edgekd.cli.progress import Watcher
+    from edgekd.errors import SomeTargetsFailedError
     from edgekd.pipeline import load_pipeline
 
     start = time.perf_counter()
     limit_s = parse_duration(time_budget) if time_budget else None
+    failed: dict[str, EdgekdError] = {}
     with Watcher(verbose=bool(verbose)) as watcher:
         where: dict[str, Any] = {"workspace": workspace, "out": out, "listener": watcher}
         where |= {"include_samples": include_samples, "allow_code": allow_code}
@@ -87,32 +92,39 @@ def build(
         else:
             settings = load_pipeline(str(pipeline), set_ or (), quick=quick)
             settings = _estimated(settings, target, workspace, limit_s, watcher)
-            done = api.build(settings, targets=target or (), **where)
+            try:
+                done = api.build(settings, targets=target or (), **where)
+            except SomeTargetsFailedError as error:
+                done, failed = error.done, error.failed
         for sentence in _warnings(done):
             watcher.said(sentence)
         watcher.said(f"{watcher.ran} stages ran, {watcher.cached} cached, {duration(time.perf_counter() - start)}")
     if as_json:
-        print_json([{"folder": str(built.folder), "report": built.report} for built in done])
+        told: list[dict[str, Any]] = [{"folder": str(built.folder), "report": built.report} for built in done]
+        told += [{"target": name, "error": str(error), "exit_code": error.exit_code} for name, error in failed.items()]
+        print_json(told)
     else:
-        for built in done:
-            _show(built, quick=quick)
-    raise typer.Exit(exit_code(done, inconclusive))
+        _show_all(done, failed, quick=quick)
+    raise typer.Exit(exit_code(done, inconclusive, some_failed=bool(failed)))
 
 
 def _warnings(done: list[Built]) -> list[str]:
     """A sentence for every limit that was not kept, or could not be decided."""
     words = {"fail": "failed", "inconclusive": "warning"}
-    return [f"{words[v.state]}: {built.target}: {v}" for built in done for v in built.verdicts if v.state in words]
+    found = [f"{words[v.state]}: {built.target}: {v}" for built in done for v in built.verdicts if v.state in words]
+    return found + [f"warning: {built.target}: {sentence}" for built in done for sentence in built.undecided]
 
 
-def exit_code(done: Sequence[Built], inconclusive: str) -> int:
-    """0; else the first that applies of 3 (accuracy), 4 (latency, size), 5 (undecided and told to fail)."""
+def exit_code(done: Sequence[Built], inconclusive: str, *, some_failed: bool = False) -> int:
+    """0; else the first that applies of 3 (accuracy), 4 (costs), 6 (a target), 5 (undecided and told to fail)."""
     failed = {v.limit for built in done for v in built.verdicts if v.state == "fail"}
     if failed & set(ACCURACY):
         return 3
     if failed:
         return 4
-    undecided = any(v.state == "inconclusive" for built in done for v in built.verdicts)
+    if some_failed:
+        return 6
+    undecided = any(built.undecided or any(v.state == "inconclusive" for v in built.verdicts) for built in done)
     return 5 if undecided and inconclusive == "fail" else 0
 
 
@@ -120,11 +132,13 @@ def _estimated(
     settings: Pipeline, targets: list[str] | None, workspace: Path | None, limit_s: float | None, watcher: Any
 ) -> Pipeline:
     """Say how long it will take; with a time budget, make the pipeline fit it."""
-    from edgekd.api import plan, within
+    from edgekd.api import within
 
     def steps(pipeline: Pipeline) -> list[Step]:
-        found = plan(pipeline, targets=targets or (), workspace=workspace).values()
-        return [step for row in found for step in row if not step.cached]
+        names = targets or list(pipeline.targets)
+        found = [_planned(pipeline, names, name, workspace) for name in names]
+        each = {(step.stage, step.at): step for row in found for step in row if not step.cached}  # targets share some
+        return list(each.values())
 
     def estimate(pipeline: Pipeline) -> float:
         return sum(step.seconds for step in steps(pipeline))
@@ -144,6 +158,67 @@ def _estimated(
     if expected > 2:
         watcher.said(f"about {duration(expected)}, by earlier runs here or by a typical machine of two cores")
     return settings
+
+
+def _planned(pipeline: Pipeline, names: Sequence[str], name: str, workspace: Path | None) -> list[Step]:
+    """Of one target; of several, one that cannot be planned has no steps: the build says why, and goes on."""
+    from edgekd.api import plan
+    from edgekd.errors import EdgekdError
+
+    try:
+        return plan(pipeline, targets=names, only=name, workspace=workspace)[name]
+    except EdgekdError:
+        if len(names) == 1:
+            raise
+        return []
+
+
+def _show_all(done: Sequence[Built], failed: Mapping[str, EdgekdError], *, quick: bool) -> None:
+    """Each target's table; of several targets one that compares them; what failed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgekd.report import targets_page
+
+    for built in done:
+        if "student_of" in built.report:
+            _show_compiled(built)
+        else:
+            _show(built, quick=quick)
+    console = Console()
+    if len(done) + len(failed) > 1:
+        table = Table(*targets_page.HEADINGS, title="targets")
+        for built in done:
+            table.add_row(*targets_page.cells(targets_page.row(built.report)))
+        for name in failed:
+            table.add_row(name, "failed")
+        console.print(table)
+    for name, error in failed.items():
+        console.print(f"{name} failed: {error}", markup=False, highlight=False)
+
+
+def _show_compiled(built: Built) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgekd.report import compiled
+
+    report = built.report
+    table = Table(
+        "variant", "accuracy on test", "latency", "kB", title=f"{report['pipeline']} on {built.target}, elsewhere"
+    )
+    for name, row in report["variants"].items():
+        table.add_row(
+            f"{name} (ships)" if name == report["shipped"] else name,
+            f"{row['accuracy_test_percent']['interval'][0]:.1f} %",
+            compiled.latency(row["costs"]) if row["costs"] else "",
+            f"{row['size_bytes'] / 1e3:.1f}" if row["costs"] else "",
+        )
+    console = Console()
+    console.print(table)
+    for sentence in [*map(str, built.verdicts), *built.undecided, *report["variants"][report["shipped"]]["notes"]]:
+        console.print(sentence, markup=False, highlight=False)
+    console.print(f"bundle: {built.folder}", soft_wrap=True)
 
 
 def _show(built: Built, *, quick: bool) -> None:

@@ -19,6 +19,7 @@ from edgekd.engine.lock import Lock
 from edgekd.engine.store import Artifact
 from edgekd.engine.swap import put_in_place
 from edgekd.errors import UnavailableError
+from edgekd.hardware.specs import CompilerSpec, read_runtime
 
 SCHEMA = 1
 CODE = {"run.py": ("edgekd.deploy", "run_bundle.py"), "pixels.py": ("edgekd.data", "pixels.py")}  # that goes along
@@ -32,6 +33,8 @@ class Built:
     folder: Path
     report: dict[str, Any]
     verdicts: tuple[Verdict, ...]
+
+    undecided: tuple[str, ...] = ()  # limits that nothing here can decide
 
     @property
     def state(self) -> State:
@@ -83,7 +86,8 @@ def _assemble(folder: Path, parts: Parts) -> None:
     for name in ("report.json", "report.md"):
         shutil.copyfile(parts.report.file(name), folder / name)
     (folder / "edgekd.lock").write_text(parts.lock.dump(), "utf-8")
-    for name, (package, source) in CODE.items():
+    here = not isinstance(read_runtime(json.dumps(exported["runtime"])), CompilerSpec)
+    for name, (package, source) in CODE.items() if here else ():  # what was compiled runs on its device alone
         (folder / name).write_text((files(package) / source).read_text("utf-8"), "utf-8")
     if parts.samples:
         _write_samples(folder / "samples", parts.data, parts.samples)

@@ -51,6 +51,19 @@ class Select(Settings):
     floor: str = "fp32"  # what nothing that ships is slower than, where it keeps the budget itself
 
 
+class Room(Settings):
+    """What a device elsewhere has for a model; None where it is not known, and nothing was asked."""
+
+    flash_kib: float | None = None
+    ram_kib: float | None = None
+
+
+class SelectCompiled(Settings):
+    budget: Budget
+    room: Room
+    variants: tuple[str, ...]
+
+
 ONNX_FLOAT = Stage[ExportFloat](
     "onnx.fp32",
     "edgekd.deploy.hub:run_float",
@@ -84,6 +97,14 @@ SELECT = Stage[Select](
     "select",
     "edgekd.deploy.select:run",
     takes={"model.*": "exported", "val.*": "predictions", "comparison": "comparison"},
+    gives="selection",
+    nature="decision",
+    uses=("scipy",),
+)
+SELECT_COMPILED = Stage[SelectCompiled](
+    "select.compiled",
+    "edgekd.deploy.select_compiled:run",
+    takes={"model.*": "exported", "val.*": "predictions"},
     gives="selection",
     nature="decision",
     uses=("scipy",),

@@ -36,6 +36,7 @@ class Lock(Settings):
     target: str
     profile: dict[str, Any]  # the device profile, whole: a person's own file may not be there tomorrow
     device: dict[str, Any]  # the CPU that measured
+    lead: dict[str, Any] | None = None  # of a device elsewhere: the profile whose student it took
     data: str  # digests of what the build started from
     teacher: str
     pipeline: dict[str, Any]  # every setting, seeds among them, defaults written out
@@ -43,7 +44,12 @@ class Lock(Settings):
 
     @classmethod
     def of(
-        cls, pipeline: dict[str, Any], profile: dict[str, Any], device: dict[str, Any], trail: Sequence[dict[str, Any]]
+        cls,
+        pipeline: dict[str, Any],
+        profile: dict[str, Any],
+        device: dict[str, Any],
+        trail: Sequence[dict[str, Any]],
+        lead: dict[str, Any] | None = None,
     ) -> Lock:
         """The lock of a finished build; `trail` has one row a call, as the builder keeps them."""
         rows = []
@@ -61,6 +67,7 @@ class Lock(Settings):
             target=profile["name"],
             profile=profile,
             device=device,
+            lead=lead,
             data=digests.get("data", ""),
             teacher=digests.get("teacher", ""),
             pipeline=pipeline,

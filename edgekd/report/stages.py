@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from edgekd.budget import Budget
-from edgekd.deploy.stages import Select
+from edgekd.deploy.stages import Select, SelectCompiled
 from edgekd.engine.stage import Stage
+from edgekd.hardware.specs import Numerics
 from edgekd.search.stages import RankName
 from edgekd.settings import Settings
 
@@ -30,6 +31,18 @@ class TellExport(Settings):
     select: Select
     labelled: bool
     not_written: dict[str, str]  # variant@runtime -> why its exporter could not
+    replayed: tuple[str, ...] | None = None
+
+
+class TellCompiled(Settings):
+    pipeline: str
+    target: str
+    lead: str  # the target whose student this is
+    select: SelectCompiled
+    numerics: Numerics  # of what answered for the device
+    dialect: str
+    not_written: dict[str, str] = {}
+    advice: tuple[str, ...] = ()
     replayed: tuple[str, ...] | None = None
 
 
@@ -72,5 +85,20 @@ REPORT = Stage[Tell](
     version=4,
     gives="report",
     nature="observation",  # it restates measurements
+    uses=("scipy",),
+)
+COMPILED = Stage[TellCompiled](
+    "report.compiled",
+    "edgekd.report.compiled:run",
+    takes={
+        "model.*": "exported",
+        "val.*": "predictions",
+        "test.*": "predictions",
+        "precision": "decision",
+        "selection": "selection",
+        "student": "checkpoint",
+    },
+    gives="report",
+    nature="observation",
     uses=("scipy",),
 )

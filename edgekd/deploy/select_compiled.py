@@ -1,0 +1,86 @@
+"""Which variant goes to a device elsewhere: what keeps the budget, then what its compiler calls fastest, or least."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgekd.budget import TEACHER, Verdict, worst
+from edgekd.deploy import exporter
+from edgekd.deploy.evaluate import correct
+from edgekd.deploy.select import PREFERENCE
+from edgekd.deploy.stages import SelectCompiled
+from edgekd.deploy.verdicts import accuracy, compiled
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact
+from edgekd.stats import paired_difference
+
+
+def run(settings: SelectCompiled, inputs: Mapping[str, Artifact], work: Work) -> None:
+    chosen = rank(settings, inputs)[0].name
+    (work.out / "decision.json").write_text(json.dumps({"schema": 1, "variant": chosen}), "utf-8")
+
+
+@dataclass(frozen=True)
+class Ranked:
+    name: str
+    verdicts: tuple[Verdict, ...]
+    latency_ms: float | None
+    size_bytes: int
+    refused: str | None
+
+    @property
+    def place(self) -> tuple[bool, int, int, float, int]:
+        lost = [verdict for verdict in self.verdicts if verdict.limit == "accuracy_drop_points"]
+        return (
+            self.refused is not None,
+            PREFERENCE[worst(lost)],
+            PREFERENCE[worst(self.verdicts)],
+            self.latency_ms or 0.0,  # of all of them, or of none
+            self.size_bytes,
+        )
+
+
+def rank(settings: SelectCompiled, inputs: Mapping[str, Artifact]) -> list[Ranked]:
+    """
+    What its exporter refused comes last, then what loses answers, then what does not keep the other limits. Of the
+    rest the fastest by its compiler's estimate is first, and the smallest where there is none.
+    """
+    files = {name.removeprefix("model."): model for name, model in inputs.items() if name.startswith("model.")}
+    costs = {name: exporter.costs(model) for name, model in files.items()}
+    sizes = {name: size_bytes(model) for name, model in files.items()}
+    base = correct(inputs[f"val.{TEACHER}"])
+    found = []
+    for name in settings.variants:
+        change = paired_difference(base, correct(inputs[f"val.{name}"]))
+        verdicts, _ = compiled(settings.budget, settings.room, costs, sizes, name)
+        own = costs[name]
+        found.append(
+            Ranked(
+                name, (*accuracy(settings.budget, change), *verdicts), own.latency_ms if own else None, sizes[name],
+                exporter.read(files[name])["refused"],
+            )
+        )  # fmt: skip
+    return sorted(found, key=lambda ranked: ranked.place)
+
+
+def size_bytes(model: Artifact) -> int:
+    """Of the file that the device opens."""
+    return exporter.entry(model).stat().st_size
+
+
+def why_not(rejected: Ranked, chosen: Ranked) -> str:
+    """The sentence beside a variant that does not go."""
+    if rejected.refused:
+        return rejected.refused
+    if rejected.place < chosen.place:
+        return f"today it would: the lock says {chosen.name}"
+    against = [str(verdict) for verdict in rejected.verdicts if verdict.state != "pass"]
+    if against and worst(rejected.verdicts) != worst(chosen.verdicts):
+        return "; ".join(against)
+    if rejected.latency_ms and chosen.latency_ms:
+        return (
+            f"{chosen.name} is {rejected.latency_ms / chosen.latency_ms:.2f} times as fast by the compiler's estimate"
+        )
+    return f"{chosen.name} is {rejected.size_bytes / chosen.size_bytes:.2f} times as small; neither's time is known"
