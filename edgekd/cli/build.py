@@ -187,9 +187,12 @@ def _show_all(done: Sequence[Built], failed: Mapping[str, EdgekdError], *, quick
             _show(built, quick=quick)
     console = Console()
     if len(done) + len(failed) > 1:
-        table = Table(*targets_page.HEADINGS, title="targets")
+        table = Table(title="targets")
+        for heading in targets_page.SHORT:
+            table.add_column(heading, no_wrap=True)
         for built in done:
-            table.add_row(*targets_page.cells(targets_page.row(built.report)))
+            line = dict(zip(targets_page.HEADINGS, targets_page.cells(targets_page.row(built.report)), strict=True))
+            table.add_row(*(line[heading] for heading in targets_page.SHORT))
         for name in failed:
             table.add_row(name, "failed")
         console.print(table)

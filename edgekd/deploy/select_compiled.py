@@ -14,11 +14,16 @@ from edgekd.deploy.stages import SelectCompiled
 from edgekd.deploy.verdicts import accuracy, compiled
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
+from edgekd.errors import UnsupportedError
 from edgekd.stats import paired_difference
 
 
 def run(settings: SelectCompiled, inputs: Mapping[str, Artifact], work: Work) -> None:
-    chosen = rank(settings, inputs)[0].name
+    """Raises UnsupportedError where no variant may ship: nothing else runs on the device."""
+    first = rank(settings, inputs)[0]
+    if first.refused:
+        raise UnsupportedError(f"{first.name}: {first.refused}")
+    chosen = first.name
     (work.out / "decision.json").write_text(json.dumps({"schema": 1, "variant": chosen}), "utf-8")
 
 

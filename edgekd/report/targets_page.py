@@ -14,6 +14,7 @@ from edgekd.report import compiled
 
 SCHEMA = 1
 HEADINGS = ("target", "ships", "accuracy on test", "against teacher", "parity", "size kB", "latency", "budget")
+SHORT = ("target", "ships", "accuracy on test", "size kB", "latency", "budget")  # of a terminal's width
 
 
 def publish(folder: Path, pipeline: str, done: Sequence[Built], failed: Mapping[str, EdgekdError]) -> None:
@@ -57,7 +58,8 @@ def cells(one: Mapping[str, Any]) -> list[str]:
     """The line as text, in the order of HEADINGS."""
     change = one["change_points"]
     agreed, steps = one["top1_agreement_percent"], one["steps_p99"]
-    parity = "not run" if agreed is None else f"{agreed:.1f} %" + ("" if steps is None else f", {steps:.0f} steps")
+    words = "" if steps is None else f", {steps:.0f} step{'' if round(steps) == 1 else 's'}"
+    parity = "not run" if agreed is None else f"{agreed:.1f} %{words}"
     return [
         one["target"],
         one["ships"],
