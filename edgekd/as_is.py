@@ -26,6 +26,7 @@ from edgekd.hardware.specs import OpenVinoSpec, Runnable
 from edgekd.quant import stages as quant
 from edgekd.report import stages as report
 from edgekd.settings import Settings
+from edgekd.toolchains.catalogue import CATALOGUE, toolchain
 
 FURTHER: tuple[quant.Recipe, ...] = (
     "percentile",
@@ -127,6 +128,10 @@ class _Run:
     ) -> tuple[dict[str, Result], Result | None]:
         """int8 by min-max; by what keeps most on val, where that loses more than the margin. And how it was chosen."""
         first = self.asked.recipe or "min-max"
+        if first in CATALOGUE and dialect.activation != "uint8-affine":
+            why = f"recipe {first}: writes uint8 activations, and this runtime takes {dialect.activation}"
+            self._refused |= {_at("int8", spec): why for spec in members}
+            return {}, None
         hub = self._quantised(dialect, first)
         models = self._in(members, hub)
         if self.asked.recipe is not None or not exporter.is_written(models[_at("int8", members[0])]):
@@ -200,7 +205,8 @@ class _Run:
         return dict(self._refused)
 
     def _quantised(self, dialect: Dialect, recipe: quant.Recipe) -> Result:
-        settings = quant.PtqGiven(dialect=dialect, recipe=recipe, samples=self.asked.samples)
+        pins = toolchain(recipe).digest if recipe in CATALOGUE else None
+        settings = quant.PtqGiven(dialect=dialect, recipe=recipe, samples=self.asked.samples, pins=pins)
         inputs = {"hub": self.hub, "data": self.data}
         if recipe == "min-max":  # seen once for all dialects
             inputs["ranges"] = self.engine.call(

@@ -56,7 +56,7 @@ def elsewhere(
     selection = engine.call(deploy.SELECT_COMPILED, select, judged, here)
     test = {TEACHER: led.evaluate(sought.models[TEACHER], dataset, "test", TEACHER)}
     test |= {"fp32": led.evaluate(floats, dataset, "test", "fp32")}
-    test |= {name: target.evaluate(model, dataset, "test", name) for name, model in models.items()}
+    test |= {name: target.evaluate(model, dataset, "test", name) for name, model in variants.items()}
     told = engine.call(
         report.COMPILED,
         report.TellCompiled(
@@ -72,7 +72,10 @@ def elsewhere(
 
 
 def _teachers_int8(target: Target, master: Result, given: Given | None, dataset: Result) -> dict[str, Result]:
-    """What the student is held against there; none where its exporter cannot write it, which the report says."""
+    """
+    What the student's costs are held against there; none where its exporter cannot write it, which the report says.
+    It answers nothing here: interpreters and simulators take minutes to hours for a large net's answers.
+    """
     hub = target.teachers_int8(target.teachers_hub(master, given, dataset), master, given, dataset)
     return target.written(TEACHER_INT8, hub, (target.runtime,))
 

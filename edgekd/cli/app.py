@@ -29,6 +29,7 @@ from edgekd.cli import (
     schema,
     search,
     sparsity,
+    toolchain,
 )
 from edgekd.cli.console import complain, print_version
 from edgekd.errors import INTERRUPTED, EdgekdError, StoppedError
@@ -59,6 +60,7 @@ app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(data.app, name="data")
 app.add_typer(devices.app, name="devices")
 app.add_typer(cache.app, name="cache")
+app.add_typer(toolchain.app, name="toolchain")
 app.command("doctor")(doctor.doctor)
 app.command("schema")(schema.schema)
 

@@ -213,7 +213,7 @@ def _show_compiled(built: Built) -> None:
     for name, row in report["variants"].items():
         table.add_row(
             f"{name} (ships)" if name == report["shipped"] else name,
-            f"{row['accuracy_test_percent']['interval'][0]:.1f} %",
+            compiled.accuracy_of(row),
             compiled.latency(row["costs"]) if row["costs"] else "",
             f"{row['size_bytes'] / 1e3:.1f}" if row["costs"] else "",
         )

@@ -16,7 +16,9 @@ from edgekd.units import duration
 if TYPE_CHECKING:
     from edgekd.deploy.bundle import Built
 
-RECIPES = ("min-max", "percentile", "entropy", "mse", "bias-correction", "equalisation", "smooth")
+RECIPES = (
+    "min-max", "percentile", "entropy", "mse", "bias-correction", "equalisation", "smooth", "neural-compressor",
+)  # fmt: skip
 
 
 def export(

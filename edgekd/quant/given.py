@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
+
+import numpy as np
 
 from edgekd.data import signature
 from edgekd.data.dataset import Dataset
@@ -15,12 +18,16 @@ from edgekd.deploy.reference import Reference
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.quant.onnx_ptq import quantise, quantise_dynamic, see_ranges
-from edgekd.quant.stages import Adjustment, DynamicGiven, PtqGiven, Recipe, SeeRanges
+from edgekd.quant.stages import Adjustment, DynamicGiven, PtqGiven, Recipe, SeeRanges, Toolchain
+from edgekd.toolchains.call import call
 
 RANGES = "ranges.json"
 
 
 def run(settings: PtqGiven, inputs: Mapping[str, Artifact], work: Work) -> None:
+    if settings.recipe in get_args(Toolchain):
+        _write(inputs["hub"], work, lambda out: by_neural_compressor(settings, inputs, out))
+        return
     hub, seen = inputs["hub"], inputs.get("ranges")
     ranges = seen.file(RANGES) if seen else None
     shown = shown_of(inputs, settings.samples) if seen is None else {}
@@ -30,6 +37,16 @@ def run(settings: PtqGiven, inputs: Mapping[str, Artifact], work: Work) -> None:
 
 def run_ranges(settings: SeeRanges, inputs: Mapping[str, Artifact], work: Work) -> None:
     see_ranges(inputs["hub"].file("model.onnx"), shown_of(inputs, settings.samples), work.out / RANGES)
+
+
+def by_neural_compressor(settings: PtqGiven, inputs: Mapping[str, Artifact], out: Path) -> None:
+    """onnx-neural-compressor's static QDQ: uint8 activations, int8 weights by channel, which is one dialect alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        feeds = Path(folder) / "feeds.npz"
+        np.savez(feeds, **shown_of(inputs, settings.samples))
+        model = inputs["hub"].file("model.onnx").resolve()
+        asked = {"model": str(model), "out": str(out.resolve()), "feeds": str(feeds), "calibration": "MinMax"}
+        call("neural-compressor", "neural_compressor", asked | {"reduced_range": settings.dialect.reduced_range})
 
 
 def shown_of(inputs: Mapping[str, Artifact], samples: int) -> dict[str, Any]:

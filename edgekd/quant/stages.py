@@ -18,7 +18,8 @@ from edgekd.train.settings import Training
 
 Calibration = Literal["min-max", "percentile", "entropy", "mse"]
 Adjustment = Literal["bias-correction", "equalisation", "smooth"]
-Recipe = Literal[Calibration, Adjustment]  # an adjustment comes with min-max
+Toolchain = Literal["neural-compressor"]  # in an environment of its own
+Recipe = Literal[Calibration, Adjustment, Toolchain]  # an adjustment comes with min-max
 USES = ("torch", "torchao", "onnx", "onnxscript", "transformers")
 
 
@@ -38,6 +39,7 @@ class PtqGiven(Settings):
     dialect: Dialect
     recipe: Recipe = "min-max"
     samples: int = Field(default=512, ge=1)
+    pins: str | None = None  # of a toolchain: the digest of its versions
 
 
 class SeeRanges(Settings):
