@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgekd.advice import advice
-from edgekd.budget import TEACHER, TEACHER_INT8
+from edgekd.budget import TEACHER
 from edgekd.chain import Chain, classes_of, taught
 from edgekd.deploy import stages as deploy
 from edgekd.engine.executor import Engine
@@ -16,7 +16,6 @@ from edgekd.hardware.profile import DeviceProfile
 from edgekd.pipeline import Pipeline
 from edgekd.report import stages as report
 from edgekd.target import Target, prefixed
-from edgekd.teacher.stages import Given
 
 
 def elsewhere(
@@ -50,7 +49,8 @@ def elsewhere(
     if takes_floats(spec):
         variants |= target.written("float", hub, (spec,))
         val |= {name: target.evaluate(variants[name], dataset, "val", name) for name in variants if name == "float"}
-    models = variants | _teachers_int8(target, sought.master, sought.given, dataset)
+    # it answers nothing here: interpreters and simulators take minutes to hours for a large net's answers
+    models = variants | target.teachers_estimate(sought.master, sought.given, dataset)
     select = deploy.SelectCompiled(budget=pipeline.budget, room=room_of(pipeline, profile), variants=tuple(variants))
     judged = prefixed("model", models | {TEACHER: sought.models[TEACHER]}) | prefixed("val", val)
     selection = engine.call(deploy.SELECT_COMPILED, select, judged, here)
@@ -69,15 +69,6 @@ def elsewhere(
         here,
     )  # fmt: skip
     return Chain(dataset, models, told)
-
-
-def _teachers_int8(target: Target, master: Result, given: Given | None, dataset: Result) -> dict[str, Result]:
-    """
-    What the student's costs are held against there; none where its exporter cannot write it, which the report says.
-    It answers nothing here: interpreters and simulators take minutes to hours for a large net's answers.
-    """
-    hub = target.teachers_int8(target.teachers_hub(master, given, dataset), master, given, dataset)
-    return target.written(TEACHER_INT8, hub, (target.runtime,))
 
 
 def lead_of(profiles: Sequence[DeviceProfile], fallback: DeviceProfile) -> DeviceProfile:

@@ -52,7 +52,8 @@ def seek(target: Target) -> Sought:
 
     def baselines(one: Target) -> dict[str, Result]:
         if one.profile.name not in made:
-            made[one.profile.name] = one.teachers(master, given, dataset)
+            files = one.teachers_estimate if one.profile.compiler else one.teachers
+            made[one.profile.name] = files(master, given, dataset)
         return dict(made[one.profile.name])
 
     lesson = {"data": dataset, "teacher": tutor} | unlabelled_of(engine, pipeline, dataset)
@@ -99,7 +100,7 @@ def search_for(
         search.SHORTLIST,
         search.Shortlist(
             rank=ranked_by(target.pipeline), measure=plan.measure, budget=budget, headroom=room,
-            limits=limits_of(target.profile), target=target.profile.name if plan.study else None,
+            limits=limits_of(target.profile), target=_whose_limits(target) if plan.study else None,
         ),
         {"scores": scores}, here,
     )  # fmt: skip
@@ -145,16 +146,26 @@ def _explored(
 
 
 def together(target: Target) -> list[Target]:
-    """This target and the pipeline's others that can be measured here, in the pipeline's order."""
-    profiles = [load_profile(name) for name in target.pipeline.targets]
-    if target.profile not in profiles:  # a person asked for another one
-        return [target]
-    return [Target.of(target.engine, target.pipeline, profile) for profile in profiles if is_here(profile)]
+    """This target and the pipeline's others that are here or have a compiler's estimate, in the pipeline's order."""
+    engine, pipeline = target.engine, target.pipeline
+    profiles = [load_profile(name) for name in pipeline.targets]
+    estimated = [one for one in profiles if one.compiler and one.compiler.latency == "estimated"]
+    if target.profile not in profiles:  # a person asked for another one, or nothing but devices elsewhere
+        return [target, *(Target.elsewhere(engine, pipeline, one) for one in estimated)]
+    kept = [one for one in profiles if is_here(one) or one in estimated]
+    return [(Target.elsewhere if one in estimated else Target.of)(engine, pipeline, one) for one in kept]
+
+
+def _whose_limits(target: Target) -> str:
+    """Whose limits on latency a shape of a study has to keep: of nothing but devices elsewhere, an estimated one's."""
+    names = [one.profile.name for one in together(target)]
+    here = any(load_profile(name) == target.profile for name in target.pipeline.targets)
+    return target.profile.name if here or len(names) == 1 else names[1]
 
 
 def _device(target: Target) -> search.Device:
     return search.Device(
-        name=target.profile.name, runtime=target.measured_in, cpu=target.cpu, limits=limits_of(target.profile),
+        name=target.profile.name, runtime=target.runtime, cpu=target.cpu, limits=limits_of(target.profile),
         table=target.pipeline.search.tables.get(target.profile.name),
     )  # fmt: skip
 

@@ -86,6 +86,14 @@ class Target:
             TEACHER_INT8: self.needed(integers, self.at(TEACHER_INT8)),
         }
 
+    def teachers_estimate(self, master: Result, given: Given | None, dataset: Result) -> dict[str, Result]:
+        """
+        The int8 teacher alone, of a device elsewhere: what the costs of students are held against. None where its
+        exporter cannot write it.
+        """
+        hub = self.teachers_int8(self.teachers_hub(master, given, dataset), master, given, dataset)
+        return self.written(TEACHER_INT8, hub, (self.runtime,))
+
     def teachers_hub(self, master: Result, given: Given | None, dataset: Result) -> Result:
         if given is None or given.kind != "onnx":
             return self.hub(master, dataset, TEACHER)

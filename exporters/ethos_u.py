@@ -57,7 +57,7 @@ class EthosUExporter:
         _same_answers(session, integers, written.signature, deployable, told)
         session.close()
         integers.close()
-        costs = costs_of(told)
+        costs = self.costs(work.out)
         notes = (
             f"latency: estimated, {told['latency_ms']:.3f} ms by {costs.told_by}: only to be compared at the same",
             f"numerics: reference, of {SOURCE} in LiteRT; no runtime here opens what Vela wrote",
@@ -73,6 +73,12 @@ class EthosUExporter:
         told = json.loads((made.folder / ESTIMATE).read_text("utf-8"))
         spec = LiteRtSpec(xnnpack=False, dialect=made.runtime.dialect)
         return WithFloats(LiteRtSession(made.folder / SOURCE, spec), told)
+
+    def costs(self, folder: Path, /) -> Costs:
+        """SRAM is what the NPU works in; flash what it reads weights from."""
+        told = json.loads((folder / ESTIMATE).read_text("utf-8"))
+        by = f"Vela {told['vela']} for {told['accelerator']}, {told['system_config']}, {told['memory_mode']}"
+        return Costs("estimated", told["latency_ms"], told["cycles"], told["flash_kib"], told["sram_kib"], by)
 
 
 class WithFloats:
@@ -93,12 +99,6 @@ class WithFloats:
 
     def close(self) -> None:
         self._integers.close()
-
-
-def costs_of(told: Mapping[str, Any]) -> Costs:
-    """SRAM is what the NPU works in; flash what it reads weights from."""
-    by = f"Vela {told['vela']} for {told['accelerator']}, {told['system_config']}, {told['memory_mode']}"
-    return Costs("estimated", told["latency_ms"], told["cycles"], told["flash_kib"], told["sram_kib"], by)
 
 
 def compiled(file: bytes, spec: CompilerSpec, out: Path) -> dict[str, Any]:

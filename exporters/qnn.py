@@ -68,11 +68,14 @@ class QnnExporter:
         answers = simulated(work.out / FILE, spec, feeds, graph)
         parity = compared(answers, first(known, SAMPLES), step_of(graph, known.answers), family(graph))
         refused = refusal(parity) if deployable.trained else None
-        by = f"onnxruntime-qnn {version('onnxruntime-qnn')}, which says nothing of time or memory"
         return Exported(
             written.files, FILE, written.signature, coverage(graph), parity, refused=refused, notes=NOTES,
-            costs=Costs("none", told_by=by),
+            costs=self.costs(work.out),
         )  # fmt: skip
+
+    def costs(self, _: Path, /) -> Costs:
+        by = f"onnxruntime-qnn {version('onnxruntime-qnn')}, which says nothing of time or memory"
+        return Costs("none", told_by=by)
 
     def opened(self, made: Compiled) -> Session:
         """The HTP's simulator."""

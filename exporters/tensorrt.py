@@ -51,6 +51,9 @@ class TensorRtExporter:
     def opened(self, made: Compiled) -> Session:
         return _graph(made.folder)
 
+    def costs(self, _: Path, /) -> Costs:
+        return Costs("none", told_by=f"{self.name} says nothing of costs without its device")
+
 
 class TensorRtRtxExporter:
     """For RTX GPUs: the engine is compiled here, ahead of time, for all the profile's compute capabilities."""
@@ -73,6 +76,9 @@ class TensorRtRtxExporter:
 
     def opened(self, made: Compiled) -> Session:
         return _graph(made.folder)
+
+    def costs(self, _: Path, /) -> Costs:
+        return Costs("none", told_by=f"{self.name} says nothing of costs without its device")
 
 
 def check_dialect(name: str, graph: onnx.ModelProto) -> None:

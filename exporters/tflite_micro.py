@@ -61,11 +61,17 @@ class TfliteMicroExporter:
         parity = compared(answers, first(known, SAMPLES), step_of(graph, known.answers), family(graph))
         refused = refusal(parity) if deployable.trained else None
         notes = (*NOTES, f"{told['flash_bytes']:,} bytes of flash for the model, {arena:,} bytes of RAM for its arena")
-        by = f"TensorFlow Lite Micro {version('tflite-micro')}: the file, and the least arena on this machine"
-        costs = Costs("none", flash_kib=told["flash_bytes"] / 1024, ram_kib=arena / 1024, told_by=by)
         return Exported(
-            written.files, MODEL, written.signature, coverage(graph), parity, refused=refused, notes=notes, costs=costs
-        )
+            written.files, MODEL, written.signature, coverage(graph), parity, refused=refused, notes=notes,
+            costs=self.costs(work.out),
+        )  # fmt: skip
+
+    def costs(self, folder: Path, /) -> Costs:
+        """The least arena is found when a file is exported, and not known of one that is just written."""
+        told = json.loads((folder / FOOTPRINT).read_text("utf-8"))
+        by = f"TensorFlow Lite Micro {version('tflite-micro')}: the file, and the least arena on this machine"
+        ram_kib = told["arena_bytes"] / 1024 if "arena_bytes" in told else None
+        return Costs("none", flash_kib=told["flash_bytes"] / 1024, ram_kib=ram_kib, told_by=by)
 
     def opened(self, made: Compiled) -> Session:
         """TensorFlow Lite Micro's own kernels, on this machine."""

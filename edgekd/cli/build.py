@@ -204,7 +204,7 @@ def _show_compiled(built: Built) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from edgekd.report import compiled
+    from edgekd.report import compiled, targets_page
 
     report = built.report
     table = Table(
@@ -214,7 +214,7 @@ def _show_compiled(built: Built) -> None:
         table.add_row(
             f"{name} (ships)" if name == report["shipped"] else name,
             compiled.accuracy_of(row),
-            compiled.latency(row["costs"]) if row["costs"] else "",
+            targets_page.latency(row["costs"]) if row["costs"] else "",
             f"{row['size_bytes'] / 1e3:.1f}" if row["costs"] else "",
         )
     console = Console()

@@ -127,6 +127,9 @@ class StandIn(Exporter, Protocol):
 
     def opened(self, made: Compiled) -> Session: ...
 
+    def costs(self, folder: Path, /) -> Costs:
+        """Of what `write` left in `folder`, without running it."""
+
 
 def run(settings: Export, inputs: Mapping[str, Artifact], work: Work) -> None:
     hub = inputs["hub"].path

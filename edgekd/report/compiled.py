@@ -14,6 +14,7 @@ from edgekd.deploy.verdicts import accuracy, compiled
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.report.stages import TellCompiled
+from edgekd.report.targets_page import latency
 from edgekd.stats import paired_difference, proportion_interval
 
 SCHEMA = 1
@@ -99,13 +100,6 @@ def markdown(report: dict[str, Any]) -> str:
         *(["", *(f"- {sentence}" for sentence in report["advice"])] if report["advice"] else []),
     ]
     return "\n".join(lines) + "\n"
-
-
-def latency(costs: Mapping[str, Any] | None) -> str:
-    """`0.047 ms estimated`, `none`."""
-    if not costs or costs["latency_ms"] is None:
-        return "none"
-    return f"{costs['latency_ms']:.3f} ms {costs['latency_kind']}"
 
 
 def accuracy_of(row: Mapping[str, Any]) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 from edgekd.deploy.bundle import Built
 from edgekd.engine.store import write_atomically
 from edgekd.errors import EdgekdError
-from edgekd.report import compiled
 
 SCHEMA = 1
 HEADINGS = ("target", "ships", "accuracy on test", "against teacher", "parity", "size kB", "latency", "budget")
@@ -67,9 +66,16 @@ def cells(one: Mapping[str, Any]) -> list[str]:
         f"{change[0]:+.1f} [{change[1]:+.1f}, {change[2]:+.1f}]",
         parity,
         f"{one['size_bytes'] / 1e3:.1f}",
-        compiled.latency(one),
+        latency(one),
         one["state"] + (f", {len(one['undecided'])} undecided" if one["undecided"] else ""),
     ]
+
+
+def latency(costs: Mapping[str, Any] | None) -> str:
+    """`0.047 ms estimated`, `none`."""
+    if not costs or costs["latency_ms"] is None:
+        return "none"
+    return f"{costs['latency_ms']:.3f} ms {costs['latency_kind']}"
 
 
 def markdown(told: Mapping[str, Any]) -> str:

@@ -13,16 +13,17 @@ from edgekd.data.dataset import Dataset
 from edgekd.data.signature import fixed_shape
 from edgekd.data.stages import Preprocess
 from edgekd.deploy import exporter, hub
-from edgekd.deploy.exporter import Coverage, Deployable, Exported, Written
+from edgekd.deploy.exporter import Coverage, Deployable, Exported, StandIn, Written
 from edgekd.engine.events import Progress
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
+from edgekd.errors import UnsupportedError
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.hardware.measure.compare import Model, observe
 from edgekd.hardware.measure.result import Comparison
 from edgekd.hardware.profile import Measuring
 from edgekd.hardware.runtime import Tensor
-from edgekd.hardware.specs import Runnable
+from edgekd.hardware.specs import CompilerSpec, Runnable, RuntimeSpec
 from edgekd.models.shape import NetShape
 from edgekd.search.graph import written
 from edgekd.search.stages import WriteCandidate
@@ -63,7 +64,7 @@ def write(
     labels: Sequence[str],
     image: tuple[int, int, int],
     preprocess: Preprocess,
-    runtime: Runnable,
+    runtime: RuntimeSpec,
     cpu: Cpu,
     folder: Path,
     *,
@@ -79,6 +80,24 @@ def write(
         onnx.save(graph, path)
         deployable = Deployable(path, Path(hub_folder) / "none", described, {}, trained=False)
         return exporter.find(runtime.exporter).write(deployable, runtime, folder)
+
+
+def estimated_ms(
+    shape: NetShape,
+    labels: Sequence[str],
+    image: tuple[int, int, int],
+    preprocess: Preprocess,
+    runtime: CompilerSpec,
+    cpu: Cpu,
+) -> float:
+    """What the compiler of a device elsewhere says of this shape: comparable only with what it says of others."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(shape, labels, image, preprocess, runtime, cpu, Path(folder))
+        stand_in: StandIn = exporter.find(runtime.exporter)  # type: ignore[assignment]
+        latency_ms = stand_in.costs(Path(folder)).latency_ms
+    if latency_ms is None:
+        raise UnsupportedError(f"exporter {runtime.exporter}: estimates no latency")
+    return latency_ms
 
 
 def compared(models: Mapping[str, Model], measuring: Measuring, progress: Progress) -> Comparison:

@@ -8,16 +8,17 @@ from edgekd.hardware.profile import DeviceProfile, Limits
 from edgekd.models.shape import NetShape, side_after
 
 # of edgekd's shapes, where an exporter does not write all of them
-WRITTEN = {"litert": ("Add", "Conv", "DepthwiseConv", "Gemm", "ReduceMean", "Relu")}
+TFLITE = ("Add", "Conv", "DepthwiseConv", "Gemm", "ReduceMean", "Relu")
+WRITTEN = {"litert": TFLITE, "ethos-u": TFLITE, "tflite-micro": TFLITE}
 
 
 def limits_of(profile: DeviceProfile) -> Limits:
     """A profile's own limits, and where it says none, those of its memory: flash for weights, SRAM for activations."""
     stated, hardware = profile.limits, profile.hardware
-    first = profile.runnable[0].exporter if profile.runnable else None
+    first = profile.runtimes[0].exporter
     return stated.model_copy(
         update={
-            "operators": stated.operators or WRITTEN.get(first or "", ()),
+            "operators": stated.operators or WRITTEN.get(first, ()),
             "weights_kib": stated.weights_kib or hardware.flash_kib,
             "activations_kib": stated.activations_kib or (chip.sram_kib if (chip := hardware.accelerator) else None),
         }

@@ -14,7 +14,7 @@ from edgekd.engine.stage import Stage
 from edgekd.errors import ConfigError
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.hardware.profile import Limits, Measuring
-from edgekd.hardware.specs import Runnable
+from edgekd.hardware.specs import Runnable, RuntimeSpec
 from edgekd.models.shape import NetShape
 from edgekd.resources import cores
 from edgekd.search.spaces import AnySpace
@@ -61,10 +61,10 @@ class TableFile(Settings):
 
 
 class Device(Settings):
-    """A target as a study measures it."""
+    """A target as a study measures it, or has a compiler estimate it."""
 
     name: str
-    runtime: Runnable
+    runtime: RuntimeSpec
     cpu: Cpu
     limits: Limits = Limits()
     table: TableFile | None = None  # latencies are predicted from it

@@ -1,4 +1,4 @@
-"""What a device takes for the shapes of a study: measured beside the teacher's files, or predicted from its table."""
+"""What a device takes for the shapes of a study: measured, predicted from its table, or its compiler's estimate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from edgekd.budget import TEACHER, TEACHER_INT8, Budget
+from edgekd.deploy import exporter
 from edgekd.engine.events import Progress, Silent
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError
@@ -21,8 +22,9 @@ from edgekd.hardware.latencies import conditions, read_table
 from edgekd.hardware.measure.compare import Model, model_of, observe
 from edgekd.hardware.measure.result import Comparison
 from edgekd.hardware.predict import Predictor, fitted
+from edgekd.hardware.specs import CompilerSpec
 from edgekd.models.shape import NetShape
-from edgekd.search.latency import as_model
+from edgekd.search.latency import as_model, estimated_ms
 from edgekd.search.space import draw
 from edgekd.search.stages import Device, Explore
 from edgekd.stats import Interval, conformal_quantile
@@ -35,7 +37,7 @@ CONFIDENCE = 0.9
 class Seen(NamedTuple):
     p50_ms: Interval
     excess: float  # by what share it misses the budget's limits on latency; 0 and below: it keeps them
-    kind: Literal["measured", "predicted"]
+    kind: Literal["measured", "predicted", "estimated"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,10 @@ class Timer:
         cls, settings: Explore, device: Device, labels: Sequence[str], image: tuple[int, int, int],
         inputs: Mapping[str, Artifact],
     ) -> Timer:  # fmt: skip
-        files = {base: inputs[f"model.{device.name}.{base}"] for base in (TEACHER, TEACHER_INT8)}
+        names = {base: f"model.{device.name}.{base}" for base in (TEACHER, TEACHER_INT8)}
+        files = {base: inputs[name] for base, name in names.items() if name in inputs}
+        if isinstance(device.runtime, CompilerSpec):
+            return Estimates(settings, device, labels, image, {}, teacher_ms=_estimated_ms(files))
         return cls(settings, device, labels, image, {base: model_of(file, 1) for base, file in files.items()})
 
     def seen(self, shapes: Mapping[str, NetShape]) -> dict[str, Seen]:
@@ -108,10 +113,12 @@ class Timer:
 
     def _compared(self, shapes: Mapping[str, NetShape]) -> Comparison:
         """These and the teacher's files in the same processes."""
+        runtime = self.device.runtime
+        assert not isinstance(runtime, CompilerSpec)
         with tempfile.TemporaryDirectory() as folder:
             models = {
                 name: as_model(
-                    shape, self.labels, self.image, self.settings.preprocess, self.device.runtime, self.device.cpu,
+                    shape, self.labels, self.image, self.settings.preprocess, runtime, self.device.cpu,
                     Path(folder) / name,
                 )
                 for name, shape in shapes.items()
@@ -140,8 +147,32 @@ class Timer:
 
     def _predictor(self) -> Predictor:
         assert self.device.table is not None
+        assert not isinstance(self.device.runtime, CompilerSpec)
         here = conditions(self.device.cpu, self.device.runtime, self.image, len(self.labels), quantised=True)
         return fitted(read_table(self.device.table.checked(), here), CONFIDENCE)
+
+
+@dataclass
+class Estimates(Timer):
+    """Of a device elsewhere, whose compiler says the same of one shape every time."""
+
+    teacher_ms: Mapping[str, float] = field(default_factory=dict)
+
+    def seen(self, shapes: Mapping[str, NetShape]) -> dict[str, Seen]:
+        return {name: self._estimated(shape) for name, shape in shapes.items()}
+
+    def _estimated(self, shape: NetShape) -> Seen:
+        assert isinstance(self.device.runtime, CompilerSpec)
+        ms = estimated_ms(
+            shape, self.labels, self.image, self.settings.preprocess, self.device.runtime, self.device.cpu
+        )  # fmt: skip
+        over = excess(self.settings.budget, ms, {base: own / ms for base, own in self.teacher_ms.items()})
+        return Seen(Interval(ms, ms, ms), over, "estimated")
+
+
+def _estimated_ms(files: Mapping[str, Artifact]) -> dict[str, float]:
+    told = {base: exporter.costs(file) for base, file in files.items()}
+    return {base: costs.latency_ms for base, costs in told.items() if costs and costs.latency_ms}
 
 
 def excess(budget: Budget, p50_ms: float, speedups: Mapping[str, float]) -> float:
@@ -150,6 +181,6 @@ def excess(budget: Budget, p50_ms: float, speedups: Mapping[str, float]) -> floa
     if budget.latency_p50_ms:
         found.append(p50_ms / budget.latency_p50_ms - 1)
     for limit, base in ((budget.speedup_over_teacher, TEACHER), (budget.speedup_over_teacher_int8, TEACHER_INT8)):
-        if limit:
+        if limit and base in speedups:  # an NPU has no float teacher
             found.append(limit / speedups[base] - 1)
     return max(found)

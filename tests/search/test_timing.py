@@ -136,3 +136,26 @@ def test_a_study_predicts_from_its_table_and_measures_its_finalists(
     for row in told["shortlist"]:
         # The same unit: by how much a table and a later measurement differ on busy cores is a benchmark's to say.
         assert 0.1 < by_id[row["id"]] / row["latency_p50_ms"][0] < 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("here", [True, False])
+def test_a_study_takes_a_compilers_estimates_beside_what_is_measured(
+    micro_settings: list[str], workspace: Path, tmp_path: Path, here: bool
+) -> None:
+    """And of a pipeline for nothing but such a device, its limits decide which shapes are kept."""
+    pytest.importorskip("ethosu", reason="needs edgekd[litert]")
+    lead = str(Path(__file__).parent.parent / "one-runtime.yaml")
+    targets = f"targets=[{f'{lead}, ' if here else ''}ethos-u55-128]"
+    sets = [*micro_settings, targets, STUDY, "search.race.students=0", "budget={latency_p50_ms: 0.1}"]
+    find_student(load_pipeline("digits", sets), target=lead, out=tmp_path / "out", workspace=workspace)
+    *_, record = Store(workspace).records("search.study")
+    rows = json.loads((workspace / "objects" / record["digest"] / "scores.json").read_text("utf-8"))["candidates"]
+    assert {tuple(row["latency_kind"].values()) for row in rows} == {("measured", "estimated")}
+    assert all(row["keeps"]["ethos-u55-128"] == (row["latency_p50_ms"]["ethos-u55-128"][0] <= 0.1) for row in rows)
+    by_macs = sorted(rows, key=lambda row: float(row["scores"]["macs"]))
+    assert by_macs[0]["latency_p50_ms"]["ethos-u55-128"] < by_macs[-1]["latency_p50_ms"]["ethos-u55-128"]
+    *_, record = Store(workspace).records("search.shortlist")
+    kept = json.loads((workspace / "objects" / record["digest"] / "candidates.json").read_text("utf-8"))["candidates"]
+    decides = "local-cpu" if here else "ethos-u55-128"
+    assert {row["id"] for row in kept} <= {row["id"] for row in rows if row["keeps"][decides]}

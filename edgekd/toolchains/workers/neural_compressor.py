@@ -15,7 +15,7 @@ from onnx_neural_compressor import data_reader
 from onnx_neural_compressor.quantization import CalibrationMethod, QuantFormat, QuantType, StaticQuantConfig, quantize
 
 
-class Samples(data_reader.CalibrationDataReader):
+class Samples(data_reader.CalibrationDataReader):  # type: ignore[misc]
     """One sample at a time, and once more from the first, which it asks for."""
 
     def __init__(self, feeds):
