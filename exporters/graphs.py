@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import onnx
 
+from edgekd.data.signature import Signature
 from edgekd.deploy.exporter import Coverage
 from edgekd.deploy.proof import is_quantised
+from edgekd.errors import UnsupportedError
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MOVERS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze")
@@ -20,6 +22,21 @@ def fix_batch(model: onnx.ModelProto) -> None:
             if not axis.dim_value:
                 axis.Clear()
                 axis.dim_value = 1
+
+
+def one_sample(exporter: str, described: Signature) -> Signature:
+    """For graphs of fixed shapes: one sample. Raises UnsupportedError for other axes that are free."""
+    for spec in described.inputs:
+        if free := [axis for axis in spec.shape[1:] if isinstance(axis, str)]:
+            raise UnsupportedError(
+                f"exporter {exporter}: input {spec.name!r} leaves {free[0]!r} free; fix it in the model"
+            )
+        if spec.shape[0] != 1 and not isinstance(spec.shape[0], str):
+            raise UnsupportedError(
+                f"exporter {exporter}: input {spec.name!r} has a batch of {spec.shape[0]}, only 1 is known"
+            )
+    inputs = (spec.model_copy(update={"shape": (1, *spec.shape[1:])}) for spec in described.inputs)
+    return described.model_copy(update={"inputs": tuple(inputs)})
 
 
 def coverage(graph: onnx.ModelProto) -> Coverage:

@@ -17,14 +17,13 @@ import numpy as np
 import onnx
 from safetensors.numpy import load_file, save_file
 
-from edgekd.data.signature import Signature
 from edgekd.deploy.exporter import Compiled, Costs, Deployable, Exported, Written, lacking
 from edgekd.deploy.proof import compared, family, is_quantised, refusal, step_of
 from edgekd.deploy.reference import first, read
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.exporters.compilers import Asked, check_installed, own
-from edgekd.exporters.graphs import coverage, fix_batch
+from edgekd.exporters.graphs import coverage, fix_batch, one_sample
 from edgekd.hardware.runtime import Array, Session
 from edgekd.hardware.specs import CompilerSpec, RuntimeSpec
 
@@ -47,7 +46,7 @@ class QnnExporter:
         graph = onnx.load(deployable.onnx)
         if not is_quantised(graph):
             raise UnsupportedError("exporter qnn: writes quantised files only; this graph is not quantised")
-        described = one_sample(deployable.signature)
+        described = one_sample("qnn", deployable.signature)
         check_installed("qnn", PACKAGE)
         fix_batch(graph)
         del graph.graph.value_info[:]  # shapes that were inferred with the batch free
@@ -90,17 +89,6 @@ def simulated(model: Path, spec: CompilerSpec, feeds: Mapping[str, Array], graph
         save_file({name: np.ascontiguousarray(x) for name, x in feeds.items()}, files["feeds"])
         _ask({"model": str(model.resolve()), "options": spec.options, **files}, graph, Path(folder))
         return load_file(files["answers"])["answers"]
-
-
-def one_sample(described: Signature) -> Signature:
-    """The HTP's graphs have fixed shapes: one sample. Raises UnsupportedError for other axes that are free."""
-    for spec in described.inputs:
-        if free := [axis for axis in spec.shape[1:] if isinstance(axis, str)]:
-            raise UnsupportedError(f"exporter qnn: input {spec.name!r} leaves {free[0]!r} free; fix it in the model")
-        if spec.shape[0] != 1 and not isinstance(spec.shape[0], str):
-            raise UnsupportedError(f"exporter qnn: input {spec.name!r} has a batch of {spec.shape[0]}, only 1 is known")
-    inputs = (spec.model_copy(update={"shape": (1, *spec.shape[1:])}) for spec in described.inputs)
-    return described.model_copy(update={"inputs": tuple(inputs)})
 
 
 def _ask(asked: Mapping[str, Any], graph: onnx.ModelProto, place: Path) -> None:

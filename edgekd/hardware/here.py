@@ -22,7 +22,25 @@ def installed(profile: DeviceProfile) -> list[Runnable]:
     if not found:
         names = ", ".join(spec.name for spec in profile.runnable) or "none that runs here"
         raise UnavailableError(f"device {profile.name}: none of its runtimes is installed ({names})")
-    return found
+    able = [spec for spec in found if spec.on_cpu or spec.computes_on in devices_of(spec)]
+    if not able:
+        first = found[0]
+        raise UnavailableError(
+            f"device {profile.name}: {first.name} sees {', '.join(devices_of(first))} here, and no "
+            f"{first.computes_on}; run edgekd on a machine that has one"
+        )
+    return able
+
+
+def devices_of(spec: Runnable) -> list[str]:
+    """What the runtime can compute on here, by its own names; it is imported."""
+    if spec.name == "openvino":
+        from edgekd.hardware.runtimes.openvino import ov
+
+        return list(ov.Core().available_devices)
+    import onnxruntime
+
+    return list(onnxruntime.get_available_providers())
 
 
 def by_dialect(runtimes: Sequence[S], device: Cpu) -> dict[Dialect, list[S]]:

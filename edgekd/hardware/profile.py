@@ -130,11 +130,12 @@ def profile_of(tree: Any, where: str) -> DeviceProfile:
 
 
 def this_cpu(profile: DeviceProfile) -> Cpu:
-    """The CPU at hand, where it is one that the profile describes."""
-    if profile.connection != "local" or profile.kind != "cpu":
+    """The CPU at hand, where it is one that the profile describes, or one beside the accelerator that it describes."""
+    if profile.connection != "local":
+        takes = "edgekd build compiles for it; " if profile.compiler else ""
         raise UnavailableError(
-            f"device {profile.name}: hardware elsewhere; edgekd reaches only local CPUs so far "
-            "(run edgekd on the device itself, with --target local-cpu)"
+            f"device {profile.name}: hardware elsewhere, whose latency cannot be measured here; {takes}"
+            "run edgekd on the device itself, or edgekd profile --device ssh://..."
         )
     if why := mismatch(profile.hardware, cpu()):
         raise UnavailableError(f"device {profile.name}: {why}; local-cpu takes whatever CPU there is")
@@ -143,8 +144,7 @@ def this_cpu(profile: DeviceProfile) -> Cpu:
 
 def is_here(profile: DeviceProfile) -> bool:
     """Whether `this_cpu` has an answer."""
-    local = profile.connection == "local" and profile.kind == "cpu"
-    return local and mismatch(profile.hardware, cpu()) is None
+    return profile.connection == "local" and mismatch(profile.hardware, cpu()) is None
 
 
 def mismatch(hardware: Hardware, found: Cpu) -> str | None:

@@ -30,6 +30,16 @@ class OnnxRuntimeSpec(Settings):
     def suffixes(self) -> tuple[str, ...]:
         return (".onnx", ".ort")
 
+    @property
+    def computes_on(self) -> str:
+        """What the runtime calls the device that it is to compute on."""
+        return self.provider
+
+    @property
+    def on_cpu(self) -> bool:
+        """Else the time of the thread that calls says nothing: others compute."""
+        return self.provider == "CPUExecutionProvider"
+
 
 class OpenVinoSpec(Settings):
     name: Literal["openvino"] = "openvino"
@@ -46,6 +56,14 @@ class OpenVinoSpec(Settings):
     def suffixes(self) -> tuple[str, ...]:
         return (".xml", ".onnx")
 
+    @property
+    def computes_on(self) -> str:
+        return self.device
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.device == "CPU"
+
 
 class LiteRtSpec(Settings):
     name: Literal["litert"] = "litert"
@@ -60,11 +78,19 @@ class LiteRtSpec(Settings):
     def suffixes(self) -> tuple[str, ...]:
         return (".tflite",)
 
+    @property
+    def computes_on(self) -> str:
+        return "CPU"
+
+    @property
+    def on_cpu(self) -> bool:
+        return True
+
 
 class CompilerSpec(Settings):
     """A toolchain that compiles for a device elsewhere: what it says of latency is no measurement."""
 
-    name: Literal["vela", "qnn", "tensorrt", "tensorrt-rtx", "tflite-micro"]
+    name: Literal["vela", "qnn", "tensorrt", "tensorrt-rtx", "tflite-micro", "rknn"]
     exporter: str
     packages: tuple[str, ...]
     options: dict[str, str] = {}

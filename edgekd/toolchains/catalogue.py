@@ -53,8 +53,8 @@ CATALOGUE = {
                       "ruamel.yaml==0.18.14", "scipy==1.15.3", "tqdm==4.67.1", "setuptools==79.0.1"),
             alone=("rknn-toolkit2==2.5.0",),
             module="rknn.api",
-            purpose="Rockchip NPUs, with their simulator",
-            licence="RKNN SDK License", disk_mib=1370, called=False,
+            purpose="Rockchip NPUs, with their simulator: edgekd build --target rockchip-rk3588",
+            licence="RKNN SDK License", disk_mib=1370, called=True,
         ),
         Toolchain(
             name="executorch",

@@ -11,6 +11,7 @@ from edgekd.errors import ConfigError, UnavailableError
 from edgekd.hardware import detect as detecting
 from edgekd.hardware.detect import as_profile_yaml, cache_kib, detect
 from edgekd.hardware.fingerprint import Cpu, cpu
+from edgekd.hardware.here import installed
 from edgekd.hardware.profile import Hardware, load_profile, mismatch, profile_of, this_cpu
 from edgekd.hardware.specs import CompilerSpec
 from edgekd.settings import read_yaml
@@ -21,7 +22,7 @@ PI = Cpu(model="p", architecture="aarch64", isa=("asimddp",))
 LEAST = {
     "local-cpu", "x86-vnni", "x86", "rpi5", "jetson-orin-nano", "nvidia-rtx", "ethos-u55-128", "ethos-u65-256",
     "ethos-u85-256", "cortex-m7",
-    "qualcomm-htp-v73", "qualcomm-htp-v75", "qualcomm-htp-v79",
+    "qualcomm-htp-v73", "qualcomm-htp-v75", "qualcomm-htp-v79", "intel-gpu", "intel-npu", "nvidia-cuda",
 }  # fmt: skip
 TEXT = """
 schema: 1
@@ -78,7 +79,20 @@ def test_a_profile_knows_the_cpu_that_it_describes(name: str, device: Cpu, why: 
     assert mismatch(Hardware(isa=("sve",)), device) == f"needs sve, this CPU has {', '.join(device.isa)}"
 
 
-@pytest.mark.parametrize("name", sorted(LEAST - {"local-cpu", "x86", "x86-vnni"}))
+LOCAL = {"local-cpu", "x86", "x86-vnni", "intel-gpu", "intel-npu", "nvidia-cuda"}
+
+
+def test_an_accelerator_that_its_runtime_does_not_see_is_named_with_what_it_sees() -> None:
+    pytest.importorskip("openvino")
+    with pytest.raises(UnavailableError, match=r"device intel-npu: openvino sees .*CPU.* here, and no NPU; run edgekd"):
+        installed(load_profile("intel-npu"))
+    with pytest.raises(
+        UnavailableError, match=r"device nvidia-cuda: none of its runtimes is installed \(onnxruntime\)"
+    ):
+        installed(load_profile("nvidia-cuda"))
+
+
+@pytest.mark.parametrize("name", sorted(LEAST - LOCAL))
 def test_hardware_elsewhere_is_not_taken_for_this_machine(name: str) -> None:
     with pytest.raises(UnavailableError, match=rf"device {name}: hardware elsewhere"):
         this_cpu(load_profile(name))

@@ -12,12 +12,15 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from helpers import digits_net
+from helpers import compiled, digits_net
 
 from edgekd import exporting
 from edgekd.budget import Budget
+from edgekd.deploy import exporter
 from edgekd.engine.workspace import default_workspace
 from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
+from edgekd.hardware.fingerprint import cpu
+from edgekd.hardware.profile import load_profile
 from edgekd.toolchains import call, catalogue, rooms
 from edgekd.toolchains.catalogue import CATALOGUE, Toolchain
 
@@ -133,11 +136,11 @@ def test_the_recipe_of_a_toolchain_that_is_not_there_says_what_installs_it(
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both toolchains that edgekd calls; those of the person's own workspace, where they are there."""
+    """The toolchains that edgekd calls; those of the person's own workspace, where they are there."""
     home = Path(os.environ.get("EDGEKD_TOOLCHAINS") or tmp_path_factory.mktemp("home"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEKD_HOME", str(home))
-        for name in ("neural-compressor", "optimum"):
+        for name in ("neural-compressor", "optimum", "rknn"):
             rooms.install(name, lambda _: None)
     return home
 
@@ -198,3 +201,16 @@ def test_optimum_loads_a_bundle_and_answers_the_same(there: None, digits_archive
         theirs = found["logits"]
     ours = ort.InferenceSession(bundle / entry, providers=["CPUExecutionProvider"]).run(None, {"pixel_values": x})[0]
     np.testing.assert_allclose(theirs, ours, atol=1e-5)
+
+
+@pytest.mark.nightly
+def test_a_graph_is_compiled_for_rockchip_with_its_own_scales_and_simulated(there: None, tmp_path: Path) -> None:
+    spec = load_profile("rockchip-rk3588").compiler
+    assert spec is not None
+    (tmp_path / "hubs").mkdir()
+    hub = compiled.digits_hubs(tmp_path / "hubs")(spec.dialect.on(cpu()))
+    done = exporter.find("rknn").export(hub, spec, compiled.work(tmp_path))
+    assert (tmp_path / "out" / "model.rknn").stat().st_size > 1000
+    assert done.parity is not None
+    assert done.parity.top1_agreement >= 0.95
+    assert any(note.startswith("latency: none") for note in done.notes)

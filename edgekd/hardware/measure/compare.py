@@ -101,7 +101,7 @@ def observe(
     wall = {name: [answer[name]["wall"] for answer in answers] for name in models}
     clock = {name: [answer[name]["cpu"] for answer in answers] for name in models}
     flat_wall, flat_clock = ({n: [np.concatenate(p) for p in rows[n]] for n in models} for rows in (wall, clock))
-    one_thread = _threads(models) == 1
+    one_thread = _threads(models) == 1 and all(model.runtime.on_cpu for model in models.values())
     ratios = process_speedups(clock if one_thread else wall, bases)
     told = noise(flat_wall, flat_clock, (before, after), one_thread=one_thread)
     if place:
