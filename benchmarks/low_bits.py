@@ -23,8 +23,8 @@ from about import versions
 from torch import Tensor, nn
 
 from edgekd.deploy import hub
-from edgekd.deploy.predict import predict
 from edgekd.engine.events import Progress, Silent
+from edgekd.hardware.answering import predict
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.runtimes.onnxruntime import OnnxRuntimeSession
 from edgekd.hardware.specs import plain_onnxruntime

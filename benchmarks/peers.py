@@ -30,9 +30,9 @@ from about import machine
 
 from edgekd.data.archive import by_content
 from edgekd.data.signature import Signature
-from edgekd.deploy.predict import predict
 from edgekd.engine.events import Progress, Silent
 from edgekd.exporting import export
+from edgekd.hardware.answering import predict
 from edgekd.hardware.measure.compare import Model, observe
 from edgekd.hardware.profile import load_profile
 from edgekd.hardware.runtime import Tensor, open_session

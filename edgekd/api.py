@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from edgekd.budget import Verdict
-from edgekd.chain import Chain, chain
 from edgekd.data.stages import SPLITS, CodeSource, loading
-from edgekd.deploy import bundle
 from edgekd.deploy.bundle import Built
-from edgekd.elsewhere import elsewhere, lead_of
 from edgekd.engine.events import Listener, Silent
-from edgekd.engine.executor import Builder, Engine
+from edgekd.engine.executor import Builder
 from edgekd.engine.faults import explained
-from edgekd.engine.lock import Lock, drift
+from edgekd.engine.lock import drift
 from edgekd.engine.lock import read as read_lock
-from edgekd.engine.plan import Planner, Result, Step
+from edgekd.engine.plan import Planner, Step
 from edgekd.engine.prune import prune
-from edgekd.engine.store import Artifact, Store
+from edgekd.engine.store import Store
 from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import default_workspace, size_cap_bytes, temporary_files_in
-from edgekd.errors import ConfigError, EdgekdError, SomeTargetsFailedError
-from edgekd.hardware.profile import DeviceProfile, load_profile, profile_of, this_cpu
+from edgekd.errors import ConfigError, SomeTargetsFailedError
+from edgekd.hardware.profile import load_profile, profile_of
+from edgekd.order import Order, artifact, built, chained, each, lead
 from edgekd.pipeline import Pipeline, load_pipeline, pipeline_of
 from edgekd.report import targets_page
 from edgekd.sources import given_teacher
+from edgekd.target import cpu_of
 
 LADDER = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1)  # shares of a pipeline that a time budget may buy
 
@@ -42,14 +39,16 @@ def build(
     listener: Listener | None = None,
     include_samples: int = 0,
     allow_code: bool = False,
+    device: str | None = None,
 ) -> list[Built]:
     """
     Run a pipeline for each of its targets and leave one bundle each in `out`/<pipeline>/<target>.
 
     Whatever finished before is read from the workspace. Raises EdgekdError; a missed budget is no exception:
     it stands in the verdicts. Of several targets, those that can be built are, with a page that compares them
-    (targets.md); SomeTargetsFailedError says which could not. Files of code that the pipeline names run only where
-    `allow_code`.
+    (targets.md); SomeTargetsFailedError says which could not. Targets that are CPUs are measured on `device`
+    (ssh://user@host:port), and asked for their answers there, where one is given. Files of code that the pipeline names
+    run only where `allow_code`.
     """
     pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
     check_code(pipeline.code, allow_code)
@@ -58,7 +57,8 @@ def build(
         raise ConfigError(f"targets: two of {', '.join(targets or pipeline.targets)} have one name; rename one")
     store = Store(workspace or default_workspace())
     cap = size_cap_bytes()
-    done, failed = _each(pipeline, profiles, store, out, listener or Silent(), include_samples)
+    order = Order(pipeline, store, out, listener or Silent(), include_samples, device)
+    done, failed = each(order, profiles)
     with suppress(OSError):  # the bundles are there; a store that cannot be tidied now will be next time
         prune(store, keep=[out], max_bytes=cap)
     if len(profiles) > 1:
@@ -76,6 +76,7 @@ def rebuild(
     listener: Listener | None = None,
     include_samples: int = 0,
     allow_code: bool = False,
+    device: str | None = None,
 ) -> Built:
     """
     Build again what an edgekd.lock says: its settings and its decisions, with measurements taken anew.
@@ -89,9 +90,9 @@ def rebuild(
         raise ConfigError(f"{locked}: is of an export; use edgekd export --locked {locked}")
     pipeline = pipeline_of(lock.pipeline, f"{locked}: pipeline")
     profile = profile_of(lock.profile, f"{locked}: profile")
-    lead = profile_of(lock.lead, f"{locked}: lead") if lock.lead else None
+    led_by = profile_of(lock.lead, f"{locked}: lead") if lock.lead else None
     check_code(pipeline.code, allow_code)
-    changed = drift(lock, this_cpu(lead or profile).model_dump(mode="json"))
+    changed = drift(lock, cpu_of(led_by or profile, device).model_dump(mode="json"))
     now = pipeline.data.model_dump()
     for name in ("sha256", "digest"):
         if (then := lock.pipeline["data"].get(name)) != now.get(name):
@@ -99,7 +100,7 @@ def rebuild(
     for sentence in changed:
         listener.said(f"not as it was when {locked.name} was written: {sentence}")
     store = Store(workspace or default_workspace())
-    return _build(pipeline, profile, store, out, listener, include_samples, lead, replay=lock)
+    return built(Order(pipeline, store, out, listener, include_samples, device), profile, led_by, replay=lock)
 
 
 def validate(name: str) -> Pipeline:
@@ -124,7 +125,7 @@ def inspect_data(
     with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
         builder = Builder(store, listener or Silent(), pipeline=pipeline.name, need=need)
         stage, source = loading(pipeline.data, pipeline.preprocess)
-        data = Dataset(_artifact(builder.call(stage, source, {})))
+        data = Dataset(artifact(builder.call(stage, source, {})))
     about = data.about
     counts = {split: np.bincount(data.split(split).labels, minlength=len(data.labels)) for split in SPLITS}
     by_class = {
@@ -143,7 +144,12 @@ def check_code(files: Sequence[str], allowed: bool) -> None:
 
 
 def plan(
-    pipeline: Pipeline | str, *, targets: Sequence[str] = (), only: str | None = None, workspace: Path | None = None
+    pipeline: Pipeline | str,
+    *,
+    targets: Sequence[str] = (),
+    only: str | None = None,
+    workspace: Path | None = None,
+    device: str | None = None,
 ) -> dict[str, list[Step]]:
     """For each target, or for one `only` of them, every call of the build: cached, or to be run and why."""
     pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
@@ -155,91 +161,9 @@ def plan(
         if only not in (None, name):
             continue
         planner = Planner(store)
-        _chain(planner, pipeline, profile, _lead(profile, profiles))
+        chained(planner, pipeline, profile, lead(profile, profiles), device=device)
         found[name] = planner.steps
     return found
-
-
-def _each(
-    pipeline: Pipeline, profiles: Sequence[DeviceProfile], store: Store, out: Path, listener: Listener, samples: int
-) -> tuple[list[Built], dict[str, EdgekdError]]:
-    """One after the other; of several, one's failure leaves the others as they are."""
-    done: list[Built] = []
-    failed: dict[str, EdgekdError] = {}
-    for profile in profiles:
-        try:
-            done.append(_build(pipeline, profile, store, out, listener, samples, _lead(profile, profiles)))
-        except EdgekdError as error:
-            if len(profiles) == 1:
-                raise
-            failed[profile.name] = error
-            listener.said(f"failed: {profile.name}: {error}")
-    return done, failed
-
-
-def _lead(profile: DeviceProfile, profiles: Sequence[DeviceProfile]) -> DeviceProfile | None:
-    """Of a device elsewhere: the target whose student it takes."""
-    return lead_of(profiles, load_profile("local-cpu")) if profile.compiler else None
-
-
-def _chain(
-    engine: Engine,
-    pipeline: Pipeline,
-    profile: DeviceProfile,
-    lead: DeviceProfile | None,
-    differences: Sequence[str] | None = None,
-) -> Chain:
-    if lead is None:
-        return chain(engine, pipeline, profile, differences)
-    return elsewhere(engine, pipeline, profile, lead, differences)
-
-
-def _build(
-    pipeline: Pipeline,
-    profile: DeviceProfile,
-    store: Store,
-    out: Path,
-    listener: Listener,
-    samples: int,
-    lead: DeviceProfile | None = None,
-    replay: Lock | None = None,
-) -> Built:
-    with (
-        explained("workspace", store.root),
-        temporary_files_in(store.root),
-        Usage(store.root).registered() as need,
-    ):
-        builder = Builder(store, listener, pipeline=pipeline.name, replay=replay, need=need)
-        done = _chain(builder, pipeline, profile, lead, builder.differences if replay else None)
-        return _publish(builder, done, pipeline, profile, lead, out, samples)
-
-
-def _publish(
-    builder: Builder,
-    done: Chain,
-    pipeline: Pipeline,
-    profile: DeviceProfile,
-    lead: DeviceProfile | None,
-    out: Path,
-    samples: int,
-) -> Built:
-    assert isinstance(done.report, Artifact)
-    told = done.report.json("report.json")
-    device = this_cpu(lead or profile).model_dump(mode="json")
-    plain = [model.model_dump(mode="json", by_alias=True) for model in (pipeline, profile)]
-    led = lead.model_dump(mode="json", by_alias=True) if lead else None
-    lock = Lock.of(plain[0], plain[1], device, builder.trail, led)
-    folder = out / pipeline.name / profile.name
-    parts = bundle.Parts(
-        model=_artifact(done.models[told["shipped"]]),
-        report=done.report,
-        lock=lock,
-        data=_artifact(done.data),
-        samples=samples,
-    )
-    bundle.publish(folder, parts)
-    verdicts = tuple(Verdict.model_validate_json(json.dumps(row)) for row in told["verdicts"])
-    return Built(profile.name, folder, told, verdicts, tuple(told.get("undecided", ())))
 
 
 def within(
@@ -257,8 +181,3 @@ def within(
         if smallest[1] <= seconds:
             break
     return smallest
-
-
-def _artifact(result: Result) -> Artifact:
-    assert isinstance(result, Artifact)
-    return result

@@ -45,15 +45,20 @@ class Chain:
 
 
 def chain(
-    engine: Engine, pipeline: Pipeline, profile: DeviceProfile, differences: Sequence[str] | None = None
+    engine: Engine,
+    pipeline: Pipeline,
+    profile: DeviceProfile,
+    differences: Sequence[str] | None = None,
+    device: str | None = None,
 ) -> Chain:
     """
-    One target's build; the same code plans it, with an engine that answers `Pending` for what is not there.
+    One target's build, measured here or on `device` (ssh://user@host:port); the same code plans it, with an engine that
+    answers `Pending` for what is not there.
 
     `differences` are those that a replay of a lock has found by the time the report is written.
     """
-    target = Target.of(engine, pipeline, profile)
-    runtimes, device = target.runtimes, target.cpu
+    target = Target.of(engine, pipeline, profile, device)
+    runtimes = target.runtimes
     call, here = engine.call, Coordinates(target=profile.name)
     learnt = taught(target)
     sought, tutor, found, student = learnt.sought, learnt.tutor, learnt.found, learnt.student
@@ -62,7 +67,7 @@ def chain(
     val = {name: target.evaluate(model, dataset, "val", name) for name, model in (models | variants).items()}
     precisions = [
         target.int8(student, tutor, dataset, dialect, members, variants, val)
-        for dialect, members in by_dialect(runtimes, device).items()
+        for dialect, members in by_dialect(runtimes, target.cpu).items()
     ]
     precision = next((decision for decision in precisions if decision), None)
     if precision is None:
@@ -77,7 +82,7 @@ def chain(
         report.Tell(
             pipeline=pipeline.name, target=profile.name, budget=pipeline.budget, variants=tuple(variants),
             rank=ranked_by(pipeline),
-            dialect="; ".join(map(str, by_dialect(runtimes, device))), not_written=target.not_written,
+            dialect="; ".join(map(str, by_dialect(runtimes, target.cpu))), not_written=target.not_written,
             replayed=tuple(differences) if differences is not None else None,
             advice=tuple(advice(pipeline, classes_of(dataset))), search_cost=sought.cost,
         ),

@@ -24,13 +24,14 @@ def elsewhere(
     profile: DeviceProfile,
     lead: DeviceProfile,
     differences: Sequence[str] | None = None,
+    device: str | None = None,
 ) -> Chain:
     """
     One device's build: the student that was searched for and trained on `lead`, which is here, quantised in the
     device's own dialect and compiled. The float student and the teacher answer in the lead's first runtime.
     """
     assert profile.compiler is not None
-    led, target = Target.of(engine, pipeline, lead), Target.elsewhere(engine, pipeline, profile)
+    led, target = Target.of(engine, pipeline, lead, device), Target.elsewhere(engine, pipeline, profile)
     spec, here = target.runtime, target.at()
     learnt = taught(led)
     sought, student = learnt.sought, learnt.student

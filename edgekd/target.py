@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, TypeVar
 
 from edgekd.budget import TEACHER, TEACHER_INT8
@@ -14,12 +15,14 @@ from edgekd.engine.executor import Engine
 from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
-from edgekd.errors import UnsupportedError
+from edgekd.errors import UnavailableError, UnsupportedError
 from edgekd.hardware import stages as hardware
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import Cpu, cpu
 from edgekd.hardware.here import installed, is_installed, takes_floats
-from edgekd.hardware.profile import DeviceProfile, this_cpu
+from edgekd.hardware.profile import DeviceProfile, mismatch, this_cpu
+from edgekd.hardware.remote.address import parse_address
+from edgekd.hardware.remote.device import cpu_there
 from edgekd.hardware.specs import CompilerSpec, Runnable, RuntimeSpec
 from edgekd.pipeline import Pipeline
 from edgekd.quant import stages as quant
@@ -39,14 +42,18 @@ class Target:
     runtime: RuntimeSpec  # the first: baselines and candidates are measured in it
     cpu: Cpu  # of a device elsewhere, the one that compiles for it
     runtimes: Sequence[RuntimeSpec]
+    device: str | None = None  # where it is measured and answers, over ssh; None: here
     not_written: dict[str, str] = field(default_factory=dict)  # filled on the way: variants and why
 
     @classmethod
-    def of(cls, engine: Engine, pipeline: Pipeline, profile: DeviceProfile) -> Target:
-        """Raises UnavailableError for a device that is not here, before one for a runtime that is not installed."""
-        device = this_cpu(profile)
+    def of(cls, engine: Engine, pipeline: Pipeline, profile: DeviceProfile, device: str | None = None) -> Target:
+        """
+        Raises UnavailableError for a device that is not here nor reached over ssh, before one for a runtime that is
+        not installed.
+        """
+        found = cpu_of(profile, device)
         runtimes = installed(profile)
-        return cls(engine, pipeline, profile, runtimes[0], device, runtimes)
+        return cls(engine, pipeline, profile, runtimes[0], found, runtimes, device)
 
     @classmethod
     def elsewhere(cls, engine: Engine, pipeline: Pipeline, profile: DeviceProfile) -> Target:
@@ -193,6 +200,10 @@ class Target:
         return _versioned(stage, self.runtime)
 
     def evaluate(self, model: Result, dataset: Result, split: data.Split, variant: str) -> Result:
+        if self.device and not self.profile.compiler:
+            there = deploy.EvaluateThere(split=split, cpu=self.cpu, device=self.device)
+            stage = self._with_runtime(deploy.EVALUATE_THERE)
+            return self.engine.call(stage, there, {"model": model, "data": dataset}, self.at(f"{variant}, {split}"))
         settings = deploy.Evaluate(split=split, cpu=self.cpu)
         return self.engine.call(
             self._with_runtime(deploy.EVALUATE), settings, {"model": model, "data": dataset},
@@ -200,6 +211,12 @@ class Target:
         )  # fmt: skip
 
     def compare(self, models: Mapping[str, Result], bases: tuple[str, ...], what: str) -> Result:
+        if self.device:
+            there = hardware.CompareThere(
+                cpu=self.cpu, measuring=self.profile.measure, bases=bases, device=self.device
+            )  # fmt: skip
+            stage = self._with_runtime(hardware.COMPARE_THERE)
+            return self.engine.call(stage, there, prefixed("model", models), self.at(what))
         settings = hardware.Compare(cpu=self.cpu, measuring=self.profile.measure, bases=bases)
         return self.engine.call(
             self._with_runtime(hardware.COMPARE), settings, prefixed("model", models), self.at(what)
@@ -210,6 +227,23 @@ class Target:
         if self.profile.compiler:
             return _versioned(stage, self.runtime)
         return replace(stage, uses=(*stage.uses, *(package for spec in self.runtimes for package in spec.packages)))
+
+
+@cache
+def _asked(device: str) -> Cpu:
+    return cpu_there(parse_address(device))
+
+
+def cpu_of(profile: DeviceProfile, device: str | None) -> Cpu:
+    """Of this machine, or of the device, which is asked once a process. Raises UnavailableError for any other."""
+    if device is None:
+        return this_cpu(profile)
+    if profile.kind != "cpu":
+        raise UnavailableError(f"device {profile.name}: edgekd measures CPUs over ssh, and this is a {profile.kind}")
+    found = _asked(device)
+    if why := mismatch(profile.hardware, found):
+        raise UnavailableError(f"device {profile.name}: {why} ({device})")
+    return found
 
 
 def _versioned(stage: Any, spec: RuntimeSpec) -> Any:

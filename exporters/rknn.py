@@ -13,13 +13,13 @@ import onnx
 import onnx.version_converter
 
 from edgekd.deploy.exporter import Compiled, Costs, Deployable, Exported, Written
-from edgekd.deploy.predict import predict
 from edgekd.deploy.proof import compared, family, is_quantised, refusal, step_of
 from edgekd.deploy.reference import first, read
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnsupportedError
 from edgekd.exporters.compilers import Asked, own
 from edgekd.exporters.graphs import coverage, fix_batch, one_sample
+from edgekd.hardware.answering import predict
 from edgekd.hardware.runtime import Array, Session
 from edgekd.hardware.specs import CompilerSpec, RuntimeSpec
 from edgekd.toolchains.call import call

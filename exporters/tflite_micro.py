@@ -17,7 +17,6 @@ from safetensors.numpy import load_file, save_file
 
 from edgekd.data.feeds import laid_out
 from edgekd.deploy.exporter import Compiled, Costs, Deployable, Exported, Written
-from edgekd.deploy.predict import predict
 from edgekd.deploy.proof import compared, family, refusal, step_of
 from edgekd.deploy.reference import first, read
 from edgekd.engine.stage import Work
@@ -26,6 +25,7 @@ from edgekd.exporters.compilers import Asked, check_installed, own
 from edgekd.exporters.graphs import coverage
 from edgekd.exporters.tflite.file import as_tflite, integer_file
 from edgekd.exporters.tflite.integers import Edge, quantised, real
+from edgekd.hardware.answering import predict
 from edgekd.hardware.runtime import Array, Session
 from edgekd.hardware.specs import RuntimeSpec
 

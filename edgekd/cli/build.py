@@ -14,6 +14,7 @@ from edgekd.cli.options import (
     Inconclusive,
     Locked,
     MaybePipeline,
+    OnDevice,
     Out,
     Quick,
     ReportsAsJson,
@@ -49,6 +50,7 @@ def build(
     inconclusive: Inconclusive = "pass",
     include_samples: Samples = 0,
     allow_code: AllowCode = False,
+    device: OnDevice = None,
     as_json: ReportsAsJson = False,
     verbose: Verbose = 0,
 ) -> None:
@@ -65,6 +67,8 @@ def build(
       edgekd build my.yaml --set distill.epochs=40 --time-budget 30m
 
       edgekd build digits --target local-cpu --target ethos-u55-128 --target cortex-m7
+
+      edgekd build digits --device ssh://pi@raspberrypi.local
 
       edgekd build mine.yaml --allow-code
 
@@ -86,12 +90,12 @@ def build(
     failed: dict[str, EdgekdError] = {}
     with Watcher(verbose=bool(verbose)) as watcher:
         where: dict[str, Any] = {"workspace": workspace, "out": out, "listener": watcher}
-        where |= {"include_samples": include_samples, "allow_code": allow_code}
+        where |= {"include_samples": include_samples, "allow_code": allow_code, "device": device}
         if locked is not None:
             done = [api.rebuild(locked, **where)]
         else:
             settings = load_pipeline(str(pipeline), set_ or (), quick=quick)
-            settings = _estimated(settings, target, workspace, limit_s, watcher)
+            settings = _estimated(settings, target, {"workspace": workspace, "device": device}, limit_s, watcher)
             try:
                 done = api.build(settings, targets=target or (), **where)
             except SomeTargetsFailedError as error:
@@ -129,14 +133,14 @@ def exit_code(done: Sequence[Built], inconclusive: str, *, some_failed: bool = F
 
 
 def _estimated(
-    settings: Pipeline, targets: list[str] | None, workspace: Path | None, limit_s: float | None, watcher: Any
+    settings: Pipeline, targets: list[str] | None, where: dict[str, Any], limit_s: float | None, watcher: Any
 ) -> Pipeline:
     """Say how long it will take; with a time budget, make the pipeline fit it."""
     from edgekd.api import within
 
     def steps(pipeline: Pipeline) -> list[Step]:
         names = targets or list(pipeline.targets)
-        found = [_planned(pipeline, names, name, workspace) for name in names]
+        found = [_planned(pipeline, names, name, where) for name in names]
         each = {(step.stage, step.at): step for row in found for step in row if not step.cached}  # targets share some
         return list(each.values())
 
@@ -160,13 +164,13 @@ def _estimated(
     return settings
 
 
-def _planned(pipeline: Pipeline, names: Sequence[str], name: str, workspace: Path | None) -> list[Step]:
+def _planned(pipeline: Pipeline, names: Sequence[str], name: str, where: dict[str, Any]) -> list[Step]:
     """Of one target; of several, one that cannot be planned has no steps: the build says why, and goes on."""
     from edgekd.api import plan
     from edgekd.errors import EdgekdError
 
     try:
-        return plan(pipeline, targets=names, only=name, workspace=workspace)[name]
+        return plan(pipeline, targets=names, only=name, **where)[name]
     except EdgekdError:
         if len(names) == 1:
             raise

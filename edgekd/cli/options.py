@@ -39,6 +39,7 @@ AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Run the .py files that the pipeline names: read them first.")
 ]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="-v: cached stages; -vv: tracebacks.")]
+OnDevice = Annotated[str | None, typer.Option("--device", help="Measure there, and ask answers: ssh://user@host:port.")]
 Target = Annotated[str, typer.Option("--target", "-t", help="A device that `edgekd devices list` names, or a .yaml.")]
 Runtime = Annotated[
     str | None, typer.Option(help="onnxruntime, openvino or litert; else the first that opens the file.")

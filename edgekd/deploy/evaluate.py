@@ -16,11 +16,15 @@ from edgekd.data.dataset import Dataset
 from edgekd.data.feeds import feeds
 from edgekd.data.stages import Split
 from edgekd.deploy import exporter
-from edgekd.deploy.predict import predict
 from edgekd.deploy.proof import agrees
-from edgekd.deploy.stages import Evaluate
+from edgekd.deploy.stages import Evaluate, EvaluateThere
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
+from edgekd.hardware.answering import predict
+from edgekd.hardware.remote.address import parse_address
+from edgekd.hardware.remote.compare import check_same
+from edgekd.hardware.remote.device import remote_device
+from edgekd.hardware.specs import CompilerSpec
 
 
 def run(settings: Evaluate, inputs: Mapping[str, Artifact], work: Work) -> None:
@@ -31,6 +35,21 @@ def run(settings: Evaluate, inputs: Mapping[str, Artifact], work: Work) -> None:
     session.close()
     right = _right(answers, arrays.get("labels"), inputs.get("like"))
     write(work.out, settings.split, answers, right, arrays.get("labels"))
+
+
+def run_there(settings: EvaluateThere, inputs: Mapping[str, Artifact], work: Work) -> None:
+    """The device answers; whether it is right is found here."""
+    model, arrays = inputs["model"], Dataset(inputs["data"]).arrays(settings.split)
+    spec = exporter.runtime(model)
+    assert not isinstance(spec, CompilerSpec)
+    fed: dict[str, Any] = feeds(arrays, signature.read(model.path).inputs)
+    data = work.scratch / "feeds.npz"
+    np.savez(data, **fed)
+    samples = len(next(iter(fed.values())))
+    with remote_device(parse_address(settings.device), spec.packages) as there:
+        check_same(there, settings.cpu)
+        answers = there.answers(exporter.entry(model), spec, data.resolve(), settings.batch, samples)
+    write(work.out, settings.split, answers, _right(answers, arrays.get("labels"), None), arrays.get("labels"))
 
 
 def write(

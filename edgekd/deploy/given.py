@@ -19,7 +19,6 @@ from edgekd.data.feeds import feeds
 from edgekd.data.signature import Signature, TensorIn, TensorOut
 from edgekd.data.stages import Preprocess
 from edgekd.deploy import reference
-from edgekd.deploy.predict import predict
 from edgekd.deploy.proof import is_quantised
 from edgekd.deploy.reference import Reference
 from edgekd.deploy.stages import ExportFloat, TakeOnnx
@@ -27,6 +26,7 @@ from edgekd.engine.digest import digest_file
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError
+from edgekd.hardware.answering import predict
 from edgekd.hardware.parts import parts_of
 from edgekd.hardware.runtime import Described, Tensor
 from edgekd.hardware.runtimes.onnxruntime import OnnxRuntimeSession

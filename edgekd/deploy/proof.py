@@ -12,9 +12,9 @@ from onnx import numpy_helper
 from edgekd.data.feeds import laid_out
 from edgekd.data.signature import Signature
 from edgekd.deploy.exporter import Deployable, Parity
-from edgekd.deploy.predict import predict
 from edgekd.deploy.reference import Reference, read
 from edgekd.errors import EdgekdError
+from edgekd.hardware.answering import predict
 from edgekd.hardware.runtime import Session
 
 Array = NDArray[Any]

@@ -44,6 +44,15 @@ class Evaluate(Settings):
     threads: int = Field(default_factory=cores, ge=1)
 
 
+class EvaluateThere(Settings):
+    """On a device: one file answers otherwise on another processor's kernels."""
+
+    split: Split
+    cpu: Cpu
+    device: str  # ssh://user@host:port
+    batch: int = Field(default=50, ge=1)
+
+
 class Select(Settings):
     budget: Budget
     variants: tuple[str, ...]
@@ -108,4 +117,12 @@ SELECT_COMPILED = Stage[SelectCompiled](
     gives="selection",
     nature="decision",
     uses=("scipy",),
+)
+EVALUATE_THERE = Stage[EvaluateThere](
+    "evaluate.there",
+    "edgekd.deploy.evaluate:run_there",
+    takes={"model": "exported", "data": "dataset"},
+    gives="predictions",
+    nature="observation",  # the device is no part of the key but by its processor
+    typical_s=5.0,
 )

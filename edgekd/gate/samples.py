@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from edgekd.data.arrays import read_archive
 from edgekd.data.feeds import feeds as feeds_of
 from edgekd.data.npz import as_pixels
-from edgekd.deploy.predict import predict
 from edgekd.deploy.subject import Subject
 from edgekd.engine.digest import digest_file
 from edgekd.errors import DataError
+from edgekd.hardware.answering import predict
 from edgekd.hardware.runtime import Described
 
 Array = NDArray[Any]

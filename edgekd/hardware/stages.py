@@ -16,6 +16,10 @@ class Compare(Settings):
     bases: tuple[str, ...]
 
 
+class CompareThere(Compare):
+    device: str  # ssh://user@host:port
+
+
 COMPARE = Stage[Compare](
     "measure.compare",
     "edgekd.hardware.measure.compare:run",
@@ -24,4 +28,12 @@ COMPARE = Stage[Compare](
     version=3,
     nature="observation",
     typical_s=7.0,
+)
+COMPARE_THERE = Stage[CompareThere](
+    "measure.compare.there",
+    "edgekd.hardware.remote.compare:run",
+    takes={"model.*": "exported"},
+    gives="comparison",
+    nature="observation",
+    typical_s=20.0,
 )

@@ -12,9 +12,9 @@ from torch import Tensor
 from edgekd.data import signature
 from edgekd.deploy import exporter
 from edgekd.deploy.given import CHANNELS
-from edgekd.deploy.predict import predict
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError
+from edgekd.hardware.answering import predict
 from edgekd.hardware.runtimes.onnxruntime import OnnxRuntimeSession
 from edgekd.hardware.specs import plain_onnxruntime
 from edgekd.models import checkpoint, foreign

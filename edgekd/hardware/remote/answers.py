@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+import base64
+import binascii
+import math
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+import numpy as np
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from edgekd.errors import UnavailableError
 from edgekd.settings import Settings
@@ -44,6 +48,28 @@ class AloneAnswer(Settings):
     runs_per_s: Annotated[list[Annotated[float, Field(gt=0)]], Field(max_length=1000)]
 
 
+class Answers(Settings):
+    """What a model answered, as bytes of an array."""
+
+    dtype: Literal["float32", "float64", "float16", "int8", "uint8", "int32", "int64", "bool"]
+    shape: Annotated[list[Annotated[int, Field(ge=0, le=10**9)]], Field(min_length=1, max_length=8)]
+    data: Annotated[str, Field(max_length=2**26)]
+
+    @model_validator(mode="after")
+    def _has_as_many_bytes_as_it_says(self) -> Answers:
+        try:
+            found = len(base64.b64decode(self.data, validate=True))
+        except binascii.Error as error:
+            raise ValueError("no base64") from error
+        if found != math.prod(self.shape) * np.dtype(self.dtype).itemsize:
+            raise ValueError("not as many bytes as its shape says")
+        return self
+
+    @property
+    def array(self) -> Any:
+        return np.frombuffer(base64.b64decode(self.data), self.dtype).reshape(self.shape)
+
+
 class Refused(Settings):
     error: Annotated[str, Field(max_length=10_000)]
     kind: Name
@@ -52,6 +78,7 @@ class Refused(Settings):
 ABOUT = TypeAdapter(About | Refused)
 WORKER: TypeAdapter[Refused | dict[str, Timed]] = TypeAdapter(Refused | dict[str, Timed])
 ALONE = TypeAdapter(AloneAnswer | Refused)
+ANSWERS = TypeAdapter(Answers | Refused)
 
 
 def read_answer(adapter: TypeAdapter[T], where: str, text: bytes) -> T:

@@ -14,18 +14,21 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from edgekd.errors import UnavailableError
-from edgekd.hardware.fingerprint import parse_cpuinfo
+from edgekd.hardware.fingerprint import Cpu, parse_cpuinfo
 from edgekd.hardware.measure.compare import Place
 from edgekd.hardware.measure.process import KINDS, Launch
 from edgekd.hardware.parts import parts_of
 from edgekd.hardware.remote.address import Address
-from edgekd.hardware.remote.answers import ABOUT, ALONE, WORKER, About, Refused, read_answer
+from edgekd.hardware.remote.answers import ABOUT, ALONE, ANSWERS, WORKER, About, Answers, Refused, read_answer
 from edgekd.hardware.remote.bounded import printable
 from edgekd.hardware.remote.bundle import write_runner
 from edgekd.hardware.remote.connection import Connection, connect
+from edgekd.hardware.specs import Runnable
 
 RUN_S, ABOUT_S = 620, 60  # the runner ends by itself after 600
-SCHEMAS: dict[str, TypeAdapter[Any]] = {"about": ABOUT, "worker": WORKER, "alone_worker": ALONE}
+SCHEMAS: dict[str, TypeAdapter[Any]] = {
+    "about": ABOUT, "worker": WORKER, "alone_worker": ALONE, "answers_worker": ANSWERS,
+}  # fmt: skip
 
 
 @dataclass
@@ -51,6 +54,17 @@ class RemoteDevice:
     def launch(self, module: str) -> Launch:
         """As edgekd.hardware.measure.process.launch, with the process on the device; files are sent once."""
         return lambda request: self._ask(module, self._there(request), RUN_S)
+
+    def answers(self, model: Path, runtime: Runnable, data: Path, batch: int, samples: int) -> Any:
+        """The first output [N, ...] for the `samples` of `data` (.npz, arrays [N, ...] by input), computed there."""
+        asked = {"path": str(model), "runtime": runtime.model_dump_json(), "data": str(data)}
+        found = self._ask("answers_worker", self._there({"model": asked, "batch": batch}), RUN_S)
+        array = Answers.model_validate(found).array
+        if len(array) != samples:
+            raise UnavailableError(
+                f"{self.connection.address}: {len(array)} answers to {samples} samples; nothing of it is used"
+            )
+        return array
 
     def _about(self) -> About:
         wanted = ["numpy", *self.packages]
@@ -93,6 +107,12 @@ class RemoteDevice:
                 self.connection.send(part, folder, *part.relative_to(local.parent).parts)
             self._sent[local] = self.connection.path(folder, local.name)
         return self._sent[local]
+
+
+def cpu_there(address: Address) -> Cpu:
+    """The device's processor; its runtimes are asked for when they are needed."""
+    with remote_device(address, ()) as there:
+        return there.place.cpu
 
 
 @contextmanager

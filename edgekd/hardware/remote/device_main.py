@@ -38,8 +38,8 @@ def main(what: str) -> None:
     if hasattr(signal, "alarm"):
         signal.alarm(LIMIT_S)
     serve = import_module("edgekd.hardware.measure.process").serve
-    modules = {"worker": "edgekd.hardware.measure.worker", "alone_worker": "edgekd.hardware.measure.alone_worker"}
-    serve(about if what == "about" else import_module(modules[what]).measure)
+    known = ("worker", "alone_worker", "answers_worker")
+    serve(about if what not in known else import_module(f"edgekd.hardware.measure.{what}").measure)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,32 @@
+"""A comparison that runs on a device: the models are sent there once, the record is the one of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact
+from edgekd.errors import UnavailableError
+from edgekd.hardware.fingerprint import Cpu
+from edgekd.hardware.measure.compare import model_of, observe
+from edgekd.hardware.remote.address import parse_address
+from edgekd.hardware.remote.device import RemoteDevice, remote_device
+from edgekd.hardware.stages import CompareThere
+
+
+def run(settings: CompareThere, inputs: Mapping[str, Artifact], work: Work) -> None:
+    batch = settings.measuring.batch
+    models = {name.removeprefix("model."): model_of(artifact, batch) for name, artifact in inputs.items()}
+    packages = dict.fromkeys(package for model in models.values() for package in model.runtime.packages)
+    with remote_device(parse_address(settings.device), tuple(packages)) as there:
+        check_same(there, settings.cpu)
+        result = observe(models, settings.measuring, settings.bases, work.progress, there.launch("worker"), there.place)
+    (work.out / "comparison.json").write_text(result.model_dump_json(indent=1, by_alias=True), "utf-8")
+
+
+def check_same(there: RemoteDevice, wanted: Cpu) -> None:
+    """Raises UnavailableError where another device answers than the one that the build began with."""
+    if there.place.cpu != wanted:
+        raise UnavailableError(
+            f"{there.connection.address}: is {there.place.cpu.model} now, and was {wanted.model} when this began"
+        )

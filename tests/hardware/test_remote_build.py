@@ -1,0 +1,96 @@
+"""A build that is measured on a device, and whose accuracy is of what the device answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.board import Board, needs_sshd
+from safetensors.numpy import load_file
+
+from edgekd.api import build
+from edgekd.deploy.bundle import Built
+from edgekd.engine.store import Store
+from edgekd.errors import ConfigError, UnavailableError
+from edgekd.hardware.remote.answers import ANSWERS, Answers, Refused, read_answer
+from edgekd.pipeline import Pipeline, load_pipeline
+
+HERE = str(Path(__file__).parent.parent / "one-runtime.yaml")
+SLOWED = """#!{python}
+import json, subprocess, sys
+asked = sys.stdin.read()
+if sys.argv[2:] == ["worker"]:
+    told = json.loads(asked)
+    for name, model in told["models"].items():
+        model["slowdown"] = 30.0 if name == {name!r} else 0.0
+    asked = json.dumps(told)
+done = subprocess.run([{python!r}, *sys.argv[1:]], input=asked, capture_output=True, text=True)
+sys.stdout.write(done.stdout); sys.stderr.write(done.stderr); sys.exit(done.returncode)
+"""
+
+
+def delayed(board: Board, name: str) -> None:
+    """The device's Python makes one model wait in each run."""
+    fake = board.home / "bin" / "python3"
+    fake.write_text(SLOWED.format(python=sys.executable, name=name), "utf-8")
+    fake.chmod(0o755)
+
+
+@needs_sshd
+@pytest.mark.slow
+def test_a_build_is_measured_on_the_device_and_what_is_slow_there_does_not_ship(
+    board: Board, micro: Pipeline, built: Built, workspace: Path, tmp_path: Path
+) -> None:
+    """Without the delay int8 ships here; there, with one, the float student does. Nothing is trained again."""
+    assert built.report["shipped"].startswith("int8")
+    loose = micro.model_copy(update={"budget": micro.budget.model_copy(update={"size_mib": None})})
+    delayed(board, built.report["shipped"])
+    (there,) = build(loose, targets=(HERE,), workspace=workspace, out=tmp_path, device=str(board.address))
+    assert there.report["shipped"] == "fp32"
+    assert there.report["measurement"]["kind"] == "measured"
+    stages = {row["stage"] for row in json.loads((there.folder / "edgekd.lock").read_text("utf-8"))["rows"]}
+    assert {"measure.compare.there", "evaluate.there"} <= stages
+    assert not {"measure.compare", "evaluate"} & stages
+    *_, record = Store(workspace).records("evaluate.there")
+    kept = load_file(workspace / "objects" / record["digest"] / "predictions.safetensors")
+    assert len(kept["right"]) == 4500
+    assert board.left() == []
+
+
+@needs_sshd
+@pytest.mark.slow
+def test_a_study_on_a_device_is_refused_before_anything_is_trained(board: Board, tmp_path: Path) -> None:
+    pipeline = load_pipeline("digits", ["search.study={}"])
+    with pytest.raises(UnavailableError, match=r"search\.study: measures on this machine, and not on ssh://"):
+        build(pipeline, targets=(HERE,), workspace=tmp_path / "w", out=tmp_path, device=str(board.address))
+
+
+def test_a_device_of_another_kind_or_address_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="write it as ssh://user@host:port"):
+        build("digits", workspace=tmp_path / "w", out=tmp_path, device="pi")
+
+
+ONE = {"dtype": "float32", "shape": [1, 2], "data": "AAAAAAAAgD8="}  # 0 and 1
+
+
+def test_answers_come_back_as_they_were() -> None:
+    found = read_answer(ANSWERS, "ssh://pi", json.dumps(ONE).encode())
+    assert isinstance(found, Answers)
+    np.testing.assert_array_equal(found.array, np.array([[0, 1]], np.float32))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"shape": [1, 3]}, {"shape": [-1, -2]}, {"shape": []}, {"dtype": "object"}, {"data": "not base64!"}, {"more": 1}],
+)
+def test_answers_of_another_shape_kind_or_schema_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(UnavailableError, match="nothing of it is used"):
+        read_answer(ANSWERS, "ssh://pi", json.dumps(ONE | change).encode())
+
+
+def test_a_refusal_of_the_device_is_told_apart_from_answers() -> None:
+    told = read_answer(ANSWERS, "ssh://pi", b'{"error": "no such file", "kind": "ConfigError"}')
+    assert isinstance(told, Refused)

@@ -1,0 +1,101 @@
+"""A real sshd on loopback, with keys and folders of its own, stands for the device."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from edgekd.hardware.remote.address import Address
+
+SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+needs_sshd = pytest.mark.skipif(SSHD is None, reason="no sshd is installed (apt-get install openssh-server)")
+
+
+@dataclass(frozen=True)
+class Board:
+    home: Path
+    address: Address
+    server: int
+
+    def cut(self) -> None:
+        """The server's end of every connection dies."""
+        todo = [self.server]
+        while todo:
+            parent = todo.pop()
+            found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, check=False)
+            todo += [int(pid) for pid in found.stdout.split()]
+            with suppress(FileNotFoundError, ProcessLookupError):  # gone by itself in between
+                if parent != self.server and b"sshd" in Path(f"/proc/{parent}/cmdline").read_bytes():
+                    os.kill(parent, 9)
+
+    @property
+    def temporary(self) -> Path:
+        return self.home / "tmp"
+
+    def left(self) -> list[str]:
+        return sorted(path.name for path in self.temporary.iterdir())
+
+
+def key(path: Path) -> str:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path.with_suffix(".pub").read_text("ascii")
+
+
+@pytest.fixture
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for folder in ("tmp", "bin"):
+        (tmp_path / folder).mkdir()
+    known = f"[127.0.0.1]:{port} {key(tmp_path / 'host')}"
+    (tmp_path / "known").write_text(known, "ascii")
+    (tmp_path / "authorized").write_text(key(tmp_path / "mine"), "ascii")
+    path = f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin"
+    (tmp_path / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1:{port}\nHostKey {tmp_path}/host\nAuthorizedKeysFile {tmp_path}/authorized\n"
+        f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\n"
+        f"ForceCommand {tmp_path}/shell\n",
+        "ascii",
+    )
+    script = f'export PATH="{path}" TMPDIR="{tmp_path}/tmp"\nexec sh -c "$SSH_ORIGINAL_COMMAND"'
+    (tmp_path / "shell").write_text(f"#!/bin/sh\n{script}\n", "ascii")
+    (tmp_path / "shell").chmod(0o755)
+    (tmp_path / "ssh_config").write_text(
+        f"UserKnownHostsFile {tmp_path}/known\nGlobalKnownHostsFile /dev/null\n"
+        f"IdentityFile {tmp_path}/mine\nIdentitiesOnly yes\n",
+        "ascii",
+    )
+    ssh = tmp_path / "client" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {tmp_path}/ssh_config "$@"\n', "ascii")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    assert SSHD
+    server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(tmp_path / "sshd_config")], stderr=subprocess.DEVNULL)
+    wait_for(port)
+    yield Board(tmp_path, Address("127.0.0.1", getpass.getuser(), port), server.pid)
+    server.terminate()
+    server.wait()
+
+
+def wait_for(port: int) -> None:
+    for _ in range(100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError("sshd did not start")
