@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import onnx_models
+from helpers.board import board
 from helpers.gate import LABELS, WEIGHT, X
 from helpers.pictures import picture
 
@@ -20,6 +21,8 @@ from edgekd.engine.events import Silent
 from edgekd.engine.executor import Builder
 from edgekd.engine.store import Artifact, Store
 from edgekd.pipeline import Pipeline, load_pipeline
+
+__all__ = ["board"]  # a fixture
 
 # the shipped pipeline at its smallest: every stage is real, nothing is learnt well
 MICRO = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgekd.cli.console import print_json
-from edgekd.cli.options import Runtime, ShapeOption, Target, parse_limit, parse_shapes
+from edgekd.cli.options import OnDevice, Runtime, ShapeOption, Target, parse_limit, parse_shapes
 
 if TYPE_CHECKING:
     from edgekd.gate.limits import Limits
@@ -44,6 +44,7 @@ def check(
     target: Target = "local-cpu",
     runtime: Runtime = None,
     shape: ShapeOption = None,
+    device: OnDevice = None,
     save_baseline: Annotated[
         Path | None, typer.Option(help="Keep the candidate here as a baseline: the model, never its milliseconds.")
     ] = None,
@@ -66,6 +67,8 @@ def check(
       edgekd check model.onnx --baseline released.onnx
 
       edgekd check dist/digits/local-cpu --baseline baseline --data eval.npz --junit check.xml
+
+      edgekd check model.onnx --baseline released.onnx --data eval.npz --device ssh://pi@raspberrypi.local
 
       edgekd check model.onnx --save-baseline baseline --data eval.npz
     """
@@ -91,7 +94,7 @@ def check(
         with Watcher() as watcher:
             result = run(
                 candidate, baseline, data=data, metric=metric, limits=limits, profile=target,
-                runtime=runtime, shapes=parse_shapes(shape), listener=watcher,
+                runtime=runtime, shapes=parse_shapes(shape), device=device, listener=watcher,
             )  # fmt: skip
         if as_json:
             print_json(result.model_dump(mode="json", by_alias=True))

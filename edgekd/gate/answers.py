@@ -12,6 +12,7 @@ from edgekd.deploy.subject import Subject
 from edgekd.errors import ConfigError, DataError
 from edgekd.gate import contract, metrics, samples
 from edgekd.gate.result import Check, Evaluation, Name
+from edgekd.hardware.remote.device import RemoteDevice
 from edgekd.hardware.runtime import Described
 
 
@@ -33,19 +34,26 @@ def of_contract(old: Side, new: Side) -> Check:
 
 
 def of_accuracy(
-    old: Side, new: Side, evaluated: samples.Samples, metric: str, limit: float, agreed: Check, skipped: dict[Name, str]
+    old: Side,
+    new: Side,
+    evaluated: samples.Samples,
+    metric: str,
+    limit: float,
+    agreed: Check,
+    skipped: dict[Name, str],
+    there: RemoteDevice | None = None,
 ) -> tuple[Evaluation | None, list[Check]]:
     """
     Nothing where the candidate, having broken the contract (`agreed`), can no longer be fed or judged.
 
     A candidate that answers NaN or infinity fails, whatever the metric; a baseline that does is none.
     """
-    before = samples.answers(evaluated, old.subject, old.described)
+    before = samples.answers(evaluated, old.subject, old.described, there)
     if missing := _not_finite(before):
         count = f"{missing} of {len(before)} samples"
         raise ConfigError(f"--baseline {old.subject.where}: answers NaN or infinity for {count}; it is no baseline")
     try:
-        now = samples.answers(evaluated, new.subject, new.described)
+        now = samples.answers(evaluated, new.subject, new.described, there)
         if missing := _not_finite(now):
             says = f"the candidate answers NaN or infinity for {missing} of {len(now)} samples"
             return None, [Check(name="accuracy", state="fail", says=says)]

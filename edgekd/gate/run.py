@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from edgekd.hardware.measure.alone import observe_alone
 from edgekd.hardware.measure.compare import Model, observe
 from edgekd.hardware.measure.result import Comparison
 from edgekd.hardware.profile import DeviceProfile, load_profile, this_cpu
+from edgekd.hardware.remote.address import parse_address
+from edgekd.hardware.remote.device import RemoteDevice, remote_device
 from edgekd.hardware.runtime import Tensor
 from edgekd.measuring import prepared
 from edgekd.stats import smallest_drop_points
@@ -36,17 +39,21 @@ def check(
     profile: DeviceProfile | str = "local-cpu",
     runtime: str | None = None,
     shapes: Shapes | None = None,
+    device: str | None = None,
     listener: Listener | None = None,
 ) -> GateResult:
     """
-    Hold `candidate` against `baseline`: bundles, model files or saved baselines.
+    Hold `candidate` against `baseline`: bundles, model files or saved baselines; on this machine, or on `device`
+    (ssh://user@host:port), which then answers too.
 
     Everything is measured here and now, in the same job: a stored latency would compare two days and not two
     models. Raises ConfigError or DataError for what cannot be compared, UnavailableError for what cannot run.
     """
     limits, listener = limits or Limits(), listener or Silent()
     profile = load_profile(profile) if isinstance(profile, str) else profile
-    this_cpu(profile)
+    address = parse_address(device) if device else None
+    if address is None:
+        this_cpu(profile)
     old, new = (_side(Path(where), profile, runtime) for where in (baseline, candidate))
     contract.same_task(old.described, new.described, old.subject.signature, new.subject.signature)
     evaluated = samples.read(Path(data)) if data else None
@@ -57,9 +64,11 @@ def check(
         listener.said(sentence)
     skipped: dict[Name, str] = {}
     agreed = answers.of_contract(old, new)
-    evaluation, accuracy = _accuracy(old, new, evaluated, metric, limits, agreed, skipped)
     models = _models(old, new, limits, shapes or {}, evaluated, profile)
-    comparison, measured = _measured(models, profile, limits, listener, skipped)
+    packages = dict.fromkeys((*old.subject.runtime.packages, *new.subject.runtime.packages))
+    with remote_device(address, tuple(packages)) if address else nullcontext() as there:
+        evaluation, accuracy = _accuracy(old, new, evaluated, metric, limits, agreed, skipped, there)
+        comparison, measured = _measured(models, profile, limits, listener, skipped, there)
     checks = [agreed, *accuracy, *measured]
     checks += costs.of_size(limits, old.subject, new.subject, skipped)
     checks += costs.of_coverage(limits, old.subject, new.subject, skipped)
@@ -147,15 +156,21 @@ def _accuracy(
     limits: Limits,
     agreed: Check,
     skipped: dict[Name, str],
+    there: RemoteDevice | None,
 ) -> tuple[Evaluation | None, list[Check]]:
     if evaluated is None or metric is None or limits.accuracy_drop_points is None:
         skipped["accuracy"] = "no evaluation set was given (--data)" if evaluated is None else costs.NO_LIMIT
         return None, []
-    return answers.of_accuracy(old, new, evaluated, metric, limits.accuracy_drop_points, agreed, skipped)
+    return answers.of_accuracy(old, new, evaluated, metric, limits.accuracy_drop_points, agreed, skipped, there)
 
 
 def _measured(
-    models: Mapping[str, Model], profile: DeviceProfile, limits: Limits, listener: Listener, skipped: dict[Name, str]
+    models: Mapping[str, Model],
+    profile: DeviceProfile,
+    limits: Limits,
+    listener: Listener,
+    skipped: dict[Name, str],
+    there: RemoteDevice | None,
 ) -> tuple[Comparison | None, list[Check]]:
     """Only what has a limit is measured."""
     progress, comparison, found = Progress(listener), None, []
@@ -163,13 +178,17 @@ def _measured(
         skipped["latency"] = costs.NO_LIMIT
     if limits.latency_regression_percent is not None or limits.latency_p50_ms is not None:
         listener.started("latency", "baseline and candidate")
-        comparison = observe(models, profile.measure, (BASE,), progress)
+        launch, place = (there.launch("worker"), there.place) if there else (None, None)
+        comparison = observe(models, profile.measure, (BASE,), progress, launch, place)
         found += costs.of_latency(limits, comparison)
     if limits.memory_growth_percent is None and limits.peak_memory_mib is None:
         skipped["memory_growth"] = costs.NO_LIMIT
     else:
         listener.started("memory", "baseline and candidate")
-        alone = {name: observe_alone(model, (), progress, seconds=0.0) for name, model in models.items()}
+        run = there.launch("alone_worker") if there else None
+        alone = {
+            name: observe_alone(model, (), progress, seconds=0.0, run_process=run) for name, model in models.items()
+        }
         found += costs.of_memory(limits, alone, skipped)
     return comparison, found
 

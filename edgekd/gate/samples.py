@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from edgekd.deploy.subject import Subject
 from edgekd.engine.digest import digest_file
 from edgekd.errors import DataError
 from edgekd.hardware.answering import predict
+from edgekd.hardware.remote.device import RemoteDevice
 from edgekd.hardware.runtime import Described
 
 Array = NDArray[Any]
@@ -75,9 +77,14 @@ def feeds(samples: Samples, subject: Subject, described: Described) -> dict[str,
     )
 
 
-def answers(samples: Samples, subject: Subject, described: Described) -> Array:
-    """The first output [N, ...], in batches that the model takes."""
+def answers(samples: Samples, subject: Subject, described: Described, there: RemoteDevice | None = None) -> Array:
+    """The first output [N, ...], in batches that the model takes; computed on the device, where one is given."""
     arrays = feeds(samples, subject, described)
+    if there:
+        with tempfile.TemporaryDirectory() as folder:
+            np.savez(data := Path(folder) / "feeds.npz", **arrays)  # type: ignore[arg-type]
+            found: Array = there.answers(subject.path, subject.runtime, data, CHUNK, len(samples))
+        return found
     session = subject.open()
     try:
         return predict(subject.path.name, session, arrays, CHUNK)

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.board import Board, needs_sshd
+from helpers.gate import ONLY_ANSWERS, QUICK, states, worse
 from safetensors.numpy import load_file
 
 from edgekd.api import build
 from edgekd.deploy.bundle import Built
 from edgekd.engine.store import Store
 from edgekd.errors import ConfigError, UnavailableError
+from edgekd.gate.run import check
 from edgekd.hardware.remote.answers import ANSWERS, Answers, Refused, read_answer
 from edgekd.pipeline import Pipeline, load_pipeline
 
@@ -94,3 +96,24 @@ def test_answers_of_another_shape_kind_or_schema_are_refused(change: dict[str, o
 def test_a_refusal_of_the_device_is_told_apart_from_answers() -> None:
     told = read_answer(ANSWERS, "ssh://pi", b'{"error": "no such file", "kind": "ConfigError"}')
     assert isinstance(told, Refused)
+
+
+@needs_sshd
+@pytest.mark.slow
+def test_the_gate_holds_on_the_device_what_is_slower_there_and_answers_otherwise(
+    board: Board, model: Path, data: Path, tmp_path: Path
+) -> None:
+    """The same file twice: on a device whose Python delays one of the two, latency fails and accuracy passes."""
+    delayed(board, "candidate")
+    there = check(model, model, data=data, profile=QUICK, device=str(board.address))
+    found = states(there)
+    assert found["latency"] == "fail"
+    assert (found["accuracy"], found["contract"]) == ("pass", "pass")
+    assert there.evaluation is not None
+    assert there.evaluation.n == 1000
+    lost = check(
+        worse(tmp_path / "worse.onnx", 0.3), model, data=data, limits=ONLY_ANSWERS, profile=QUICK,
+        device=str(board.address),
+    )  # fmt: skip
+    assert states(lost)["accuracy"] == "fail"
+    assert board.left() == []
