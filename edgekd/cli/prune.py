@@ -23,6 +23,7 @@ def prune(
     ] = None,
     runtime: Annotated[str | None, typer.Option(help="One of the device's runtimes; else its first.")] = None,
     step: Annotated[int, typer.Option(min=1, help="Units between two widths that are tried.")] = 8,
+    stages: Annotated[bool, typer.Option("--stages", help="Cut the width of whole stages too.")] = False,
     out: Annotated[Path, typer.Option(help="A folder for each latency: checkpoint, int8 file, what went.")] = Path(
         "pruned"
     ),
@@ -49,7 +50,7 @@ def prune(
     from edgekd.pruning import Pruning, prune_net, ratios_of
 
     start = time.perf_counter()
-    asked = Pruning(ratios=ratios_of(latency_ratio), step=step)
+    asked = Pruning(ratios=ratios_of(latency_ratio), step=step, streams=stages)
     with Watcher(verbose=bool(verbose)) as watcher:
         report = prune_net(
             load_pipeline(pipeline, set_ or ()), asked, target=target, runtime=runtime, out=out, workspace=workspace,
