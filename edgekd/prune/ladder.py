@@ -121,7 +121,7 @@ def moments(net: nn.Module, name: str, x: Tensor) -> Tensor:
 
 
 def _weight(net: nn.Module, name: str) -> Tensor:
-    return net.get_submodule(name).weight.detach()  # type: ignore[return-value]
+    return net.get_parameter(f"{name}.weight").detach()
 
 
 def _error(net: nn.Module, units: Units, weights: Weights, stays: int, x: Tensor, logits: Tensor) -> float:
