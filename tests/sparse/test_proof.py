@@ -120,6 +120,14 @@ def test_a_pipeline_says_it_in_short_or_in_full(setting: str, plan: str) -> None
         ("{unstructured: 0.5, refine: dsnot, begin: 0, schedule: one-shot}", "dsnot has seen nothing of the training"),
         ("{nm: '2:4', refine: dsnot}", "sparsity.refine: dsnot exchanges single weights"),
         ("{unstructured: 0.5, sr_ste: 0.1}", "sparsity.sr_ste: is of n:m sparsity"),
+        (
+            "{nm: '2:4', sr_ste: 0.1, schedule: rewind}",
+            "sparsity.sr_ste: what learns on behind its mask is not rewound",
+        ),
+        (
+            "{nm: '2:4', schedule: rewind, rewinds: weights, begin: 0.4}",
+            "sparsity.begin: 0.4 of the steps is not within the first of 4 trainings, whose weights come back",
+        ),
         ("{unstructured: 0.5, begin: 0.7}", "sparsity.end: 0.6 lies before begin, 0.7"),
         ("{unstructured: 0.5, block: [0, 4]}", r"sparsity.block: \(0, 4\) has a side below 1"),
     ],
@@ -138,6 +146,11 @@ def test_patience_and_sparsity_do_not_go_together() -> None:
     ("assignments", "sentence"),
     [
         (["sparsity=2:4", "distill.average_from=0.5"], r"average_from: 0.5 is before all zeros are there, at 0.6"),
+        (
+            ["sparsity={nm: '2:4', schedule: rewind}", "distill.average_from=0.7"],
+            r"0.7 is before .* at 0.75 \(rewind\)",
+        ),
+        (["sparsity={nm: '2:4', schedule: rewind}", "distill.cycles=2"], r"as many as sparsity.rounds says"),
         (["sparsity={nm: '2:4', importance: taylor}", "distill.distill_momentum=0.05"], r"taylor would see the labels"),
     ],
 )
