@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgekd.budget import TEACHER, TEACHER_INT8
@@ -38,7 +39,7 @@ class Made:
 
     by: str
     seed: int
-    cut: Artifact
+    cuts: tuple[Artifact, ...]  # one a round
     net: Artifact
     model: Artifact
     test: Artifact
@@ -51,7 +52,8 @@ class Cutter:
     pipeline: Pipeline
     target: Target
     data: Artifact
-    net: Artifact
+    net: Artifact  # the whole one, which teaches
+    start: Artifact  # the one that is cut: what an earlier round left, or the whole one
     lesson: dict[str, Any]
     whole: dict[str, Any]
     streams: bool  # whether what stages hand on is cut too
@@ -64,25 +66,44 @@ class Cutter:
         own_net(there(net))  # before anything is trained
         kept = targets_of(builder, pipeline, data, net, given)
         lesson = {"data": data, "teacher": net} | ({"targets": kept} if kept else {})
-        return cls(builder, pipeline, target, there(data), there(net), lesson, _whole(target, net, data), streams)
+        models = _whole(target, net, data)
+        return cls(builder, pipeline, target, there(data), there(net), there(net), lesson, models, streams)
+
+    def cuts(self, name: str, ratio: float, by: prune.By, step: int, rounds: int, seed: int) -> tuple[Artifact, ...]:
+        """
+        Of each round what it left, the last one untrained: all take as large a share of the latency, and what one left
+        is taught before the next one looks at it anew (Muralidharan et al., "Compact language models via pruning and
+        knowledge distillation", 2024, [100], section 3).
+        """
+        run, found = self, list[Artifact]()
+        for number in range(1, rounds + 1):
+            here = name if number == rounds else f"{name}, round {number}"
+            found.append(run.cut(here, ratio ** (1 / rounds), by, step))
+            if number < rounds:
+                run = replace(run, start=run.trained(here, found[-1], seed))
+        return tuple(found)
 
     def cut(self, name: str, ratio: float, by: prune.By, step: int) -> Artifact:
         settings = prune.Cut(ratio=ratio, by=by, step=step, preprocess=self.pipeline.preprocess.outside)
-        worth = {"net": self.net, "data": self.data, "ladder": self.ladder(step), "staircase": self.staircase(step)}
+        worth = {"net": self.start, "data": self.data, "ladder": self.ladder(step), "staircase": self.staircase(step)}
         worth["path"] = self.path(worth, by, step)
         return self.builder.call(prune.CUT, settings, worth, Coordinates(self.target.profile.name, name))
 
-    def made(self, name: str, cut: Artifact, by: prune.By, seed: int) -> Made:
+    def made(self, name: str, cuts: tuple[Artifact, ...], by: prune.By, seed: int) -> Made:
         target, at = self.target, Coordinates(self.target.profile.name, name)
+        net = self.trained(name, cuts[-1], seed)
+        model, told = self.int8(net, at, seed)
+        return Made(by, seed, cuts, net, model, there(target.evaluate(model, self.data, "test", name)), told)
+
+    def trained(self, name: str, cut: Artifact, seed: int) -> Artifact:
+        at = Coordinates(self.target.profile.name, name)
         shape = shape_of(cut.json("shape.json"))
         student = self.builder.call(distill.GIVEN, distill.GiveStudent(shape=shape), {}, at)
         lesson = self.lesson | {"student": student, "first": cut}
         plan = float_settings(self.builder, self.pipeline, lesson, at)
         assert plan is not None
         plan = plan.model_copy(update={"train": plan.train.model_copy(update={"seed": plan.train.seed + seed})})
-        net = there(self.builder.call(distill.FLOAT, plan, lesson, at))
-        model, told = self.int8(net, at, seed)
-        return Made(by, seed, cut, net, model, there(target.evaluate(model, self.data, "test", name)), told)
+        return there(self.builder.call(distill.FLOAT, plan, lesson, at))
 
     def int8(self, net: Artifact, at: Coordinates, seed: int) -> tuple[Artifact, dict[str, Any]]:
         """By PTQ, or by QAT with the whole net as teacher, where PTQ loses more than the margin and QAT less of it."""
@@ -122,7 +143,7 @@ class Cutter:
 
     def ladder(self, step: int) -> Artifact:
         settings = prune.Climb(step=step, streams=self.streams, preprocess=self.pipeline.preprocess.outside)
-        return self.builder.call(prune.LADDER, settings, {"net": self.net, "data": self.data})
+        return self.builder.call(prune.LADDER, settings, {"net": self.start, "data": self.data})
 
     def staircase(self, step: int) -> Artifact:
         target = self.target
@@ -143,7 +164,7 @@ class Cutter:
         return self.builder.call(target.versioned(prune.PATH), settings, worth, at)
 
     def _shape(self) -> NetShape:
-        tree = self.net.json("config.json")
+        tree = self.start.json("config.json")
         return shape_of({name: tree[name] for name in NetShape.model_fields if name in tree})
 
     def told(self, made: dict[str, Made]) -> dict[str, Any]:
@@ -154,7 +175,7 @@ class Cutter:
         seen = result.read(there(target.compare(models, names, "pruned")))
         rows = {
             name: {
-                "by": each.by, "seed": each.seed, **each.cut.json(CHOSEN), "int8": dict(each.int8),
+                "by": each.by, "seed": each.seed, **_of_all_rounds(each.cuts), "int8": dict(each.int8),
                 "times_faster": list(seen.speedup_over[TEACHER_INT8][name]),
                 "change_points": {base: list(paired_difference(right[base], right[name])) for base in names},
             }
@@ -174,6 +195,13 @@ class Cutter:
             "device": target.cpu.model, "noise": seen.noise.model_dump(mode="json"), "variants": variants,
             "pruned": rows,
         }  # fmt: skip
+
+
+def _of_all_rounds(cuts: Sequence[Artifact]) -> dict[str, Any]:
+    """What the last one left of what the first one found."""
+    rows = [cut.json(CHOSEN) for cut in cuts]
+    shares = {name: math.prod(row[name] for row in rows) for name in ("ratio", "predicted_ratio")}
+    return {**rows[-1], **shares, "before": rows[0]["before"], "rounds": len(rows)}
 
 
 def _whole(target: Target, net: Result, data: Result) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Pruning:
     step: int = 8
     seeds: tuple[int, ...] = (0,)
     streams: bool = False  # what whole stages hand on is cut too
+    rounds: int = 1  # of cutting and teaching, each with a look of its own
 
     def nets(self) -> dict[str, tuple[float, prune.By, int]]:
         """By name."""
@@ -67,8 +68,8 @@ def prune_net(
     The pipeline's teacher, smaller, for each latency that is asked for: cut, taught by itself, int8, measured beside
     the whole one. Left in `out`, a folder each; the report.
 
-    The ladder of what each block is worth and the staircase of what it costs are made once for all budgets. What is
-    finished is kept in the workspace. Raises EdgekdError.
+    The ladder of what each place is worth and the staircase of what it costs are made once for all budgets, and once
+    more for each net in every further round. What is finished is kept in the workspace. Raises EdgekdError.
     """
     pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
     _check(pipeline, asked)
@@ -83,13 +84,12 @@ def prune_net(
     with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
         if runtime is not None and installed(profile)[0].name != runtime:
             raise UnavailableError(f"--runtime {runtime}: is not installed; pip install 'edgekd[{runtime}]'")
-        run = Cutter.of(
-            Builder(store, listener or Silent(), pipeline=pipeline.name, need=need),
-            pipeline,
-            profile,
-            streams=asked.streams,
-        )
-        cuts = {name: run.cut(name, ratio, by, asked.step) for name, (ratio, by, _) in asked.nets().items()}
+        builder = Builder(store, listener or Silent(), pipeline=pipeline.name, need=need)
+        run = Cutter.of(builder, pipeline, profile, streams=asked.streams)
+        cuts = {
+            name: run.cuts(name, ratio, by, asked.step, asked.rounds, seed)
+            for name, (ratio, by, seed) in asked.nets().items()
+        }
         made = {name: run.made(name, cuts[name], by, seed) for name, (_, by, seed) in asked.nets().items()}
         report = run.told(made)
         leave(made, report, out)
@@ -130,7 +130,7 @@ def leave(made: dict[str, Made], report: dict[str, Any], out: Path) -> None:
             new = Path(work) / "new"
             for name, each in made.items():
                 shutil.copytree(each.net.path, new / name / "checkpoint")
-                shutil.copy(each.cut.file(CHOSEN), new / name)
+                shutil.copy(each.cuts[-1].file(CHOSEN), new / name)
                 for file in exporter.read(each.model)["files"]:
                     shutil.copy(each.model.file(file), new / name)
             (new / REPORT).write_text(json.dumps(report, indent=1), "utf-8")

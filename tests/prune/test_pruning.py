@@ -82,6 +82,20 @@ def trained_on(folder: Path) -> None:
     assert told["pruned"]["0.7"]["int8"] == {"by": "ptq", "why": "quantize.then is none", "val_percent": {}}
 
 
+@pytest.mark.nightly
+def test_in_rounds_what_was_cut_and_taught_is_cut_again(tmp_path: Path) -> None:
+    """Whole stages too; what is told is of the whole net."""
+    way = ("--latency-ratio", "0.5", "--stages", "--rounds", "2")
+    told = json.loads(edgekd(tmp_path, "digits", *way, *SMALL, "--json").stdout)["report"]
+    (row,) = told["pruned"].values()
+    assert (row["rounds"], row["ratio"]) == (2, pytest.approx(0.5))
+    assert any(place.startswith("stream") for place in row["units"])
+    net = checkpoint.load(tmp_path / "pruned" / "0.5" / "checkpoint")
+    assert sum(p.numel() for p in net.parameters()) == row["after"]["parameters"] < 0.7 * row["before"]["parameters"]
+    assert row["before"]["parameters"] == 165_626
+    assert row["change_points"]["teacher-int8"][0] > -10
+
+
 @pytest.mark.parametrize(
     ("ratios", "assignments", "sentence"),
     [

@@ -13,13 +13,17 @@ import torch
 from helpers.onnx_models import save
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekd.data import signature
 from edgekd.data.stages import Preprocess, Views
+from edgekd.deploy.exporter import Deployable, Exported
 from edgekd.deploy.hub import to_onnx
 from edgekd.engine.events import Progress, Silent
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError, EdgekdError
+from edgekd.exporters.onnxruntime import OnnxRuntimeExporter
 from edgekd.hardware.dialect import Dialect
+from edgekd.hardware.specs import plain_onnxruntime
 from edgekd.models import checkpoint
 from edgekd.models.shape import NetShape
 from edgekd.pipeline import load_pipeline
@@ -32,7 +36,7 @@ from edgekd.train.losses.settings import KdLoss
 from edgekd.train.settings import Training
 
 TWO_OF_FOUR = Sparsity(nm="2:4")
-SHAPE = NetShape(stem_width=8, widths=((8, 8), (16, 16)), strides=(1, 2))
+SHAPE = NetShape(stem_width=8, widths=((8, 8), (32, 32)), strides=(1, 2))
 
 
 def graph(tmp_path: Path, convolution: np.ndarray, product: np.ndarray) -> onnx.ModelProto:
@@ -205,6 +209,18 @@ def test_what_is_quantised_afterwards_is_exactly_as_sparse(tmp_path: Path, digit
     assert all(row.grouped and row.zeros >= row.weights / 2 for row in rows)
     told = json.loads((folders["out"] / "sparsity.json").read_text())
     assert told["zeros_percent"] >= 50
+    dense, packed = (exported(folders["out"], tmp_path / f"packed {packs}", packs=packs) for packs in (False, True))
+    assert packed == dense  # kernels, answers, and by layer
+    sizes = [(tmp_path / f"packed {packs}" / "model.onnx").stat().st_size for packs in (False, True)]
+    assert sizes[1] < sizes[0]
+
+
+def exported(hub: Path, out: Path, *, packs: bool) -> Exported:
+    out.mkdir()
+    (out / "scratch").mkdir()
+    deployable = Deployable(hub / "model.onnx", hub / "reference.safetensors", signature.read(hub), {}, trained=False)
+    spec = plain_onnxruntime().model_copy(update={"pack_zeros": packs})
+    return OnnxRuntimeExporter().export(deployable, spec, Work(out, out / "scratch", Progress(Silent())))
 
 
 @pytest.mark.slow
