@@ -49,7 +49,8 @@ def zeros_at(step: int, steps: int, plan: Sparsity) -> float:
     every round.
     """
     if plan.schedule == "rewind":
-        return 1 - (1 - plan.share) ** (rounds_done(step, steps, plan) / plan.rounds)
+        left = (1 - plan.share) ** (rounds_done(step, steps, plan) / plan.rounds)
+        return float(1 - left)
     begin, end = plan.begin * steps, plan.end * steps
     if step < begin:
         return 0.0

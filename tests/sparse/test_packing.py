@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from edgekd.data.signature import Signature, TensorIn, TensorOut
 from edgekd.deploy.exporter import Deployable
 from edgekd.exporters.onnxruntime import OnnxRuntimeExporter
-from edgekd.hardware.dialect import Dialect
+from edgekd.hardware.dialect import Dialect, DialectSpec
 from edgekd.hardware.runtimes.onnxruntime import OnnxRuntimeSession
-from edgekd.hardware.specs import DialectSpec, OnnxRuntimeSpec, plain_onnxruntime
+from edgekd.hardware.specs import OnnxRuntimeSpec, plain_onnxruntime
 from edgekd.models.shape import NetShape
 from edgekd.search.graph import INPUT, OUTPUT, written
 from edgekd.sparse.masks import lowest_out, n_of_m
