@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from edgekd.hardware.runtime import Described, Tensor
 from edgekd.hardware.runtimes.onnxruntime import OnnxRuntimeSession
 from edgekd.hardware.specs import Runnable, plain_onnxruntime
 from edgekd.quant.onnx_ptq import quantise
+from edgekd.sparse.packing import Weighs, weighs
 from edgekd.sparse.plans import Sparsity
 from edgekd.sparse.zeros import put_zeros
 
@@ -43,8 +43,8 @@ def advise(
 ) -> dict[str, Any]:
     """
     A float ONNX model with the smallest of its weights zero, in every runtime of the target, as float and int8, beside
-    itself: how many times as fast, with an interval, and what each file weighs compressed. Its answers are not looked
-    at: what training makes of such zeros nobody knows before. Raises EdgekdError.
+    itself: how many times as fast, with an interval, and what each file weighs compressed and packed. Its answers are
+    not looked at: what training makes of such zeros nobody knows before. Raises EdgekdError.
     """
     path, listener = Path(model), listener or Silent()
     if path.suffix != ".onnx":
@@ -56,7 +56,7 @@ def advise(
     described = session.describe()
     session.close()
     with tempfile.TemporaryDirectory() as folder:
-        made, sizes, lacks = dict[str, Model](), dict[str, tuple[int, int]](), dict[str, str]()
+        made, sizes, lacks = dict[str, Model](), dict[str, Weighs](), dict[str, str]()
         for name, plan in {DENSE: None, **{str(plan): plan for plan in plans}}.items():
             sparse = onnx.ModelProto()
             sparse.CopyFrom(graph)
@@ -80,7 +80,7 @@ def advise(
 def _files(
     graph: onnx.ModelProto, described: Described, profile: DeviceProfile, device: Any, shapes: Shapes, work: Path,
     lacks: dict[str, str],
-) -> Iterator[tuple[str, Model, tuple[int, int]]]:  # fmt: skip
+) -> Iterator[tuple[str, Model, Weighs]]:  # fmt: skip
     """The model in each runtime, float where it takes floats, and int8; what cannot be written goes to `lacks`."""
     work.mkdir()
     read = resolved("model", described, shapes, 1)
@@ -99,7 +99,7 @@ def _files(
 
 def _written(
     hub: Path, described: Described, read: Mapping[str, Tensor], spec: Runnable, folder: Path
-) -> tuple[Model, tuple[int, int]]:
+) -> tuple[Model, Weighs]:
     folder.mkdir()
     shapes = {
         tensor.name: TensorIn(
@@ -114,25 +114,22 @@ def _written(
         hub, hub.parent / "none", Signature(inputs=tuple(shapes.values()), outputs=answers), {}, trained=False
     )
     made = exporter.find(spec.exporter).write(deployable, spec, folder)
-    files = [(folder / name).read_bytes() for name in made.files]
     inputs = {one.name: Tensor(one.name, one.dtype, fixed_shape(one, 1)) for one in made.signature.inputs}
-    return Model(folder / made.entry, spec, inputs), (
-        sum(map(len, files)), sum(len(zlib.compress(content, 9)) for content in files)
-    )  # fmt: skip
+    return Model(folder / made.entry, spec, inputs), weighs([folder / name for name in made.files])
 
 
 def _told(
-    path: Path, profile: DeviceProfile, seen: Comparison, sizes: Mapping[str, tuple[int, int]], lacks: dict[str, str]
+    path: Path, profile: DeviceProfile, seen: Comparison, sizes: Mapping[str, Weighs], lacks: dict[str, str]
 ) -> dict[str, Any]:
     rows = []
-    for name, (size, compressed) in sizes.items():
+    for name, file in sizes.items():
         plan, kind = name.split(", ")
         base = f"{DENSE}, {kind}"
         rows.append({
             "plan": plan, "kind": kind, "latency_p50_ms": list(seen.models[name].latency_p50_ms),
             "times_faster": None if plan == DENSE else list(seen.speedup_over[base][name]),
-            "says": None if plan == DENSE else seen.verdict(name, base), "size_bytes": size,
-            "compressed_bytes": compressed, "smaller_compressed": sizes[base][1] / compressed,
+            "says": None if plan == DENSE else seen.verdict(name, base), **file._asdict(),
+            "smaller_compressed": sizes[base].compressed_bytes / file.compressed_bytes,
         })  # fmt: skip
     return {
         "schema": 1, "model": path.name, "target": profile.name, "kind": "measured", "device": seen.device.model,

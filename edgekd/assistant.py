@@ -73,7 +73,7 @@ def part(shape: NetShape, blocks: float, width: float) -> NetShape:
     def narrow(channels: int) -> int:
         return max(step, round(width * channels / step) * step)
 
-    said = {name: getattr(shape, name) for name in ("strides", "kinds", "kernels")}
+    said = {name: getattr(shape, name) for name in ("strides", "kinds", "kernels", "heads")}
     return shape.model_copy(
         update={
             "stem_width": narrow(shape.stem_width),

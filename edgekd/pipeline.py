@@ -68,11 +68,13 @@ class Pipeline(Settings):
             raise ValueError(
                 "distill.patience: the best look may be from before the zeros came; leave it out, or sparsity"
             )
-        if self.sparsity and self.distill.average_from < self.sparsity.end:
+        if self.sparsity and self.distill.average_from < self.sparsity.complete:
             raise ValueError(
                 f"distill.average_from: {self.distill.average_from:g} is before all zeros are there, at "
-                f"{self.sparsity.end:g} (sparsity.end): a mean of them is no such net; raise it"
+                f"{self.sparsity.complete:g} ({self.sparsity.schedule}): a mean of them is no such net; raise it"
             )
+        if self.sparsity and self.sparsity.schedule == "rewind" and self.distill.cycles > 1:
+            raise ValueError("distill.cycles: rewinding has as many as sparsity.rounds says; leave it out")
         if self.sparsity and self.sparsity.importance == "taylor" and self.distill.distill_momentum:
             raise ValueError(
                 "distill.distill_momentum: taylor would see the labels' gradient alone; take magnitude, or leave it out"

@@ -12,35 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.api import check_code
-from edgekd.budget import TEACHER, TEACHER_INT8
+from edgekd.cutting import Cutter, Made
 from edgekd.deploy import exporter
-from edgekd.deploy.evaluate import correct
-from edgekd.distill import stages as distill
 from edgekd.engine.events import Listener, Silent
 from edgekd.engine.executor import Builder
 from edgekd.engine.faults import explained
-from edgekd.engine.plan import Result
-from edgekd.engine.stage import Coordinates
-from edgekd.engine.store import Artifact, Store
+from edgekd.engine.store import Store
 from edgekd.engine.swap import put_in_place
 from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import default_workspace, temporary_files_in
 from edgekd.errors import ConfigError, UnavailableError
-from edgekd.hardware.here import installed, takes_floats
-from edgekd.hardware.measure import result
+from edgekd.hardware.here import installed
 from edgekd.hardware.profile import load_profile
-from edgekd.keeping import targets_of
-from edgekd.models.shape import NetShape, shape_of
 from edgekd.pipeline import Pipeline, load_pipeline
-from edgekd.probing import float_settings
 from edgekd.prune import stages as prune
 from edgekd.prune.cut import CHOSEN
-from edgekd.prune.ladder import own_net
 from edgekd.report.cuts import markdown
-from edgekd.search.latency import QUICKLY
-from edgekd.sources import dataset_of, teacher_of
-from edgekd.stats import paired_difference, proportion_interval
-from edgekd.target import Target
 
 REPORT = "pruned.json"
 
@@ -53,6 +40,8 @@ class Pruning:
     by: tuple[prune.By, ...] = ("latency",)
     step: int = 8
     seeds: tuple[int, ...] = (0,)
+    streams: bool = False  # what whole stages hand on is cut too
+    rounds: int = 1  # of cutting and teaching, each with a look of its own
 
     def nets(self) -> dict[str, tuple[float, prune.By, int]]:
         """By name."""
@@ -79,8 +68,8 @@ def prune_net(
     The pipeline's teacher, smaller, for each latency that is asked for: cut, taught by itself, int8, measured beside
     the whole one. Left in `out`, a folder each; the report.
 
-    The ladder of what each block is worth and the staircase of what it costs are made once for all budgets. What is
-    finished is kept in the workspace. Raises EdgekdError.
+    The ladder of what each place is worth and the staircase of what it costs are made once for all budgets, and once
+    more for each net in every further round. What is finished is kept in the workspace. Raises EdgekdError.
     """
     pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
     _check(pipeline, asked)
@@ -95,8 +84,12 @@ def prune_net(
     with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
         if runtime is not None and installed(profile)[0].name != runtime:
             raise UnavailableError(f"--runtime {runtime}: is not installed; pip install 'edgekd[{runtime}]'")
-        run = _Run.of(Builder(store, listener or Silent(), pipeline=pipeline.name, need=need), pipeline, profile)
-        cuts = {name: run.cut(name, ratio, by, asked.step) for name, (ratio, by, _) in asked.nets().items()}
+        builder = Builder(store, listener or Silent(), pipeline=pipeline.name, need=need)
+        run = Cutter.of(builder, pipeline, profile, streams=asked.streams)
+        cuts = {
+            name: run.cuts(name, ratio, by, asked.step, asked.rounds, seed)
+            for name, (ratio, by, seed) in asked.nets().items()
+        }
         made = {name: run.made(name, cuts[name], by, seed) for name, (_, by, seed) in asked.nets().items()}
         report = run.told(made)
         leave(made, report, out)
@@ -123,134 +116,6 @@ def _check(pipeline: Pipeline, asked: Pruning) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Made:
-    """One smaller net: its checkpoint, its exported int8 file, and that file's answers on test."""
-
-    by: str
-    seed: int
-    cut: Artifact
-    net: Artifact
-    model: Artifact
-    test: Artifact
-
-
-@dataclass(frozen=True)
-class _Run:
-    builder: Builder
-    pipeline: Pipeline
-    target: Target
-    data: Artifact
-    net: Artifact
-    lesson: dict[str, Any]
-    whole: dict[str, Any]
-
-    @classmethod
-    def of(cls, builder: Builder, pipeline: Pipeline, profile: Any) -> _Run:
-        target = Target.of(builder, pipeline, profile)
-        data = dataset_of(builder, pipeline)
-        net, given = teacher_of(builder, pipeline, data)
-        own_net(there(net))  # before anything is trained
-        kept = targets_of(builder, pipeline, data, net, given)
-        lesson = {"data": data, "teacher": net} | ({"targets": kept} if kept else {})
-        return cls(builder, pipeline, target, there(data), there(net), lesson, _whole(target, net, data))
-
-    def cut(self, name: str, ratio: float, by: prune.By, step: int) -> Artifact:
-        settings = prune.Cut(ratio=ratio, by=by, step=step, preprocess=self.pipeline.preprocess.outside)
-        worth = {"net": self.net, "data": self.data, "ladder": self.ladder(step), "staircase": self.staircase(step)}
-        worth["path"] = self.path(worth, by, step)
-        return self.builder.call(prune.CUT, settings, worth, Coordinates(self.target.profile.name, name))
-
-    def made(self, name: str, cut: Artifact, by: prune.By, seed: int) -> Made:
-        target, at = self.target, Coordinates(self.target.profile.name, name)
-        shape = shape_of(cut.json("shape.json"))
-        student = self.builder.call(distill.GIVEN, distill.GiveStudent(shape=shape), {}, at)
-        lesson = self.lesson | {"student": student, "first": cut}
-        plan = float_settings(self.builder, self.pipeline, lesson, at)
-        assert plan is not None
-        plan = plan.model_copy(update={"train": plan.train.model_copy(update={"seed": plan.train.seed + seed})})
-        net = self.builder.call(distill.FLOAT, plan, lesson, at)
-        hub = target.quantised(net, self.data, target.dialect, at, self.pipeline.sparsity)
-        model = there(target.export(hub, at, target.runtime))
-        if not exporter.is_written(model):
-            raise UnavailableError(f"{at}: {exporter.read(model)['refused']}")
-        return Made(by, seed, cut, net, model, there(target.evaluate(model, self.data, "test", name)))
-
-    def ladder(self, step: int) -> Artifact:
-        settings = prune.Climb(step=step, preprocess=self.pipeline.preprocess.outside)
-        return self.builder.call(prune.LADDER, settings, {"net": self.net, "data": self.data})
-
-    def staircase(self, step: int) -> Artifact:
-        target = self.target
-        settings = prune.Staircase(
-            shape=self._shape(), step=step, preprocess=self.pipeline.preprocess, runtime=target.measured_in,
-            cpu=target.cpu, measuring=QUICKLY,
-        )  # fmt: skip
-        stage = target.versioned(prune.STAIRCASE)
-        return self.builder.call(stage, settings, {"data": self.data}, Coordinates(target.profile.name))
-
-    def path(self, worth: dict[str, Artifact], by: prune.By, step: int) -> Artifact:
-        target = self.target
-        settings = prune.Walk(
-            by=by, step=step, preprocess=self.pipeline.preprocess, runtime=target.measured_in, cpu=target.cpu,
-            measuring=QUICKLY,
-        )  # fmt: skip
-        at = Coordinates(target.profile.name, variant=by)
-        return self.builder.call(target.versioned(prune.PATH), settings, worth, at)
-
-    def _shape(self) -> NetShape:
-        tree = self.net.json("config.json")
-        return shape_of({name: tree[name] for name in NetShape.model_fields if name in tree})
-
-    def told(self, made: dict[str, Made]) -> dict[str, Any]:
-        target, names = self.target, (TEACHER, TEACHER_INT8)
-        right = {name: correct(there(target.evaluate(self.whole[name], self.data, "test", name))) for name in names}
-        right |= {name: correct(each.test) for name, each in made.items()}
-        models = self.whole | {name: each.model for name, each in made.items()}
-        seen = result.read(there(target.compare(models, names, "pruned")))
-        rows = {
-            name: {
-                "by": each.by, "seed": each.seed, **each.cut.json(CHOSEN),
-                "times_faster": list(seen.speedup_over[TEACHER_INT8][name]),
-                "change_points": {base: list(paired_difference(right[base], right[name])) for base in names},
-            }
-            for name, each in made.items()
-        }  # fmt: skip
-        variants = {
-            name: {
-                "accuracy_test_percent": list(proportion_interval(int(right[name].sum()), len(right[name]))),
-                "latency_p50_ms": list(seen.models[name].latency_p50_ms),
-                "size_bytes": seen.models[name].size_bytes,
-            }
-            for name in right
-        }
-        return {
-            "schema": 1, "pipeline": self.pipeline.name, "target": target.profile.name,
-            "runtime": target.runtime.name, "kind": "measured", "n": len(right[TEACHER]),
-            "device": target.cpu.model, "noise": seen.noise.model_dump(mode="json"), "variants": variants,
-            "pruned": rows,
-        }  # fmt: skip
-
-
-def _whole(target: Target, net: Result, data: Result) -> dict[str, Any]:
-    """The net as it is: int8 in the runtime that counts, float in the first one that takes floats."""
-    at = {name: target.at(name) for name in (TEACHER, TEACHER_INT8)}
-    able = next((spec for spec in target.runtimes if takes_floats(spec)), None)
-    if able is None:
-        raise UnavailableError(f"device {target.profile.name}: no runtime here runs the float net to compare with")
-    integers = target.quantised(net, data, target.dialect, at[TEACHER_INT8])
-    return {
-        TEACHER: target.export(target.hub(net, data, TEACHER), at[TEACHER], able),
-        TEACHER_INT8: target.needed(integers, at[TEACHER_INT8]),
-    }
-
-
-def there(found: Result) -> Artifact:
-    """Of a builder, which has everything that it was asked for."""
-    assert isinstance(found, Artifact)
-    return found
-
-
 def check_out(out: Path) -> None:
     if out.exists() and not (out / REPORT).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out {out}: is there and nothing that edgekd prune left; choose another folder")
@@ -265,7 +130,7 @@ def leave(made: dict[str, Made], report: dict[str, Any], out: Path) -> None:
             new = Path(work) / "new"
             for name, each in made.items():
                 shutil.copytree(each.net.path, new / name / "checkpoint")
-                shutil.copy(each.cut.file(CHOSEN), new / name)
+                shutil.copy(each.cuts[-1].file(CHOSEN), new / name)
                 for file in exporter.read(each.model)["files"]:
                     shutil.copy(each.model.file(file), new / name)
             (new / REPORT).write_text(json.dumps(report, indent=1), "utf-8")

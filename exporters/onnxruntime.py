@@ -14,21 +14,23 @@ from edgekd.deploy.reference import read
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.hardware.specs import OnnxRuntimeSpec, Runnable
+from edgekd.sparse.packing import packed
 
 FILE = "model.onnx"
 
 
 class OnnxRuntimeExporter:
     def write(self, deployable: Deployable, runtime: Runnable, out: Path) -> Written:
-        _own(runtime)
         graph = onnx.load(deployable.onnx)
+        if _own(runtime).pack_zeros:
+            graph = packed(graph)
         _label(graph, deployable.metadata)
         onnx.save(graph, out / FILE)
         return Written((FILE,), FILE, deployable.signature)
 
     def export(self, deployable: Deployable, runtime: Runnable, work: Work) -> Exported:
         written, runtime, path = self.write(deployable, runtime, work.out), _own(runtime), work.out / FILE
-        graph = onnx.load(path)
+        graph = onnx.load(deployable.onnx)
         try:
             session, covered = in_onnxruntime(path, runtime, work.scratch)
         except UnavailableError as error:

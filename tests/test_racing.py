@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgekd.api import build
+from edgekd.cli import search as command
 from edgekd.engine.events import Progress, Silent
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
@@ -98,6 +99,17 @@ def test_what_the_first_candidate_has_no_score_for_has_noise_all_the_same() -> N
     assert searched.noise(rows) == {"diswot": 0.5}
 
 
+def test_a_place_is_told_with_those_that_initialisation_alone_would_give() -> None:
+    """Of 9, 7, 5, 3 the 5 is third; with 3 more it is second after the 9, with 3 less last; nobody else moves."""
+    rows = [{"id": n, "scores": {"zen": 9.0 - 2 * n, "params": n}, "noise": {"zen": 3.0}} for n in range(4)]
+    assert searched.within(rows[2], rows) == {"zen": [2, 4]}
+    assert searched.within(rows[0], rows) == {"zen": [1, 2]}
+    assert searched.within({**rows[2], "noise": {"zen": 0.0}}, rows) == {"zen": [3, 3]}
+    assert searched.within({"id": 2, "scores": {"zen": 5.0}}, rows) == {}
+    row = {"zen": 5.0, "params": 2, "diswot": None, "places": {"zen": 3, "params": 2}, "places_within": {"zen": [2, 4]}}
+    assert [search_page._place(row, name) for name in ("zen", "params", "diswot")] == ["3 (2 to 4)", "2", "undefined"]
+
+
 def test_a_search_is_held_against_distilling_all_of_its_candidates(micro: Pipeline) -> None:
     """Five short distillations of 2 of 40 epochs, 10 s on the mean, of nets three times as large as all on the mean."""
     plan = micro.distill.model_copy(update={"epochs": 40})
@@ -116,8 +128,15 @@ def test_a_search_is_held_against_distilling_all_of_its_candidates(micro: Pipeli
 
 
 @pytest.mark.slow
-def test_a_build_ships_the_winner_of_the_race(micro_settings: list[str], workspace: Path, tmp_path: Path) -> None:
-    sets = ["search.measure=3", "search.race={students: 3, share: 0.3, factor: 1.5}", "distill.epochs=4"]
+def test_a_build_ships_the_winner_of_the_race(
+    micro_settings: list[str], workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = [
+        "search.inits=2",
+        "search.measure=3",
+        "search.race={students: 3, share: 0.3, factor: 1.5}",
+        "distill.epochs=4",
+    ]
     pipeline = load_pipeline("digits", [*micro_settings, *sets])
     (built,) = build(pipeline, workspace=workspace, out=tmp_path)
     search = built.report["search"]
@@ -132,3 +151,10 @@ def test_a_build_ships_the_winner_of_the_race(micro_settings: list[str], workspa
     assert f"Distilling all {search['tried']} candidates would take about" in text
     assert "3 short distillations are too few to say" in text
     assert search_page.plot(search).count("<circle") == 3
+    assert all(set(row["places_within"]) == set(row["noise"]) > {"snip"} for row in search["shortlist"])
+    assert "of what candidates are apart: params 0.00" in text
+    command._show({"pipeline": "digits", "target": "cpu"} | search, tmp_path)
+    printed = capsys.readouterr().out
+    for name, percent in first["val_percent"].items():
+        assert name in printed
+        assert f"{percent:.1f}" in printed

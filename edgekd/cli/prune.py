@@ -23,6 +23,8 @@ def prune(
     ] = None,
     runtime: Annotated[str | None, typer.Option(help="One of the device's runtimes; else its first.")] = None,
     step: Annotated[int, typer.Option(min=1, help="Units between two widths that are tried.")] = 8,
+    stages: Annotated[bool, typer.Option("--stages", help="Cut the width of whole stages too.")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="Of cutting and teaching, each an equal share of the way.")] = 1,
     out: Annotated[Path, typer.Option(help="A folder for each latency: checkpoint, int8 file, what went.")] = Path(
         "pruned"
     ),
@@ -36,20 +38,23 @@ def prune(
     Take units out of the teacher of a PIPELINE until it is as fast as asked, and let it teach what is left.
 
     What each width costs is measured on the device, on whole int8 nets; what each loses is seen on training images.
-    The units that go are those that lose least for the time they take. All latencies come from one such look. The
+    The units that go are those that lose least for the time they take. All latencies come from one such look; with
+    --rounds each net is taught and looked at again on its way. The
     smaller net is trained as `distill` says, quantised, and measured beside the whole one.
 
     Examples:
       edgekd prune digits --latency-ratio 0.5
 
       edgekd prune cifar.yaml --latency-ratio 0.8,0.65,0.5,0.4 --runtime litert --set distill.epochs=5
+
+      edgekd prune cifar.yaml --latency-ratio 0.3 --stages --rounds 2
     """
     from edgekd.cli.progress import Watcher
     from edgekd.pipeline import load_pipeline
     from edgekd.pruning import Pruning, prune_net, ratios_of
 
     start = time.perf_counter()
-    asked = Pruning(ratios=ratios_of(latency_ratio), step=step)
+    asked = Pruning(ratios=ratios_of(latency_ratio), step=step, streams=stages, rounds=rounds)
     with Watcher(verbose=bool(verbose)) as watcher:
         report = prune_net(
             load_pipeline(pipeline, set_ or ()), asked, target=target, runtime=runtime, out=out, workspace=workspace,

@@ -64,7 +64,7 @@ def _show(told: dict[str, Any], out: Path) -> None:
         "candidate", "params", "M MACs", "p50 ms", "feasible", "val %", title=f"{told['pipeline']}, {told['target']}"
     )
     for row in told["shortlist"]:
-        val = "" if row["val_percent"] is None else f"{row['val_percent']:.1f}"
+        val = "" if row["val_percent"] is None else f"{row['val_percent'][0]:.1f}"
         name = f"{row['id']} *" if row["id"] in told["front"] else row["id"]
         table.add_row(
             name, f"{row['params']:.0f}", f"{row['macs'] / 1e6:.2f}", f"{row['latency_p50_ms'][0]:.3f}",

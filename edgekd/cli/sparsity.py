@@ -60,7 +60,7 @@ def _show(told: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("zeros", "file", "p50 ms", "times faster", "kB", "kB compressed",
+    table = Table("zeros", "file", "p50 ms", "times faster", "kB", "kB compressed", "kB packed",
                   title=f"{told['model']} on {told['target']}")  # fmt: skip
     for row in told["rows"]:
         faster = row["times_faster"]
@@ -68,6 +68,7 @@ def _show(told: dict[str, Any]) -> None:
             row["plan"], row["kind"], f"{row['latency_p50_ms'][0]:.3f}",
             "1" if faster is None else f"{faster[0]:.2f} [{faster[1]:.2f}, {faster[2]:.2f}]",
             f"{row['size_bytes'] / 1e3:.0f}", f"{row['compressed_bytes'] / 1e3:.0f}",
+            "" if row["packed_bytes"] is None else f"{row['packed_bytes'] / 1e3:.0f}",
         )  # fmt: skip
     console = Console()
     console.print(table)

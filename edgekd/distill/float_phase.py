@@ -69,10 +69,13 @@ def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> N
         return lessons.loss(student(batch.x), batch)
 
     steps = settings.train.epochs * math.ceil(len(train) / settings.train.batch)
+    plan = settings.train
+    if settings.sparsity is not None and settings.sparsity.schedule == "rewind":
+        plan = plan.model_copy(update={"cycles": settings.sparsity.rounds + 1})
     masks = masks_of(net, settings.sparsity, steps) if settings.sparsity else None
     watch = fit(
         nn.ModuleDict({"net": net, "lesson": lessons.lesson, **({"masks": masks} if masks else {})}),
-        _batches(settings, inputs, train, some), len(train), objective, settings.train, work.scratch, work.progress,
+        _batches(settings, inputs, train, some), len(train), objective, plan, work.scratch, work.progress,
         right=right_on(net, data.split("val"), settings.preprocess) if settings.train.looks else None,
         attach=masks.attach if masks else None,
     )  # fmt: skip

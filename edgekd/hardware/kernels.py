@@ -92,15 +92,15 @@ def _block(image: Image, block: BlockShape, quantised: bool) -> Iterator[Kernel]
 def _encoder(image: Image, block: BlockShape, quantised: bool) -> Iterator[Kernel]:
     """In floats the first and the last addition go into convolutions; the one behind attention does not."""
     width, rows, columns = image
-    pixels, heads = rows * columns, width // block.head_width
+    pixels, heads, attends = rows * columns, block.heads, block.attends
     yield _conv(image, width, block.kernel, groups=width, adds=not quantised)
     if quantised:
         yield _add(image)
-    yield from [_conv(image, width, 1)] * 3
-    yield Kernel("product", rows, columns, width, pixels, pixels, heads, groups=heads)
+    yield from [_conv(image, attends, 1)] * 3
+    yield Kernel("product", rows, columns, attends, pixels, pixels, heads, groups=heads)
     yield Kernel("softmax", pixels, pixels, heads, pixels, pixels, heads)
-    yield Kernel("product", rows, columns, pixels * heads, rows, columns, width, groups=heads)
-    yield from [_conv(image, width, 1), _add(image), _conv(image, block.inner, 1)]
+    yield Kernel("product", rows, columns, pixels * heads, rows, columns, attends, groups=heads)
+    yield from [_conv((attends, rows, columns), width, 1), _add(image), _conv(image, block.inner, 1)]
     yield _conv((block.inner, rows, columns), width, 1, adds=not quantised)
     if quantised:
         yield _add(image)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_validator
 
 from edgekd.hardware.dialect import DialectSpec
 from edgekd.resources import cores
@@ -24,7 +24,14 @@ class OnnxRuntimeSpec(Settings):
     graph_optimization: Literal["all", "extended", "basic", "disabled"] = "all"
     spinning: bool = False
     affinity: Affinity | None = None
+    pack_zeros: bool = False  # weights with zeros are smaller in the file, and spread out as it is opened
     dialect: DialectSpec
+
+    @model_validator(mode="after")
+    def _can_spread_zeros(self) -> OnnxRuntimeSpec:
+        if self.pack_zeros and self.graph_optimization == "disabled":
+            raise ValueError("pack_zeros: without graph_optimization weights would be spread out in every run")
+        return self
 
     @property
     def suffixes(self) -> tuple[str, ...]:

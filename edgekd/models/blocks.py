@@ -107,10 +107,11 @@ class Encoder(nn.Module):
 
     def __init__(self, shape: BlockShape) -> None:
         super().__init__()
-        width = shape.out
+        width, attends = shape.out, shape.attends
         self.stride, self.head_width = shape.stride, shape.head_width
         self.position = nn.Sequential(_conv(width, width, shape.kernel, groups=width), nn.BatchNorm2d(width))
-        self.query, self.key, self.value, self.join = (nn.Sequential(*_conv_norm(width, width)) for _ in range(4))
+        self.query, self.key, self.value = (nn.Sequential(*_conv_norm(width, attends)) for _ in range(3))
+        self.join = nn.Sequential(*_conv_norm(attends, width))
         widen, narrow = _conv_norm(width, shape.inner), _conv_norm(shape.inner, width)
         self.mlp = nn.Sequential(*widen, nn.ReLU(inplace=True), *narrow)
 
@@ -122,9 +123,11 @@ class Encoder(nn.Module):
 
     def attention(self, x: Tensor) -> Tensor:
         """[B, C, H, W]; of each head [head_width, N] @ softmax over keys of [N keys, N queries]."""
-        _, width, rows, columns = x.shape
+        rows, columns = x.shape[2:]
+        made = [layer(x) for layer in (self.query, self.key, self.value)]
+        width = made[0].shape[1]
         heads = (-1, width // self.head_width, self.head_width, rows * columns)
-        query, key, value = (layer(x).reshape(heads) for layer in (self.query, self.key, self.value))
+        query, key, value = (each.reshape(heads) for each in made)
         alike = (key.transpose(2, 3) @ query) * self.head_width**-0.5
         out: Tensor = (value @ alike.softmax(2)).reshape(-1, width, rows, columns)
         return out

@@ -35,6 +35,7 @@ class ResidualCnnConfig(PretrainedConfig):  # type: ignore[misc]
         kinds: Sequence[str] = (),
         kernels: Sequence[int] = (),
         head_width: int = 32,
+        heads: Sequence[int] = (),
         dual_head: float | None = None,
         **kwargs: Any,
     ) -> None:
@@ -47,6 +48,7 @@ class ResidualCnnConfig(PretrainedConfig):  # type: ignore[misc]
         self.kinds = list(kinds)
         self.kernels = list(kernels)
         self.head_width = head_width
+        self.heads = list(heads)
         self.dual_head = dual_head
         _ = self.shape  # which says what is wrong with it
         super().__init__(**kwargs)

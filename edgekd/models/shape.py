@@ -19,7 +19,7 @@ BlockKind = Literal["residual", "plain", "skip", "inverted", "encoder"]
 class BlockShape(NamedTuple):
     """
     `width_in` is what the layer before hands on; `inner` the first convolution's width, the expanded one, or that of an
-    encoder's two last ones; `kernel` of an encoder is that of its positions.
+    encoder's two last ones; `kernel` of an encoder is that of its positions. `heads` are an encoder's alone.
     """
 
     kind: BlockKind
@@ -29,6 +29,12 @@ class BlockShape(NamedTuple):
     stride: int
     kernel: int
     head_width: int
+    heads: int = 0
+
+    @property
+    def attends(self) -> int:
+        """Channels of an encoder's queries, and of its keys and values."""
+        return self.heads * self.head_width
 
     @property
     def projects(self) -> bool:
@@ -47,9 +53,9 @@ class NetShape(Settings):
     Every layer's width of a CNN: one [inner, out] pair and one stride a block.
 
     `kinds` and `kernels` say of each block what it is; left out, they are all residual ones of 3 x 3. A plain or skip
-    block is one convolution, whose `inner` is its `out`; an encoder has `out` / `head_width` heads of attention. A stem
-    of kernel 6 and stride 2 is what others write as space-to-depth and a 3 x 3 convolution: the same sums, in one
-    layer.
+    block is one convolution, whose `inner` is its `out`; an encoder has as many heads of attention as `heads` says, or
+    `out` / `head_width`. A stem of kernel 6 and stride 2 is what others write as space-to-depth and a 3 x 3
+    convolution: the same sums, in one layer.
     """
 
     stem_width: int = Field(ge=1)
@@ -60,6 +66,7 @@ class NetShape(Settings):
     kinds: tuple[BlockKind, ...] = ()
     kernels: tuple[Literal[3, 5, 7], ...] = ()
     head_width: int = Field(default=32, ge=1)  # channels of a head
+    heads: tuple[Annotated[int, Field(ge=0)], ...] = ()  # one number a block, 0 of those without attention
     dual_head: float | None = Field(default=None, ge=0, le=1)  # of two heads, the share of the one that labels teach
 
     @model_validator(mode="after")
@@ -70,7 +77,7 @@ class NetShape(Settings):
 
     @model_validator(mode="after")
     def _every_block_can_be_built(self) -> NetShape:
-        for name in ("kinds", "kernels"):
+        for name in ("kinds", "kernels", "heads"):
             if (said := len(getattr(self, name))) not in (0, len(self.widths)):
                 raise ValueError(f"{len(self.widths)} blocks in widths but {said} {name}; one a block, or none at all")
         for number, block in enumerate(self.blocks, 1):
@@ -84,10 +91,14 @@ class NetShape(Settings):
                     f"block {number} is {block.kind}, which adds its input, of {block.width_in} channels, to "
                     f"{block.out} at stride {block.stride}; give it the same width and stride 1, or make it plain"
                 )
-            if block.kind == "encoder" and block.out % self.head_width:
+            if block.kind == "encoder" and not self.heads and block.out % self.head_width:
                 raise ValueError(
                     f"block {number} is an encoder of {block.out} channels, no multiple of head_width "
-                    f"{self.head_width}; give it whole heads"
+                    f"{self.head_width}; give it whole heads, or say how many it has in heads"
+                )
+            if self.heads and (block.heads > 0) != (block.kind == "encoder"):
+                raise ValueError(
+                    f"block {number} is {block.kind} of {block.heads} heads; encoders have one at least, others none"
                 )
         return self
 
@@ -100,8 +111,11 @@ class NetShape(Settings):
         usual: BlockKind = "residual"
         kinds = self.kinds or (usual,) * len(self.widths)
         kernels = self.kernels or (3,) * len(self.widths)
-        for kind, (inner, out), stride, kernel in zip(kinds, self.widths, self.strides, kernels, strict=True):
-            yield BlockShape(kind, before, inner, out, stride, kernel, self.head_width)
+        rows = zip(kinds, self.widths, self.strides, kernels, strict=True)
+        for number, (kind, (inner, out), stride, kernel) in enumerate(rows):
+            usual_heads = out // self.head_width if kind == "encoder" else 0
+            heads = self.heads[number] if self.heads else usual_heads
+            yield BlockShape(kind, before, inner, out, stride, kernel, self.head_width, heads)
             before = out
 
 
@@ -145,8 +159,8 @@ def _layers(block: BlockShape) -> Iterator[tuple[int, int]]:
     """Of each convolution the weights of one output channel, and the output channels."""
     area = block.kernel**2
     if block.kind == "encoder":
-        yield from [(area, block.out), *[(block.out, block.out)] * 4, (block.out, block.inner)]
-        yield block.inner, block.out
+        yield from [(area, block.out), *[(block.out, block.attends)] * 3, (block.attends, block.out)]
+        yield from [(block.out, block.inner), (block.inner, block.out)]
         return
     if block.kind == "inverted":
         if block.inner != block.width_in:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgekd.data.dataset import Dataset
 from edgekd.engine.stage import Work
@@ -18,8 +17,9 @@ from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import ResidualCnnForImageClassification, mac_count, parameter_count
 from edgekd.prune.choice import Worth, by_norm, chosen, too_much
 from edgekd.prune.ladder import BATCH, own_net, some_images
+from edgekd.prune.places import Units, units_of
 from edgekd.prune.stages import Cut
-from edgekd.prune.structure import PARTS, pruned
+from edgekd.prune.structure import pruned
 from edgekd.train.average import norms_anew
 
 CHOSEN = "cut.json"
@@ -35,12 +35,13 @@ def run(settings: Cut, inputs: Mapping[str, Artifact], work: Work) -> None:
     stays = chosen(worth, model, settings.by, predicted_for(points, settings.ratio))
     assert stays is not None  # the path has one that is faster still
     tensors = load_file(inputs["ladder"].file("ladder.safetensors"))
+    places = [units for units in units_of(model.config.shape, streams=True) if units.name in stays]
     if settings.by == "latency":
-        order = {block: tensors[f"{block}.order"] for block in stays}
-        make_up(model, {block: tensors[f"{block}.{count}"] for block, count in stays.items() if count})
+        order = {units.name: tensors[f"{units.name}.order"] for units in places}
+        make_up(model.net, places, stays, tensors)
     else:
-        order = {block: by_norm(model, block) for block in stays}
-    kept = {block: order[block][len(order[block]) - count :].sort().values for block, count in stays.items()}
+        order = {units.name: by_norm(model, units) for units in places}
+    kept = {place: order[place][len(order[place]) - count :].sort().values for place, count in stays.items()}
     smaller = pruned(model, kept)
     see_norms(smaller, data, settings)
     checkpoint.save(smaller, work.out)
@@ -49,8 +50,8 @@ def run(settings: Cut, inputs: Mapping[str, Artifact], work: Work) -> None:
     )
     about = {
         "schema": 1, "by": settings.by, "ratio": settings.ratio, "predicted_ratio": worth.ratio(stays),
-        "units": {str(block): count for block, count in sorted(stays.items())},
-        "of": {str(block): size for block, size in sorted(worth.sizes.items())}, "before": before, "after": after,
+        "units": {units.name: stays[units.name] for units in places},
+        "of": {units.name: units.size for units in places}, "before": before, "after": after,
     }  # fmt: skip
     (work.out / CHOSEN).write_text(json.dumps(about, indent=1), "utf-8")
     (work.out / "shape.json").write_text(smaller.config.shape.model_dump_json(), "utf-8")
@@ -70,11 +71,12 @@ def predicted_for(points: list[tuple[float, float]], wanted: float) -> float:
 
 
 @torch.no_grad()
-def make_up(model: ResidualCnnForImageClassification, weights: Mapping[int, Tensor]) -> None:
+def make_up(net: nn.Module, places: Sequence[Units], stays: Mapping[str, int], tensors: Mapping[str, Tensor]) -> None:
     """In place: the readers take over what the units that go said."""
-    for block, weight in weights.items():
-        reader: Any = model.net.blocks.get_submodule(f"{block}.{PARTS[model.config.shape.blocks[block].kind].reader}")
-        reader.weight.copy_(weight.reshape(reader.weight.shape))
+    for units in places:
+        count = stays[units.name]
+        for layer in units.readers if count else ():
+            net.get_parameter(f"{layer}.weight").copy_(tensors[f"{units.name}.{count}.{layer}"])
 
 
 def see_norms(model: ResidualCnnForImageClassification, data: Dataset, settings: Cut) -> None:

@@ -1,16 +1,15 @@
-"""What the net loses with fewer units in one block: as far as its answers, with what is left made up for."""
+"""What the net loses with fewer units in one place: as far as its answers, with what is left made up for."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from edgekd.data.dataset import Dataset, preprocess
 from edgekd.data.stages import Preprocess
@@ -19,42 +18,45 @@ from edgekd.engine.store import Artifact
 from edgekd.errors import UnsupportedError
 from edgekd.models import checkpoint, foreign
 from edgekd.models.residual_cnn import ResidualCnnForImageClassification
-from edgekd.prune.obs import Removal, remove
+from edgekd.prune.obs import least_missed, made_up, remove
+from edgekd.prune.places import Units, rungs, units_of
 from edgekd.prune.stages import Climb
-from edgekd.prune.structure import PARTS, Units, rungs, units_of
+from edgekd.sparse.inputs import columns_of
 
 BATCH = 128
-SCHEMA = 1
+SCHEMA = 2
+Weights = Mapping[str, Tensor]  # by the layer
 
 
 def run(settings: Climb, inputs: Mapping[str, Artifact], work: Work) -> None:
     """
-    `ladder.json`: for each block the rungs and their errors, the mean square of what the logits change by, over the
-    logits' own variance; `ladder.safetensors`: the order in which its units go, and the reader's weights at each rung.
+    `ladder.json`: for each place the rungs and their errors, the mean square of what the logits change by, over the
+    logits' own variance; `ladder.safetensors`: the order in which its units go, and the readers' weights at each rung.
 
     The order is ZipLM's (see `remove`); a rung is judged by what it does to the net's answers, as in OPTIN (Khaki and
     Plataniotis, "The need for speed: Pruning transformers with one recipe", 2024, section 3.2), whose trajectory ends
-    there: of each block alone, others whole.
+    there: of each place alone, others whole.
     """
     torch.set_num_threads(settings.threads)
     model = own_net(inputs["net"]).eval()
     data = Dataset(inputs["data"])
     x = some_images(data, settings.images, settings.seed, settings.preprocess)
     shape = model.config.shape
-    units = units_of(shape)
+    units = units_of(shape, streams=settings.streams)
     logits = answers(model.net, x)
     spread = float(logits.var())
     rows: list[dict[str, Any]] = []
     tensors: dict[str, Tensor] = {}
-    for each in work.progress.over(units, len(units), "block"):
+    for each in work.progress.over(units, len(units), "place"):
         stops = rungs(each, settings.step, shape)
-        removal = removed(model, each, x, set(stops))
-        errors = [_error(model, each, removal, stays, x, logits) / spread for stays in stops]
-        rows.append({"block": each.block, "size": each.size, "rungs": stops, "errors": errors})
-        tensors[f"{each.block}.order"] = torch.tensor(removal.order)
-        tensors |= {f"{each.block}.{stays}": removal.weights[stays].contiguous() for stays in stops if stays}
-    (work.out / "ladder.json").write_text(json.dumps({"schema": SCHEMA, "blocks": rows}, indent=1), "utf-8")
-    save_file(tensors, work.out / "ladder.safetensors")
+        order, weights = removed(model.net, each, x, set(stops))
+        errors = [_error(model.net, each, weights[stays], stays, x, logits) / spread for stays in stops]
+        rows.append({"place": each.name, "size": each.size, "rungs": stops, "errors": errors})
+        tensors[f"{each.name}.order"] = torch.tensor(order)
+        for stays in stops:
+            tensors |= {f"{each.name}.{stays}.{layer}": value for layer, value in weights[stays].items() if stays}
+    (work.out / "ladder.json").write_text(json.dumps({"schema": SCHEMA, "places": rows}, indent=1), "utf-8")
+    save_file({name: value.contiguous() for name, value in tensors.items()}, work.out / "ladder.safetensors")
 
 
 def own_net(net: Artifact) -> ResidualCnnForImageClassification:
@@ -81,52 +83,69 @@ def answers(net: nn.Module, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def removed(model: ResidualCnnForImageClassification, units: Units, x: Tensor, stops: set[int]) -> Removal:
-    """Of one block, by the second moments of what its reader reads of these images."""
-    reader: Any = _reader(model, units)
+def removed(net: nn.Module, units: Units, x: Tensor, stops: set[int]) -> tuple[Sequence[int], dict[int, Weights]]:
+    """The order in which units go, and at each stop the weights of what reads them, by its name."""
+    seen = {name: moments(net, name, x) for name in units.readers}
+    weights = {name: _weight(net, name) for name in units.readers}
+    parts = {name: value.reshape(len(value), units.size, -1) for name, value in weights.items()}
+    if len(units.readers) == 1:
+        ((name, part),) = parts.items()
+        removal = remove(part, seen[name], stops)
+        return removal.order, {
+            stays: {name: own.reshape(weights[name].shape)} for stays, own in removal.weights.items()
+        }
+    order = least_missed([(parts[name], seen[name]) for name in units.readers])
+    return order, {
+        stays: {name: made_up(parts[name], seen[name], order[units.size - stays :]).reshape(weights[name].shape)
+                for name in units.readers}
+        for stays in stops
+    }  # fmt: skip
+
+
+def moments(net: nn.Module, name: str, x: Tensor) -> Tensor:
+    """[D, D]: second moments of what one output of the layer reads, in the order of its weights, over these images."""
+    layer: Any = net.get_submodule(name)
     found = torch.zeros(())
 
     def see(_layer: nn.Module, read: tuple[Tensor, ...]) -> None:
         nonlocal found
-        columns = F.unfold(read[0], reader.kernel_size, reader.dilation, reader.padding, reader.stride)
-        flat = columns.transpose(0, 1).flatten(1)  # [C k k, samples x places]
+        flat = columns_of(layer, read[0]).T  # [D, samples x places]
         found = found + flat @ flat.T / len(x)
 
-    hook = reader.register_forward_pre_hook(see)
+    hook = layer.register_forward_pre_hook(see)
     try:
-        answers(model.net, x)
+        answers(net, x)
     finally:
         hook.remove()
-    return remove(reader.weight.detach().flatten(2), found, stops)
+    return found
 
 
-def _error(
-    model: ResidualCnnForImageClassification, units: Units, removal: Removal, stays: int, x: Tensor, logits: Tensor
-) -> float:
+def _weight(net: nn.Module, name: str) -> Tensor:
+    return net.get_parameter(f"{name}.weight").detach()
+
+
+def _error(net: nn.Module, units: Units, weights: Weights, stays: int, x: Tensor, logits: Tensor) -> float:
     if stays == units.size:
         return 0.0
-    with _without(model, units, removal.weights[stays], whole=stays > 0):
-        return float((answers(model.net, x) - logits).square().mean())
+    with _without(net, units, weights, whole=stays > 0):
+        return float((answers(net, x) - logits).square().mean())
 
 
 @contextmanager
-def _without(model: ResidualCnnForImageClassification, units: Units, weight: Tensor, *, whole: bool) -> Iterator[None]:
-    """The reader with other weights; without the block's branch where it is not `whole`."""
-    reader: Any = _reader(model, units)
-    last: Any = model.net.blocks.get_submodule(f"{units.block}.{PARTS[units.kind].last}")
-    kept = [tensor.detach().clone() for tensor in (reader.weight, last.weight, last.bias)]
+def _without(net: nn.Module, units: Units, weights: Weights, *, whole: bool) -> Iterator[None]:
+    """The readers with other weights; without the block's branch where it is not `whole`."""
+    new = {net.get_parameter(f"{name}.weight"): value for name, value in weights.items()}
+    if not whole:
+        for part in ("weight", "bias"):
+            norm = net.get_parameter(f"{units.last}.{part}")
+            new[norm] = torch.zeros_like(norm)
+    kept = {parameter: parameter.detach().clone() for parameter in new}
     try:
         with torch.no_grad():
-            reader.weight.copy_(weight.reshape(reader.weight.shape))
-            if not whole:
-                last.weight.zero_()
-                last.bias.zero_()
+            for parameter, value in new.items():
+                parameter.copy_(value)
         yield
     finally:
         with torch.no_grad():
-            for tensor, before in zip((reader.weight, last.weight, last.bias), kept, strict=True):
-                tensor.copy_(before)
-
-
-def _reader(model: ResidualCnnForImageClassification, units: Units) -> nn.Module:
-    return model.net.blocks.get_submodule(f"{units.block}.{PARTS[units.kind].reader}")
+            for parameter, before in kept.items():
+                parameter.copy_(before)

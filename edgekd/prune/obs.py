@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,9 +32,7 @@ def remove(weight: Tensor, hessian: Tensor, stops: set[int]) -> Removal:
     """
     out, units, size = weight.shape
     values = weight.reshape(out, units * size).double().clone()
-    square = hessian.double()
-    square = square + torch.eye(len(square), dtype=torch.float64) * DAMP * square.diagonal().mean().clamp(min=1e-12)
-    inverse = torch.linalg.inv(square)
+    inverse = torch.linalg.inv(_damped(hessian))
     left, order, errors, total = torch.ones(units, dtype=torch.bool), list[int](), list[float](), 0.0
     kept = {units: weight.clone()} if units in stops else {}
     for stays in range(units - 1, -1, -1):
@@ -52,6 +51,37 @@ def remove(weight: Tensor, hessian: Tensor, stops: set[int]) -> Removal:
         if stays in stops:
             kept[stays] = values.reshape(out, units, size).to(weight.dtype).clone()
     return Removal(tuple(order), tuple(errors), kept)
+
+
+def least_missed(readers: Sequence[tuple[Tensor, Tensor]]) -> list[int]:
+    """
+    The order in which units go that several layers read, each by weights [O, C, g] and second moments [C g, C g].
+
+    Of each unit the share of a layer's output that the other units cannot make up for (see `remove`), over all of the
+    layers; each as if it went alone.
+    """
+    units = readers[0][0].shape[1]
+    total = torch.zeros(units, dtype=torch.float64)
+    for weight, hessian in readers:
+        square, values = _damped(hessian), weight.double().flatten(1)
+        whole = torch.einsum("od,de,oe->", values, square, values).clamp(min=1e-30)
+        total += _saliency(values, torch.linalg.inv(square), units, weight.shape[2]) / whole
+    return [int(unit) for unit in total.argsort(stable=True)]
+
+
+def made_up(weight: Tensor, hessian: Tensor, stay: Sequence[int]) -> Tensor:
+    """The weights [O, C, g] with which the units that stay come nearest to the layer's output, in least squares."""
+    out, units, size = weight.shape
+    columns = (torch.tensor(sorted(stay))[:, None] * size + torch.arange(size)).flatten()
+    square, found = _damped(hessian), torch.zeros(out, units * size, dtype=torch.float64)
+    wanted = weight.double().flatten(1) @ square[:, columns]
+    found[:, columns] = torch.linalg.solve(square[columns][:, columns], wanted.T).T
+    return found.reshape(weight.shape).to(weight.dtype)
+
+
+def _damped(hessian: Tensor) -> Tensor:
+    square = hessian.double()
+    return square + torch.eye(len(square), dtype=torch.float64) * DAMP * square.diagonal().mean().clamp(min=1e-12)
 
 
 def _saliency(values: Tensor, inverse: Tensor, units: int, size: int) -> Tensor:

@@ -13,9 +13,9 @@ from edgekd.engine.store import Artifact
 from edgekd.hardware.measure.compare import observe
 from edgekd.prune.choice import Worth, chosen
 from edgekd.prune.ladder import own_net
+from edgekd.prune.places import narrowed
 from edgekd.prune.stages import Walk
 from edgekd.prune.staircase import WHOLE
-from edgekd.prune.structure import narrowed
 from edgekd.search.latency import as_model
 
 LEAST = 0.02  # of the whole net's time
@@ -25,7 +25,7 @@ def run(settings: Walk, inputs: Mapping[str, Artifact], work: Work) -> None:
     """`path.json`: of nets from hardly smaller to the smallest, what the staircase predicts and what was measured."""
     model, data = own_net(inputs["net"]), Dataset(inputs["data"])
     worth, shape = Worth.read(inputs["ladder"], inputs["staircase"]), model.config.shape
-    choices: dict[str, dict[int, int]] = {}
+    choices: dict[str, dict[str, int]] = {}
     lowest = smallest(worth, settings, inputs)
     for ratio in np.linspace(1, lowest, settings.points + 1)[1:]:
         stays = chosen(worth, model, settings.by, float(ratio))

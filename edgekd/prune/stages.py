@@ -19,10 +19,11 @@ By = Literal["latency", "uniform", "magnitude"]
 
 
 class Climb(Settings):
-    """What the net loses with fewer units in one block, for every block: seen on training images."""
+    """What the net loses with fewer units in one place, for every place: seen on training images."""
 
     preprocess: Preprocess
     step: int = Field(default=8, ge=1)  # units between two rungs: what the device's kernels round up to
+    streams: bool = False  # what stages hand on, too
     images: int = Field(default=512, ge=32)
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default_factory=cores, ge=1)
@@ -33,6 +34,7 @@ class Staircase(Settings):
 
     shape: NetShape
     step: int = Field(default=8, ge=1)
+    streams: bool = False
     preprocess: Preprocess
     runtime: Runnable
     cpu: Cpu
@@ -70,6 +72,7 @@ class Cut(Settings):
 LADDER = Stage[Climb](
     "prune.ladder",
     "edgekd.prune.ladder:run",
+    version=2,
     takes={"net": "checkpoint", "data": "dataset"},
     gives="ladder",
     uses=("torch", "transformers"),
@@ -79,6 +82,7 @@ LADDER = Stage[Climb](
 STAIRCASE = Stage[Staircase](
     "prune.staircase",
     "edgekd.prune.staircase:run",
+    version=2,
     takes={"data": "dataset"},
     gives="staircase",
     nature="observation",
@@ -88,6 +92,7 @@ STAIRCASE = Stage[Staircase](
 PATH = Stage[Walk](
     "prune.path",
     "edgekd.prune.path:run",
+    version=2,
     takes={"net": "checkpoint", "data": "dataset", "ladder": "ladder", "staircase": "staircase"},
     gives="path",
     nature="observation",
@@ -97,6 +102,7 @@ PATH = Stage[Walk](
 CUT = Stage[Cut](
     "prune.cut",
     "edgekd.prune.cut:run",
+    version=2,
     takes={"net": "checkpoint", "data": "dataset", "ladder": "ladder", "staircase": "staircase", "path": "path"},
     gives="checkpoint",
     uses=("torch", "transformers"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 
 from edgekd.data.dataset import Dataset
@@ -10,18 +11,18 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.hardware.measure.compare import observe
 from edgekd.models.shape import NetShape
+from edgekd.prune.places import Units, narrowed, rungs, units_of
 from edgekd.prune.stages import Staircase
-from edgekd.prune.structure import narrowed, rungs, units_of
 from edgekd.search.latency import as_model
 
-SCHEMA = 1
+SCHEMA = 2
 WHOLE = "whole"
 
 
 def run(settings: Staircase, inputs: Mapping[str, Artifact], work: Work) -> None:
-    """`staircase.json`: of each block and rung, what share of the whole net's time it saves against all units."""
+    """`staircase.json`: of each place and rung, what share of the whole net's time it saves against all units."""
     data = Dataset(inputs["data"])
-    nets = variants(settings.shape, settings.step)
+    nets = variants(settings.shape, settings.step, streams=settings.streams)
     models = {
         name: as_model(
             shape, data.labels, data.image, settings.preprocess, settings.runtime, settings.cpu, work.scratch / name
@@ -32,8 +33,8 @@ def run(settings: Staircase, inputs: Mapping[str, Artifact], work: Work) -> None
     faster = {name: row.value for name, row in seen.speedup_over[WHOLE].items()}
     saved: dict[str, dict[str, float]] = {}
     for name, (_, members, stays) in nets.items():
-        for block in members:
-            saved.setdefault(str(block), {})[str(stays)] = (1 - 1 / faster[name]) / len(members)
+        for place in members:
+            saved.setdefault(place, {})[str(stays)] = (1 - 1 / faster[name]) / len(members)
     told = {
         "schema": SCHEMA, "kind": "measured", "saved": saved, "whole_ms": seen.models[WHOLE].latency_p50_ms.value,
         "nets": len(nets), "noise": seen.noise.model_dump(mode="json"), "runtime": settings.runtime.name,
@@ -41,18 +42,23 @@ def run(settings: Staircase, inputs: Mapping[str, Artifact], work: Work) -> None
     (work.out / "staircase.json").write_text(json.dumps(told, indent=1), "utf-8")
 
 
-def variants(shape: NetShape, step: int) -> dict[str, tuple[NetShape, tuple[int, ...], int]]:
-    """By name: a net in which all blocks of one kind have so many units, which blocks these are, and how many."""
-    groups: dict[object, list[int]] = {}
-    side = 1
-    units = {each.block: each for each in units_of(shape)}
-    for number, block in enumerate(shape.blocks):
-        if number in units:
-            groups.setdefault((block, side, units[number].may_vanish), []).append(number)
-        side *= block.stride
-    found: dict[str, tuple[NetShape, tuple[int, ...], int]] = {WHOLE: (shape, (), 0)}
+def variants(shape: NetShape, step: int, *, streams: bool = False) -> dict[str, tuple[NetShape, list[str], int]]:
+    """By name: a net in which all places of one kind have so many units, which places these are, and how many."""
+    groups: dict[object, list[Units]] = {}
+    for units in units_of(shape, streams=streams):
+        groups.setdefault(_kind(shape, units), []).append(units)
+    found: dict[str, tuple[NetShape, list[str], int]] = {WHOLE: (shape, [], 0)}
     for members in groups.values():
-        for stays in rungs(units[members[0]], step, shape)[1:]:
-            kept = dict.fromkeys(members, stays)
-            found[f"blocks {members[0]}-{members[-1]}, {stays} units"] = (narrowed(shape, kept), tuple(members), stays)
+        names = [units.name for units in members]
+        for stays in rungs(members[0], step, shape)[1:]:
+            net = narrowed(shape, dict.fromkeys(names, stays))
+            found[f"{names[0]} to {names[-1]}, {stays} units"] = (net, names, stays)
     return found
+
+
+def _kind(shape: NetShape, units: Units) -> object:
+    """What costs as much: the same layers on images of the same size. A stream is alone."""
+    if units.block is None:
+        return units.name
+    side = math.prod(block.stride for block in shape.blocks[: units.block])
+    return shape.blocks[units.block], side, units.width, units.may_vanish

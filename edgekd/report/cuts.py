@@ -12,15 +12,16 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines = [
         f"# {report['pipeline']} on {report['target']}: pruned to its latency in {report['runtime']}",
         "",
-        "| net | chosen by | wanted | predicted | measured, of the whole int8 net | % right on test | against int8 | "
-        "against float | parameters gone | MACs gone | kB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| net | chosen by | wanted | predicted | measured, of the whole int8 net | % right on test | int8 by | "
+        "against int8 | against float | parameters gone | MACs gone | kB |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
         *(_whole(name, report["variants"][name]) for name in (TEACHER, TEACHER_INT8)),
         *(_row(name, row, report["variants"][name]) for name, row in report["pruned"].items()),
         "",
         f"Latency: measured, int8, one comparison on {report['device']}; shares of time with 95 % intervals over "
         f"processes. Accuracy: of the exported file, n = {report['n']}; changes are paired, 90 % intervals, in points. "
         "Predicted: by the staircase of whole nets that were measured with random weights.",
+        *_quantised(report["pruned"]),
         *(f"Too noisy to rely on: {reason}." for reason in report["noise"]["reasons"]),
     ]
     return "\n".join(lines) + "\n"
@@ -39,7 +40,8 @@ def gone(row: Mapping[str, Any], what: str) -> float:
 
 def _whole(name: str, variant: Mapping[str, Any]) -> str:
     right, size = variant["accuracy_test_percent"][0], variant["size_bytes"] / 1e3
-    return f"| {name} | | | | {'1' if name == TEACHER_INT8 else ''} | {right:.2f} | | | | | {size:.0f} |"
+    by = "ptq" if name == TEACHER_INT8 else ""
+    return f"| {name} | | | | {'1' if name == TEACHER_INT8 else ''} | {right:.2f} | {by} | | | | | {size:.0f} |"
 
 
 def _row(name: str, row: Mapping[str, Any], variant: Mapping[str, Any]) -> str:
@@ -48,7 +50,19 @@ def _row(name: str, row: Mapping[str, Any], variant: Mapping[str, Any]) -> str:
     cells = [
         name, row["by"], f"{row['ratio']:g}", f"{row['predicted_ratio']:.2f}",
         f"{share[0]:.2f} [{share[1]:.2f}, {share[2]:.2f}]", f"{variant['accuracy_test_percent'][0]:.2f}",
+        row["int8"]["by"],
         *(f"{change[0]:+.2f} [{change[1]:+.2f}, {change[2]:+.2f}]" for change in changes),
         f"{gone(row, 'parameters'):.1f} %", f"{gone(row, 'macs'):.1f} %", f"{variant['size_bytes'] / 1e3:.0f}",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
+
+
+def _quantised(rows: Mapping[str, Any]) -> list[str]:
+    """Of nets that went on under fake quantisation: why, and what they had on val by each way."""
+    found = []
+    for name, row in rows.items():
+        val = row["int8"]["val_percent"]
+        if "qat" in val:
+            each = ", ".join(f"{way} {val[way]:.2f} %" for way in ("fp32", "ptq", "qat"))
+            found.append(f"{name}: {row['int8']['why']}. Right on val: {each}.")
+    return [line for sentence in found for line in ("", sentence)]

@@ -28,7 +28,7 @@ def markdown(search: Mapping[str, Any]) -> list[str]:
     ]
     for row in search["shortlist"]:
         star = " *" if row["id"] in search["front"] else ""
-        places = " | ".join("undefined" if row[name] is None else str(row["places"][name]) for name in names)
+        places = " | ".join(_place(row, name) for name in names)
         val = "" if row["val_percent"] is None else _ranged(row["val_percent"], 1)
         lines.append(
             f"| {row['id']}{star} | {row['params']:.0f} | {row['macs'] / 1e6:.2f} | {places} | "
@@ -38,6 +38,13 @@ def markdown(search: Mapping[str, Any]) -> list[str]:
         lines += ["", f"Round {number}: {len(row['val_percent'])} students, {row['epochs']} epochs each."]
     said = [_covering(search), _noisy(search["noise"]), _costing(search), (search["worth"] or {}).get("sentence")]
     return [*lines, *(part for words in said if words for part in ("", words))]
+
+
+def _place(row: Mapping[str, Any], score: str) -> str:
+    if row[score] is None:
+        return "undefined"
+    best, worst = row["places_within"].get(score, (0, 0))
+    return f"{row['places'][score]}" + (f" ({best} to {worst})" if best < worst else "")
 
 
 def _ranged(interval: Sequence[float | None], digits: int) -> str:
@@ -57,7 +64,12 @@ def _covering(search: Mapping[str, Any]) -> str | None:
 
 def _noisy(found: Mapping[str, float]) -> str | None:
     each = ", ".join(f"{name} {share:.2f}" for name, share in found.items())
-    return f"Initialisation alone moves a score by this share of what candidates are apart: {each}." if found else None
+    if not found:
+        return None
+    return (
+        f"Initialisation alone moves a score by this share of what candidates are apart: {each}. Places in brackets "
+        "are those of a deviation more and one less."
+    )
 
 
 def _costing(search: Mapping[str, Any]) -> str | None:

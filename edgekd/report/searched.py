@@ -42,6 +42,7 @@ def told_of(
         {
             "id": name, **by_id[name]["scores"],
             "places": {score: row[name] for score, row in places.items()},
+            "places_within": within(by_id[name], everyone),
             "latency_p50_ms": list(measured.models[name].latency_p50_ms), "latency_kind": "measured",
             "feasible": name in feasible, "val_percent": best.get(name), "noise": by_id[name].get("noise", {}),
         }
@@ -99,6 +100,19 @@ def noise(candidates: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         own = [c["noise"][name] for c in candidates if name in c.get("noise", {})]
         if len(means) > 1 and own and (apart := statistics.stdev(means)) > 0:
             found[name] = round(statistics.median(own) / apart, 4)
+    return found
+
+
+def within(candidate: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """
+    The places that a candidate would have by each score with one deviation over its initialisations more, and with one
+    less, the others at their means. Only of scores that have a deviation.
+    """
+    found = {}
+    for name, own in candidate.get("noise", {}).items():
+        others = {c["scores"][name] for c in candidates if c["id"] != candidate["id"]} - {None}
+        mean = candidate["scores"][name]
+        found[name] = [1 + sum(each > mean + sign * own for each in others) for sign in (1, -1)]
     return found
 
 

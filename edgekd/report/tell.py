@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import load_file
@@ -23,6 +21,7 @@ from edgekd.hardware.measure.result import Comparison
 from edgekd.report.markdown import markdown
 from edgekd.report.searched import told_of
 from edgekd.report.stages import Tell
+from edgekd.sparse.packing import weighs
 from edgekd.stats import paired_difference, proportion_interval
 
 SCHEMA = 2
@@ -70,11 +69,6 @@ def _distillation(settings: Tell, inputs: Mapping[str, Artifact], names: list[st
     }
 
 
-def _deflated(path: Path) -> int:
-    """What a file weighs in a zip: what an update over the air carries."""
-    return len(zlib.compress(path.read_bytes(), 9))
-
-
 def how_measured(comparison: Comparison) -> dict[str, Any]:
     wanted = {"kind", "when", "device", "processes", "rounds", "batch", "clock", "noise"}
     return {key: value for key, value in comparison.model_dump(mode="json").items() if key in wanted}
@@ -91,8 +85,8 @@ def _variant(name: str, inputs: Mapping[str, Artifact], comparison: Comparison) 
     right = correct(inputs[f"test.{name}"])
     change = paired_difference(correct(inputs[f"test.{TEACHER}"]), right)
     return {
+        **weighs([inputs[f"model.{name}"].file(file) for file in exported["files"]])._asdict(),
         "size_bytes": comparison.models[name].size_bytes,
-        "compressed_bytes": sum(_deflated(inputs[f"model.{name}"].file(file)) for file in exported["files"]),
         "accuracy_test_percent": {"n": len(right), "interval": list(proportion_interval(int(right.sum()), len(right)))},
         "accuracy_change_points": {"against": TEACHER, "n": len(right), "interval": list(change)},
         "latency": {"kind": comparison.kind, **comparison.models[name].model_dump(mode="json")},

@@ -91,14 +91,14 @@ class _Writer:
         alike = self.node("Mul", [alike, self.constant(np.float32(block.head_width**-0.5))])
         share = self.quantised(self.node("Softmax", [alike], axis=2))
         out = self.quantised(self.node("MatMul", [value, share]))
-        out = self.quantised(self.reshaped(out, [-1, width, *self.sides]))
-        x = self.added(x, self.conv(out, width, width, 1))
+        out = self.quantised(self.reshaped(out, [-1, block.attends, *self.sides]))
+        x = self.added(x, self.conv(out, block.attends, width, 1))
         inner = self.quantised(self.relu(self.conv(x, width, block.inner, 1)))
         return self.added(x, self.conv(inner, block.inner, width, 1))
 
     def heads(self, x: str, block: BlockShape) -> str:
-        made = self.quantised(self.conv(x, block.out, block.out, 1))
-        sizes = [-1, block.out // block.head_width, block.head_width, self.sides[0] * self.sides[1]]
+        made = self.quantised(self.conv(x, block.out, block.attends, 1))
+        sizes = [-1, block.heads, block.head_width, self.sides[0] * self.sides[1]]
         return self.quantised(self.reshaped(made, sizes))
 
     def added(self, x: str, out: str) -> str:

@@ -48,7 +48,8 @@ def broken(shape: NetShape, image: Sequence[int], limits: Limits, weights: float
 
 
 def widths(shape: NetShape) -> set[int]:
-    return {shape.stem_width, *(width for pair in shape.widths for width in pair)}
+    attended = {block.attends for block in shape.blocks if block.kind == "encoder"}
+    return {shape.stem_width, *(width for pair in shape.widths for width in pair)} | attended
 
 
 def operators(shape: NetShape) -> set[str]:
@@ -77,9 +78,9 @@ def peak_activations(shape: NetShape, image: Sequence[int]) -> int:
             peak = max(peak, waits + expanded + inner, read * block.adds + inner + out, read + expanded)
         elif block.kind == "encoder":
             pixels = after[0] * after[1]
-            heads = block.out // block.head_width
-            alike = 4 * heads * pixels**2  # read by the softmax as floats, and written as such
-            peak = max(peak, 4 * read, 2 * read + 2 * alike, read + inner + out)
+            attended = block.attends * pixels  # queries, keys and values are as large each
+            alike = 4 * block.heads * pixels**2  # read by the softmax as floats, and written as such
+            peak = max(peak, read + 3 * attended, read + attended + 2 * alike, read + inner + out)
         elif block.kind == "residual":
             peak = max(peak, read + inner + out, read + 2 * out * block.projects)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from math import ceil
 from pathlib import Path
@@ -53,6 +53,7 @@ class ResidualCnnSpace(Settings):
     inner: tuple[float, ...] = Field(default=(0.5, 0.75, 1.0), min_length=1)  # of a residual block's width
     expand: tuple[Width, ...] = Field(default=(3, 6), min_length=1)  # inner width of inverted and encoder blocks
     head_width: int = Field(default=32, ge=1)  # channels of one of an encoder's heads
+    heads: tuple[float, ...] = Field(default=(1.0,), min_length=1)  # of those that an encoder's width has room for
     width_min: int = Field(default=16, ge=1)
     width_max: int = Field(default=96, ge=1)
     width_step: int = Field(default=8, ge=1)
@@ -61,6 +62,8 @@ class ResidualCnnSpace(Settings):
     def _has_widths(self) -> ResidualCnnSpace:
         if self.width_max < self.width_min:
             raise ValueError(f"width_max {self.width_max} is below width_min {self.width_min}; raise it")
+        if not all(0 < share <= 1 for share in self.heads):
+            raise ValueError(f"heads {self.heads}: shares of the heads that a width has room for, above 0 to 1")
         if "encoder" in self.kinds and (self.width_min % self.head_width or self.width_step % self.head_width):
             raise ValueError(
                 f"width_min {self.width_min} and width_step {self.width_step} are no multiples of head_width "
@@ -95,6 +98,8 @@ class ResidualCnnSpace(Settings):
                 found |= {f"stage{stage}.inner{block}": self.inner for block in range(max(self.blocks))}
             if {"inverted", "encoder"} & set(self.kinds):
                 found[f"stage{stage}.expand"] = self.expand
+            if "encoder" in self.kinds and self.heads != (1.0,):
+                found[f"stage{stage}.heads"] = self.heads
         return found
 
     def shape(self, point: Point) -> NetShape:
@@ -108,8 +113,14 @@ class ResidualCnnSpace(Settings):
         return NetShape.model_validate(
             {"stem_width": point["stem_width"], "stem_stride": int(stride), "stem_kernel": int(kernel)}
             | {name: tuple(row[name] for row in rows) for name in ("widths", "strides", "kinds", "kernels")}
-            | ({"head_width": self.head_width} if any(row["kinds"] == "encoder" for row in rows) else {})
+            | (self._heads(rows) if any(row["kinds"] == "encoder" for row in rows) else {})
         )
+
+    def _heads(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Not said where every encoder has as many as its width has room for: one shape is written in one way."""
+        heads = tuple(row.get("heads", 0) for row in rows)
+        every = tuple(row["widths"][1] // self.head_width if row["kinds"] == "encoder" else 0 for row in rows)
+        return {"head_width": self.head_width} | ({"heads": heads} if heads != every else {})
 
     def _stage(self, point: Point, stage: int, before: int, width: int) -> Iterator[dict[str, Any]]:
         kind, kernel = point[f"stage{stage}.kind"], point[f"stage{stage}.kernel"]
@@ -126,7 +137,11 @@ class ResidualCnnSpace(Settings):
                 inner = self._rounded(width * float(point[f"stage{stage}.inner{block}"]), width)
             elif kind == "skip" and (stride > 1 or before != width):
                 own = "plain"
-            yield {"widths": (inner, width), "strides": stride, "kinds": own, "kernels": kernel}
+            row = {"widths": (inner, width), "strides": stride, "kinds": own, "kernels": kernel}
+            if kind == "encoder":
+                share = float(point.get(f"stage{stage}.heads", self.heads[0]))
+                row["heads"] = max(1, round(share * width / self.head_width))
+            yield row
             before = width
 
     def _rounded(self, width: float, at_most: int) -> int:

@@ -45,14 +45,23 @@ def sparsifiable(net: nn.Module, plan: Sparsity) -> tuple[dict[str, Tensor], dic
 def zeros_at(step: int, steps: int, plan: Sparsity) -> float:
     """
     The share of zeros after `step` of `steps`: s (1 - (1 - t)^3), t from 0 at `begin` to 1 at `end` (Zhu and Gupta, "To
-    prune, or not to prune", 2017, equation 1, from no zeros at all).
+    prune, or not to prune", 2017, equation 1, from no zeros at all). Of rewinding as much of what is left goes after
+    every round.
     """
+    if plan.schedule == "rewind":
+        left = (1 - plan.share) ** (rounds_done(step, steps, plan) / plan.rounds)
+        return float(1 - left)
     begin, end = plan.begin * steps, plan.end * steps
     if step < begin:
         return 0.0
     if plan.schedule == "one-shot" or step >= end:
         return plan.share
     return plan.share * (1 - (1 - (step - begin) / (end - begin)) ** 3)
+
+
+def rounds_done(step: int, steps: int, plan: Sparsity) -> int:
+    """Of rewinding: how often weights went, at the ends of trainings of equal length, the last of which prunes none."""
+    return min(plan.rounds, step * (plan.rounds + 1) // steps)
 
 
 class Masks(nn.Module):
@@ -63,6 +72,10 @@ class Masks(nn.Module):
     With `sr_ste` the weights behind the mask go on learning, by the gradient of the masked net, and fade: their
     gradient gets sr_ste x weight (Zhou et al., "Learning N:M fine-grained structured sparse neural networks from
     scratch", 2021, equation 9). Between two steps the net's own weights are masked, always.
+
+    Rewinding (Renda, Frankle and Carbin, "Comparing rewinding and fine-tuning in neural network pruning", 2020): the
+    loop's rate starts again each round, and with `rewinds: weights` so do all of the net's parameters, from where they
+    were at `begin` (Frankle et al., "Linear mode connectivity and the lottery ticket hypothesis", 2020).
     """
 
     step: Tensor
@@ -86,13 +99,19 @@ class Masks(nn.Module):
             assert net is not None
             layers = {name: net.get_submodule(name) for name in weights}
             self.inputs = Inputs(layers, pairs=plan.importance == "obs")
+        self.rewound: list[Tensor] = []
+        if plan is not None and plan.schedule == "rewind" and plan.rewinds == "weights":
+            assert net is not None
+            self.rewound = list(net.parameters())
+            for number, parameter in enumerate(self.rewound):
+                self.register_buffer(f"early_{number}", parameter.detach().clone())
         if plan is not None and zeros_at(0, steps, plan) > 0:
             self.choose()
             self.hold()
 
     def attach(self, optimizer: Optimizer) -> None:
         optimizer.register_step_pre_hook(lambda *_: self._before())
-        optimizer.register_step_post_hook(lambda *_: self._after())
+        optimizer.register_step_post_hook(lambda *_: self._after(optimizer))
 
     @torch.no_grad()
     def hold(self) -> None:
@@ -145,14 +164,30 @@ class Masks(nn.Module):
                 weight.copy_(behind)
 
     @torch.no_grad()
-    def _after(self) -> None:
+    def _after(self, optimizer: Optimizer) -> None:
         self.step += 1
+        if self.rewound and int(self.step) == self._early():
+            for number, parameter in enumerate(self.rewound):
+                self._own("early", number).copy_(parameter)
         if self.learns:
             for number, weight in enumerate(self.weights.values()):
                 self._own("behind", number).copy_(weight)
         if self._due():
             self.choose()
+            self._rewind(optimizer)
         self.hold()
+
+    def _early(self) -> int:
+        """The step whose weights come back."""
+        return 0 if self.plan is None else round(self.plan.begin * self.steps)
+
+    def _rewind(self, optimizer: Optimizer) -> None:
+        """Back to the early weights, with no momentum."""
+        for number, parameter in enumerate(self.rewound):
+            parameter.copy_(self._own("early", number))
+            for value in optimizer.state.get(parameter, {}).values():
+                if isinstance(value, Tensor):
+                    value.zero_()
 
     def _due(self) -> bool:
         """Between begin and end, every so many steps and at the end; with SR-STE for good, each step."""
@@ -160,6 +195,9 @@ class Masks(nn.Module):
             return False
         if self.learns:
             return True
+        if self.plan.schedule == "rewind":
+            now, before = (rounds_done(int(self.step) - back, self.steps, self.plan) for back in (0, 1))
+            return now > before
         step, begin, end = int(self.step), self.plan.begin * self.steps, self.plan.end * self.steps
         last = begin if self.plan.schedule == "one-shot" else end
         return (step < last and step % self.plan.every == 0) or last <= step < last + 1

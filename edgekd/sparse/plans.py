@@ -25,7 +25,9 @@ class Sparsity(Settings):
     scope: Literal["layer", "global"] = "layer"  # global: the least important of all layers go
     importance: Importance = "magnitude"
     refine: Literal["none", "dsnot"] = "none"  # weights of an output exchanged where that changes its mean less
-    schedule: Literal["cubic", "one-shot"] = "cubic"  # one-shot: all at `begin`
+    schedule: Literal["cubic", "one-shot", "rewind"] = "cubic"  # one-shot: all at `begin`; rewind: round by round
+    rounds: int = Field(default=3, ge=1)  # of rewinding: a first training, and one after each time that weights go
+    rewinds: Literal["rate", "weights"] = "rate"  # weights: these too, to where `begin` left them
     begin: float = Field(default=0.2, ge=0, le=1)
     end: float = Field(default=0.6, ge=0, le=1)
     every: int = Field(default=20, ge=1)  # steps between two choices of what is zero
@@ -50,6 +52,13 @@ class Sparsity(Settings):
             raise ValueError(f"sparsity: {what} has seen nothing of the training at step 0; raise begin")
         if self.refine == "dsnot" and (self.nm is not None or self.block != (1, 1)):
             raise ValueError("sparsity.refine: dsnot exchanges single weights of unstructured sparsity; leave it out")
+        if self.schedule == "rewind" and self.sr_ste:
+            raise ValueError("sparsity.sr_ste: what learns on behind its mask is not rewound; take another schedule")
+        if self.schedule == "rewind" and self.rewinds == "weights" and self.begin * (self.rounds + 1) >= 1:
+            raise ValueError(
+                f"sparsity.begin: {self.begin:g} of the steps is not within the first of {self.rounds + 1} trainings, "
+                "whose weights come back; lower it"
+            )
         if self.end < self.begin:
             raise ValueError(f"sparsity.end: {self.end:g} lies before begin, {self.begin:g}")
         return self
@@ -69,6 +78,11 @@ class Sparsity(Settings):
             return self.unstructured
         kept, group = self.group
         return 1 - kept / group
+
+    @property
+    def complete(self) -> float:
+        """The share of the steps after which all zeros are there."""
+        return self.rounds / (self.rounds + 1) if self.schedule == "rewind" else self.end
 
     @property
     def learns_from_steps(self) -> bool:

@@ -15,8 +15,12 @@ from edgekd.train.settings import Training
 def learning_rate(step: int, steps: int, settings: Training) -> float:
     """
     Linear from 0 to the peak over the warm-up, then to 0: along half a cosine (Loshchilov and Hutter, "SGDR", 2017) or
-    a line (Smith and Topin, "Super-convergence", 2018, without its cycle of momentum). `step` counts from 0.
+    a line (Smith and Topin, "Super-convergence", 2018, without its cycle of momentum). `step` counts from 0. Each of
+    several cycles is such a schedule (SGDR's warm restarts).
     """
+    number = step * settings.cycles // steps
+    first, end = (-(-steps * cycle // settings.cycles) for cycle in (number, number + 1))
+    step, steps = step - first, end - first
     warm = settings.warmup * steps
     if step < warm:
         return settings.learning_rate * (step + 1) / (warm + 1)

@@ -20,6 +20,7 @@ class Training(Settings):
     learning_rate: float = Field(default=0.1, gt=0)  # the peak
     schedule: Literal["cosine", "one-cycle"] = "cosine"  # from the peak to zero: along half a cosine, or a line
     warmup: float = Field(default=0.15, ge=0, le=1)  # share of the steps
+    cycles: int = Field(default=1, ge=1)  # how often the rate goes from its warm-up to zero
     momentum: float = Field(default=0.9, ge=0, lt=1)
     distill_momentum: float = Field(default=0.0, ge=0, lt=1)  # how much more of it what the teacher says gets: DOT
     weight_decay: float = Field(default=5e-4, ge=0)  # of weights with more than one dimension

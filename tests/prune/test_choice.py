@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from edgekd.models import checkpoint
-from edgekd.models.shape import NetShape
+from edgekd.models.shape import NetShape, resnet
 from edgekd.prune.choice import Worth, chosen
 from edgekd.prune.cut import predicted_for
 from edgekd.prune.stages import By
 from edgekd.prune.staircase import WHOLE, variants
 
 SHAPE = NetShape(stem_width=8, widths=((16, 8), (16, 8), (32, 16), (32, 16)), strides=(1, 1, 2, 1))
-RUNGS = {0: [16, 8, 0], 1: [16, 8, 0], 2: [32, 24, 16, 8], 3: [32, 24, 16, 8, 0]}
+RUNGS = {"0": [16, 8, 0], "1": [16, 8, 0], "2": [32, 24, 16, 8], "3": [32, 24, 16, 8, 0]}
 WAYS: tuple[By, ...] = ("latency", "uniform", "magnitude")
 
 
 def worth(seed: int = 0) -> Worth:
     draw = np.random.default_rng(seed)
-    errors, saved = dict[int, dict[int, float]](), dict[int, dict[int, float]]()
+    errors, saved = dict[str, dict[int, float]](), dict[str, dict[int, float]]()
     for block, row in RUNGS.items():
         rises, gains = np.cumsum(draw.exponential(1, len(row) - 1)), np.cumsum(draw.uniform(0.02, 0.12, len(row) - 1))
         errors[block] = {row[0]: 0.0} | dict(zip(row[1:], map(float, rises), strict=True))
@@ -28,7 +28,7 @@ def worth(seed: int = 0) -> Worth:
     return Worth(errors, saved, {block: row[0] for block, row in RUNGS.items()})
 
 
-def lost(known: Worth, stays: dict[int, int]) -> float:
+def lost(known: Worth, stays: dict[str, int]) -> float:
     return sum(known.errors[block][count] for block, count in stays.items())
 
 
@@ -58,15 +58,15 @@ def test_magnitude_takes_the_weakest_filters_wherever_they_are() -> None:
             model.get_parameter(f"net.blocks.{number}.conv1.weight").fill_(0.01 if number == 2 else 1.0)
     stays = chosen(worth(), model, "magnitude", 0.95)
     assert stays is not None
-    assert stays[2] < 32
-    assert [stays[block] for block in (0, 1, 3)] == [16, 16, 32]
+    assert stays["2"] < 32
+    assert [stays[block] for block in "013"] == [16, 16, 32]
 
 
 def test_uniform_takes_the_same_share_everywhere() -> None:
     stays = chosen(worth(), checkpoint.build(SHAPE, ["a", "b"], 3, 0), "uniform", 0.8)
     assert stays is not None
-    assert stays == {0: 8, 1: 8, 2: stays[2], 3: stays[2]}
-    assert stays[2] in (16, 24)
+    assert stays == {"0": 8, "1": 8, "2": stays["2"], "3": stays["2"]}
+    assert stays["2"] in (16, 24)
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,20 @@ def test_the_staircase_measures_each_kind_of_block_once() -> None:
         stem_width=8, widths=((8, 8),) * 3 + ((16, 16),) * 3, strides=(1, 1, 1, 2, 1, 1)
     )  # the first of the second stage reads fewer channels
     nets = variants(shape, 8)
-    members = {blocks for _, blocks, _ in nets.values()}
-    assert members == {(), (0, 1, 2), (3,), (4, 5)}
-    assert {(blocks, stays) for _, blocks, stays in nets.values() if blocks} == {
-        ((0, 1, 2), 0), ((3,), 8), ((4, 5), 8), ((4, 5), 0)
+    members = {"".join(places) for _, places, _ in nets.values()}
+    assert members == {"", "012", "3", "45"}
+    assert {("".join(places), stays) for _, places, stays in nets.values() if places} == {
+        ("012", 0), ("3", 8), ("45", 8), ("45", 0)
     }  # fmt: skip
     assert nets[WHOLE][0] == shape
-    assert len(nets["blocks 0-2, 0 units"][0].widths) == 3
+    assert len(nets["0 to 2, 0 units"][0].widths) == 3
+
+
+def test_of_a_stage_every_layer_is_narrower_in_the_net_that_is_measured() -> None:
+    nets = variants(resnet(14), 16, streams=True)
+    assert {"".join(places) for _, places, _ in nets.values()} == {
+        "", "01", "2", "3", "4", "5", "stream 1", "stream 2"
+    }  # fmt: skip
+    net, _, _ = nets["stream 2 to stream 2, 16 units"]
+    assert net.widths[-2:] == ((64, 16), (64, 16))
+    assert net.widths[:-2] == resnet(14).widths[:-2]

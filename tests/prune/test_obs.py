@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgekd.prune.obs import remove
+from edgekd.prune.obs import least_missed, made_up, remove
 
 
 def problem(units: int = 6, size: int = 4, out: int = 5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -52,3 +52,29 @@ def test_errors_rise_and_all_units_go_in_the_end() -> None:
     assert list(found.errors) == sorted(found.errors)
     assert not found.weights[0].any()
     assert torch.equal(found.weights[6], weight)
+
+
+def test_of_several_readers_the_unit_goes_first_that_all_of_them_miss_least() -> None:
+    """One of them reads unit 2 hardly at all, the other one as all; unit 4 neither."""
+    draw = np.random.default_rng(0)
+    square = torch.eye(6 * 4, dtype=torch.float64)
+    first, second = (torch.from_numpy(draw.standard_normal((5, 6, 4))) for _ in range(2))
+    first[:, 2] *= 0.01
+    first[:, 4] *= 0.1
+    second[:, 4] *= 0.1
+    assert least_missed([(first, square)])[0] == 2
+    assert least_missed([(first, square), (second, square)])[:2] == [4, 2]
+    assert least_missed([(first, square), (1000 * second, square)])[:2] == [4, 2]  # a layer's scale says nothing
+
+
+@pytest.mark.parametrize("stays", [1, 3, 6])
+def test_a_reader_of_what_stays_comes_as_near_as_it_can(stays: int) -> None:
+    weight, x = problem(seed=3)
+    stay = [5, 0, 2, 4, 1, 3][:stays]
+    found = made_up(weight, x @ x.T / x.shape[1], stay)
+    rows = torch.cat([torch.arange(unit * 4, unit * 4 + 4) for unit in sorted(stay)])
+    target = weight.reshape(5, -1) @ x
+    best = torch.linalg.lstsq(x[rows].T, target.T, driver="gelsd").solution.T
+    least = float(((best @ x[rows] - target) ** 2).sum() / x.shape[1])
+    assert error(weight, found, x) == pytest.approx(least, rel=0.05, abs=0.05)
+    assert not found[:, [unit for unit in range(6) if unit not in stay]].any()

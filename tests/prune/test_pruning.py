@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
@@ -54,12 +55,45 @@ def test_two_latencies_come_from_one_look_and_are_met_by_measurement(tmp_path: P
         assert logits.shape == (2, 10)
     assert told["pruned"]["0.7"]["after"]["macs"] < told["pruned"]["0.9"]["after"]["macs"]
     assert "| 0.7 | latency | 0.7 |" in (tmp_path / "pruned" / "pruned.md").read_text()
+    assert {row["int8"]["by"] for row in told["pruned"].values()} <= {"ptq", "qat"}
     refused = edgekd(tmp_path, "digits", "--latency-ratio", "0.01", *SMALL, code=2)
     assert "prune: latency_ratio 0.01: the smallest net that this gives still takes 0." in refused.stderr
+    trained_on(tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     kept = edgekd(tmp_path, "digits", "--latency-ratio", "0.7", *SMALL, "--out", "mine", code=2)
     assert "--out mine: is there and nothing that edgekd prune left" in kept.stderr
+
+
+def trained_on(folder: Path) -> None:
+    """What is cut goes on under fake quantisation where PTQ misses the margin, and the better file on val is left."""
+    eager = ("--set", "quantize.margin_points=-100", "--set", "quantize.qat.epochs=1", "--out", "eager")
+    told = json.loads(edgekd(folder, "digits", "--latency-ratio", "0.7", *SMALL, *eager, "--json").stdout)["report"]
+    (row,) = told["pruned"].values()
+    val = row["int8"]["val_percent"]
+    assert set(val) == {"fp32", "ptq", "qat"}
+    assert row["int8"]["by"] == ("qat" if val["qat"] > val["ptq"] else "ptq")
+    text = (folder / "eager" / "pruned.md").read_text()
+    assert f"the margin is -100: QAT runs. Right on val: fp32 {val['fp32']:.2f} %, ptq" in text
+    integers = onnx.load(folder / "eager" / "0.7" / "model.onnx").graph
+    assert "QuantizeLinear" in {node.op_type for node in integers.node}
+    off = ("--set", "quantize.then=none", "--out", "off")
+    told = json.loads(edgekd(folder, "digits", "--latency-ratio", "0.7", *SMALL, *off, "--json").stdout)["report"]
+    assert told["pruned"]["0.7"]["int8"] == {"by": "ptq", "why": "quantize.then is none", "val_percent": {}}
+
+
+@pytest.mark.nightly
+def test_in_rounds_what_was_cut_and_taught_is_cut_again(tmp_path: Path) -> None:
+    """Whole stages too; what is told is of the whole net."""
+    way = ("--latency-ratio", "0.5", "--stages", "--rounds", "2")
+    told = json.loads(edgekd(tmp_path, "digits", *way, *SMALL, "--json").stdout)["report"]
+    (row,) = told["pruned"].values()
+    assert (row["rounds"], row["ratio"]) == (2, pytest.approx(0.5))
+    assert any(place.startswith("stream") for place in row["units"])
+    net = checkpoint.load(tmp_path / "pruned" / "0.5" / "checkpoint")
+    assert sum(p.numel() for p in net.parameters()) == row["after"]["parameters"] < 0.7 * row["before"]["parameters"]
+    assert row["before"]["parameters"] == 165_626
+    assert row["change_points"]["teacher-int8"][0] > -10
 
 
 @pytest.mark.parametrize(

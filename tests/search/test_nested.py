@@ -85,6 +85,16 @@ def test_sub_networks_of_encoders_have_whole_heads_and_answer_as_in_the_supernet
         torch.testing.assert_close(extract(supernet, shape)(x).logits, answer(supernet, shape, x))
 
 
+def test_a_prefix_has_no_more_heads_than_its_supernet() -> None:
+    whole = NetShape(stem_width=16, widths=((32, 16),), strides=(1,), kinds=("encoder",), head_width=8, heads=(3,))
+    supernet = checkpoint.build(whole, ["a", "b"], 3, seed=0).eval()
+    x = torch.randn(2, 3, 8, 8)
+    fewer = whole.model_copy(update={"heads": (2,)})
+    torch.testing.assert_close(extract(supernet, fewer)(x).logits, answer(supernet, fewer, x))
+    more = whole.model_copy(update={"heads": (4,)})
+    assert why_no_prefix(more, whole) == "block 1 has 4 heads, more than 3"
+
+
 def test_a_net_that_lacks_its_supernets_projection_is_no_prefix_of_it() -> None:
     whole = WHOLE.model_copy(update={"stem_width": 4})
     assert why_no_prefix(SMALL, whole) == "block 1 has no projection, where the supernet's has one"

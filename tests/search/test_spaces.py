@@ -36,6 +36,7 @@ MIXED = ResidualCnnSpace(
 SPACES: tuple[Any, ...] = (
     ResidualCnnSpace(width_max=32), PlainCnnSpace(width_max=32), MobileCnnSpace(width_max=32), MIXED,
     VitSpace(width_max=64), VitSpace(kinds=("residual", "encoder"), head_width=16, width_step=16),
+    VitSpace(width_max=64, head_width=8, heads=(0.25, 0.5, 1.0)),
     TeacherBlocksSpace(teacher=resnet(20)),
 )  # fmt: skip
 
@@ -75,9 +76,9 @@ def test_encoders_begin_with_a_convolution_where_the_width_or_the_size_changes()
 
 def test_an_encoder_is_attention_over_all_pixels() -> None:
     """Of two heads, each transcribed; without queries each pixel is the mean of all values."""
-    shape = NetShape(stem_width=8, widths=((16, 8),), strides=(1,), kinds=("encoder",), head_width=4)
+    shape = NetShape(stem_width=12, widths=((16, 12),), strides=(1,), kinds=("encoder",), head_width=4, heads=(2,))
     block = Encoder(shape.blocks[0]).eval()
-    x = torch.randn(2, 8, 3, 5)
+    x = torch.randn(2, 12, 3, 5)
     own = block.attention(x)
     by_head = []
     for first in (0, 4):
@@ -90,6 +91,19 @@ def test_an_encoder_is_attention_over_all_pixels() -> None:
         torch.nn.init.zeros_(weight)
     mean = block.value(x).mean((2, 3), keepdim=True).expand(2, 8, 3, 5)
     torch.testing.assert_close(block.attention(x), mean)
+
+
+def test_heads_are_named_layer_by_layer_where_they_are_not_as_many_as_the_width_has_room_for() -> None:
+    space = VitSpace(stem_widths=(32,), stages=(2,), blocks=(1,), expand=(2,), head_width=8, heads=(0.5, 1.0))
+    found = {(shape.widths, shape.heads) for shape in every(space)}
+    narrow = ((64, 32), (64, 64), (128, 64))
+    assert {heads for widths, heads in found if widths == narrow} == {(), (2, 0, 4), (2, 0, 8), (4, 0, 4)}
+    assert [block.attends for block in NetShape(
+        stem_width=32, widths=narrow, strides=(1, 2, 1), kinds=("encoder", "plain", "encoder"), heads=(2, 0, 4),
+        head_width=8,
+    ).blocks] == [16, 0, 32]  # fmt: skip
+    with pytest.raises(ValidationError, match=r"heads \(0.0,\): shares of the heads that a width has room for"):
+        VitSpace(heads=(0.0,))
 
 
 def test_patches_hold_every_pixel() -> None:
@@ -169,6 +183,12 @@ def test_spaces_are_read_by_name() -> None:
             {"kinds": ("encoder",), "stem_width": 16},
             r"block 1 is an encoder of 16 channels, no multiple of head_width 32",
         ),
+        ({"heads": (2,)}, r"block 1 is residual of 2 heads; encoders have one at least, others none"),
+        (
+            {"kinds": ("encoder",), "stem_width": 16, "heads": (0,)},
+            r"block 1 is encoder of 0 heads; encoders have one at least",
+        ),
+        ({"heads": (0, 0)}, r"1 blocks in widths but 2 heads; one a block, or none"),
         ({"kernels": (3, 3)}, r"1 blocks in widths but 2 kernels; one a block, or none"),
     ],
 )

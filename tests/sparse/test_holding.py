@@ -18,6 +18,7 @@ from edgekd.models.shape import NetShape
 from edgekd.sparse.holding import Masks, kept_zeros, sparsifiable, zeros_at
 from edgekd.sparse.plans import Sparsity
 from edgekd.train.loop import Batch, fit
+from edgekd.train.schedule import learning_rate
 from edgekd.train.settings import Training
 
 SHAPE = NetShape(stem_width=8, widths=((8, 8), (12, 16)), strides=(1, 2))
@@ -33,6 +34,8 @@ PLANS = {
     "75 % of all by activation, exchanged": Sparsity(
         unstructured=0.75, scope="global", importance="activation", refine="dsnot", every=5
     ),
+    "75 % by rewinding the rate": Sparsity(unstructured=0.75, scope="global", schedule="rewind"),
+    "2:4 by rewinding weights": Sparsity(nm="2:4", schedule="rewind", rewinds="weights", rounds=2),
     "half, in blocks": Sparsity(unstructured=0.5, block=(4, 1), begin=0.0, end=0.5),
 }
 
@@ -163,3 +166,34 @@ def test_layers_that_stay_dense_are_named_with_their_reason() -> None:
     assert any("24 groups" in why for why in left.values())
     assert any("3 input channels are no multiple of 4" in why for why in left.values())
     assert not set(taken) & set(left)
+
+
+def test_of_what_is_left_each_round_takes_as_much() -> None:
+    plan = Sparsity(unstructured=0.875, schedule="rewind", rounds=3)
+    shares = [zeros_at(step, 40, plan) for step in (0, 9, 10, 19, 20, 29, 30, 40)]
+    assert shares == pytest.approx([0, 0, 0.5, 0.5, 0.75, 0.75, 0.875, 0.875])
+    assert plan.complete == 0.75
+
+
+def test_weights_come_back_and_the_rate_starts_again(tmp_path: Path) -> None:
+    """Of 20 steps in two trainings: at the tenth every parameter is what it was at the fifth, where it is not zero."""
+    plan = Sparsity(unstructured=0.5, schedule="rewind", rewinds="weights", rounds=1, begin=0.25)
+    seen: dict[int, list[Tensor]] = {}
+
+    def watch(masks: Masks) -> None:
+        seen[int(masks.step)] = [parameter.detach().clone() for parameter in masks.rewound]
+
+    net, masks = trained(tmp_path, plan, watch, cycles=2)
+    assert len(seen[5]) == len(list(net.parameters()))
+    for early, before, back in zip(seen[5], seen[9], seen[10], strict=True):
+        assert not torch.equal(early, before)
+        there = (back != 0) | (early == 0)
+        assert torch.equal(back[there], early[there])
+    assert masks.told()["zeros_percent"] == pytest.approx(50, abs=1)
+    settings = Training(epochs=1, learning_rate=1.0, warmup=0.2, cycles=2, threads=1)
+    rates = [learning_rate(step, 20, settings) for step in range(20)]
+    assert rates[:10] == rates[10:]
+    assert rates[:10] == [learning_rate(step, 10, settings.model_copy(update={"cycles": 1})) for step in range(10)]
+    assert [max(rates[part]) for part in (slice(0, 10), slice(10, 20))] == [1.0, 1.0]
+    uneven = [learning_rate(step, 11, settings) for step in range(11)]
+    assert all(rate > 0 for rate in uneven)

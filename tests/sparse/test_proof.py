@@ -13,13 +13,17 @@ import torch
 from helpers.onnx_models import save
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekd.data import signature
 from edgekd.data.stages import Preprocess, Views
+from edgekd.deploy.exporter import Deployable, Exported
 from edgekd.deploy.hub import to_onnx
 from edgekd.engine.events import Progress, Silent
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError, EdgekdError
+from edgekd.exporters.onnxruntime import OnnxRuntimeExporter
 from edgekd.hardware.dialect import Dialect
+from edgekd.hardware.specs import plain_onnxruntime
 from edgekd.models import checkpoint
 from edgekd.models.shape import NetShape
 from edgekd.pipeline import load_pipeline
@@ -32,7 +36,7 @@ from edgekd.train.losses.settings import KdLoss
 from edgekd.train.settings import Training
 
 TWO_OF_FOUR = Sparsity(nm="2:4")
-SHAPE = NetShape(stem_width=8, widths=((8, 8), (16, 16)), strides=(1, 2))
+SHAPE = NetShape(stem_width=8, widths=((8, 8), (32, 32)), strides=(1, 2))
 
 
 def graph(tmp_path: Path, convolution: np.ndarray, product: np.ndarray) -> onnx.ModelProto:
@@ -120,6 +124,14 @@ def test_a_pipeline_says_it_in_short_or_in_full(setting: str, plan: str) -> None
         ("{unstructured: 0.5, refine: dsnot, begin: 0, schedule: one-shot}", "dsnot has seen nothing of the training"),
         ("{nm: '2:4', refine: dsnot}", "sparsity.refine: dsnot exchanges single weights"),
         ("{unstructured: 0.5, sr_ste: 0.1}", "sparsity.sr_ste: is of n:m sparsity"),
+        (
+            "{nm: '2:4', sr_ste: 0.1, schedule: rewind}",
+            "sparsity.sr_ste: what learns on behind its mask is not rewound",
+        ),
+        (
+            "{nm: '2:4', schedule: rewind, rewinds: weights, begin: 0.4}",
+            "sparsity.begin: 0.4 of the steps is not within the first of 4 trainings, whose weights come back",
+        ),
         ("{unstructured: 0.5, begin: 0.7}", "sparsity.end: 0.6 lies before begin, 0.7"),
         ("{unstructured: 0.5, block: [0, 4]}", r"sparsity.block: \(0, 4\) has a side below 1"),
     ],
@@ -138,6 +150,11 @@ def test_patience_and_sparsity_do_not_go_together() -> None:
     ("assignments", "sentence"),
     [
         (["sparsity=2:4", "distill.average_from=0.5"], r"average_from: 0.5 is before all zeros are there, at 0.6"),
+        (
+            ["sparsity={nm: '2:4', schedule: rewind}", "distill.average_from=0.7"],
+            r"0.7 is before .* at 0.75 \(rewind\)",
+        ),
+        (["sparsity={nm: '2:4', schedule: rewind}", "distill.cycles=2"], r"as many as sparsity.rounds says"),
         (["sparsity={nm: '2:4', importance: taylor}", "distill.distill_momentum=0.05"], r"taylor would see the labels"),
     ],
 )
@@ -192,6 +209,18 @@ def test_what_is_quantised_afterwards_is_exactly_as_sparse(tmp_path: Path, digit
     assert all(row.grouped and row.zeros >= row.weights / 2 for row in rows)
     told = json.loads((folders["out"] / "sparsity.json").read_text())
     assert told["zeros_percent"] >= 50
+    dense, packed = (exported(folders["out"], tmp_path / f"packed {packs}", packs=packs) for packs in (False, True))
+    assert packed == dense  # kernels, answers, and by layer
+    sizes = [(tmp_path / f"packed {packs}" / "model.onnx").stat().st_size for packs in (False, True)]
+    assert sizes[1] < sizes[0]
+
+
+def exported(hub: Path, out: Path, *, packs: bool) -> Exported:
+    out.mkdir()
+    (out / "scratch").mkdir()
+    deployable = Deployable(hub / "model.onnx", hub / "reference.safetensors", signature.read(hub), {}, trained=False)
+    spec = plain_onnxruntime().model_copy(update={"pack_zeros": packs})
+    return OnnxRuntimeExporter().export(deployable, spec, Work(out, out / "scratch", Progress(Silent())))
 
 
 @pytest.mark.slow

@@ -25,7 +25,7 @@ from edgekd.models.shape import BlockShape, NetShape, parameters
 from edgekd.search.supernets.stages import Nested
 
 MOST = 50_000  # combinations of depths and widths, before a space counts as too large to look through
-SIZED = {"stem_width", "widths", "strides", "kinds", "kernels"}  # what a prefix may have less of
+SIZED = {"stem_width", "widths", "strides", "kinds", "kernels", "heads"}  # what a prefix may have less of
 Part = tuple[int, float]  # of a stage: its first blocks, and which share of the channels
 
 
@@ -78,7 +78,7 @@ def _cut(whole: NetShape, parts: Sequence[Part], step: int) -> NetShape:
             (_width(whole.widths[number][0], share, step), _width(whole.widths[number][1], share, step))
             for number, share in kept
         ),
-        **{name: _of(getattr(whole, name), kept) for name in ("strides", "kinds", "kernels")},
+        **{name: _of(getattr(whole, name), kept) for name in ("strides", "kinds", "kernels", "heads")},
     }
     return NetShape(**fields)
 
@@ -115,6 +115,8 @@ def _why_no_part(block: BlockShape, full: BlockShape) -> str | None:
     for name in ("kind", "kernel", "stride"):
         if getattr(block, name) != getattr(full, name):
             return f"a {name} of {getattr(block, name)}, not {getattr(full, name)}"
+    if block.heads > full.heads:
+        return f"{block.heads} heads, more than {full.heads}"
     if block.inner > full.inner or block.out > full.out:
         return f"{block.inner} and {block.out} channels, more than {full.inner} and {full.out}"
     if block.projects and not full.projects:
