@@ -18,7 +18,7 @@ from edgekd.engine.store import Artifact
 from edgekd.errors import UnavailableError
 from edgekd.hardware.here import takes_floats
 from edgekd.hardware.measure import result
-from edgekd.hardware.specs import Runnable
+from edgekd.hardware.specs import RuntimeSpec
 from edgekd.keeping import targets_of
 from edgekd.models.shape import NetShape, shape_of
 from edgekd.pipeline import Pipeline
@@ -215,7 +215,7 @@ def _whole(target: Target, net: Result, data: Result) -> dict[str, Any]:
     }
 
 
-def floats(target: Target) -> Runnable:
+def floats(target: Target) -> RuntimeSpec:
     """The first of the device's runtimes here that takes floats. Raises UnavailableError."""
     able = next((spec for spec in target.runtimes if takes_floats(spec)), None)
     if able is None:
