@@ -19,7 +19,7 @@ SPACE = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_transformer_is_built_from_its_space_to_int8(
     micro_settings: list[str], workspace: Path, tmp_path: Path
 ) -> None:

@@ -238,7 +238,7 @@ def test_two_heads_leave_one_answer_in_the_exported_graph(inputs: dict[str, Arti
     np.testing.assert_allclose(np.exp(rough), mixed.numpy(), atol=0.05)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_student_that_two_processes_train_resumes_to_the_same_bits(
     inputs: dict[str, Artifact], tmp_path: Path
 ) -> None:

@@ -58,27 +58,27 @@ def test_two_latencies_come_from_one_look_and_are_met_by_measurement(tmp_path: P
     assert {row["int8"]["by"] for row in told["pruned"].values()} <= {"ptq", "qat"}
     refused = edgekd(tmp_path, "digits", "--latency-ratio", "0.01", *SMALL, code=2)
     assert "prune: latency_ratio 0.01: the smallest net that this gives still takes 0." in refused.stderr
-    trained_on(tmp_path)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     kept = edgekd(tmp_path, "digits", "--latency-ratio", "0.7", *SMALL, "--out", "mine", code=2)
     assert "--out mine: is there and nothing that edgekd prune left" in kept.stderr
 
 
-def trained_on(folder: Path) -> None:
-    """What is cut goes on under fake quantisation where PTQ misses the margin, and the better file on val is left."""
+@pytest.mark.nightly
+def test_what_is_cut_goes_on_under_fake_quantisation_where_ptq_misses_the_margin(tmp_path: Path) -> None:
+    """And the better file on val is left."""
     eager = ("--set", "quantize.margin_points=-100", "--set", "quantize.qat.epochs=1", "--out", "eager")
-    told = json.loads(edgekd(folder, "digits", "--latency-ratio", "0.7", *SMALL, *eager, "--json").stdout)["report"]
+    told = json.loads(edgekd(tmp_path, "digits", "--latency-ratio", "0.7", *SMALL, *eager, "--json").stdout)["report"]
     (row,) = told["pruned"].values()
     val = row["int8"]["val_percent"]
     assert set(val) == {"fp32", "ptq", "qat"}
     assert row["int8"]["by"] == ("qat" if val["qat"] > val["ptq"] else "ptq")
-    text = (folder / "eager" / "pruned.md").read_text()
+    text = (tmp_path / "eager" / "pruned.md").read_text()
     assert f"the margin is -100: QAT runs. Right on val: fp32 {val['fp32']:.2f} %, ptq" in text
-    integers = onnx.load(folder / "eager" / "0.7" / "model.onnx").graph
+    integers = onnx.load(tmp_path / "eager" / "0.7" / "model.onnx").graph
     assert "QuantizeLinear" in {node.op_type for node in integers.node}
     off = ("--set", "quantize.then=none", "--out", "off")
-    told = json.loads(edgekd(folder, "digits", "--latency-ratio", "0.7", *SMALL, *off, "--json").stdout)["report"]
+    told = json.loads(edgekd(tmp_path, "digits", "--latency-ratio", "0.7", *SMALL, *off, "--json").stdout)["report"]
     assert told["pruned"]["0.7"]["int8"] == {"by": "ptq", "why": "quantize.then is none", "val_percent": {}}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import selectors
 import shlex
@@ -77,7 +78,7 @@ class Connection:
 @contextmanager
 def connect(address: Address) -> Iterator[Connection]:
     """Open the connection, lock the device, make the folder. Raises UnavailableError with what to do."""
-    with tempfile.TemporaryDirectory(prefix="edgekd.") as private:
+    with tempfile.TemporaryDirectory(prefix="edgekd.", dir=_short()) as private:
         first, later = _prefixes(address, Path(private) / "c")
         complaints = Path(private) / "e"
         with complaints.open("wb") as said:
@@ -86,6 +87,12 @@ def connect(address: Address) -> Iterator[Connection]:
             yield Connection(address, later, _folder(address, holder, complaints))
         finally:
             _let_go(holder)
+
+
+def _short() -> str | None:
+    """Where the connection's socket lies: its whole path may have 108 bytes, and a workspace's is often longer."""
+    places = (os.environ.get("XDG_RUNTIME_DIR"), "/tmp")
+    return next((place for place in places if place and os.access(place, os.W_OK) and len(place) < 50), None)
 
 
 def _let_go(holder: subprocess.Popen[bytes]) -> None:
