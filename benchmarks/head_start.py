@@ -12,8 +12,8 @@ images and are judged on the 2,000 clean images of the test split, in torch.
 Without --arm one student starts from the teacher's blocks, and all of it is on the clock: the teacher's fastest form,
 its targets, the training, the report. With arms each gets the same minutes: a recipe of the bake-off (`cross-entropy`,
 `kd`, `dkd`, `dist` and so on), `start` (`kd` from the teacher's blocks) or `start-cross-entropy` (labels alone, from
-the same blocks); the teacher's targets count in full against each run that needs them. Differences from the first arm are
-paired by seed. Epochs follow from the speed of a short trial, or are given: then busy neighbours change
+the same blocks); the teacher's targets count in full against each run that needs them. Differences from the first arm
+are paired by seed. Epochs follow from the speed of a short trial, or are given: then busy neighbours change
 no result, and the table says what each arm took. What was finished is kept, and the same command goes on.
 """
 
