@@ -22,7 +22,6 @@ from edgekd.hardware.fingerprint import Cpu, cpu
 from edgekd.hardware.here import installed, is_installed, takes_floats
 from edgekd.hardware.profile import DeviceProfile, mismatch, this_cpu
 from edgekd.hardware.remote.address import parse_address
-from edgekd.hardware.remote.device import cpu_there
 from edgekd.hardware.specs import CompilerSpec, Runnable, RuntimeSpec
 from edgekd.pipeline import Pipeline
 from edgekd.quant import stages as quant
@@ -231,6 +230,8 @@ class Target:
 
 @cache
 def _asked(device: str) -> Cpu:
+    from edgekd.hardware.remote.device import cpu_there  # scipy comes along, which a cached build does without
+
     return cpu_there(parse_address(device))
 
 
