@@ -58,8 +58,8 @@ CATALOGUE = {
         ),
         Toolchain(
             name="executorch",
-            packages=("executorch==1.5.1", "torch==2.13.0", "ethos-u-vela==5.2.0", "jsonschema==4.26.0", "semver==3.1.1",
-                      "ml_dtypes==0.6.0"),
+            packages=("executorch==1.5.1", "torch==2.13.0", "ethos-u-vela==5.2.0", "jsonschema==4.26.0",
+                      "semver==3.1.1", "ml_dtypes==0.6.0"),
             alone=("tosa-tools==2026.8.0",),
             module="executorch.exir",
             purpose="transformers for Ethos-U",
