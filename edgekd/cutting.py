@@ -119,20 +119,12 @@ class Cutter:
             quant.NEEDS_QAT, quant.NeedsQat(margin_points=plan.margin_points), val, at,
         )).json("decision.json")  # fmt: skip
         if needed["qat"]:
-            by["qat"] = self.exported(self.qat(net, at, seed), at)
+            hub = target.taught_as_int8(net, self.net, self.data, target.dialect, at, seed)
+            by["qat"] = self.exported(hub, at)
             val["qat"] = there(target.evaluate(by["qat"], self.data, "val", f"{at.student} qat"))
         right = {name: 100 * float(correct(answers).mean()) for name, answers in val.items()}
         best = max(by, key=lambda name: right[name])  # PTQ where they tie
         return by[best], {"by": best, "why": needed["why"], "val_percent": right}
-
-    def qat(self, net: Artifact, at: Coordinates, seed: int) -> Result:
-        pipeline, train = self.pipeline, self.pipeline.quantize.qat
-        settings = quant.Qat(
-            dialect=self.target.dialect, preprocess=pipeline.preprocess, views=pipeline.views,
-            train=train.model_copy(update={"seed": train.seed + seed}), losses=pipeline.distill.losses,
-            sparsity=pipeline.sparsity,
-        )  # fmt: skip
-        return self.builder.call(quant.QAT, settings, {"student": net, "teacher": self.net, "data": self.data}, at)
 
     def exported(self, hub: Result, at: Coordinates) -> Artifact:
         """In the runtime that counts. Raises UnavailableError where it cannot be written."""

@@ -42,6 +42,7 @@ class Target:
     cpu: Cpu  # of a device elsewhere, the one that compiles for it
     runtimes: Sequence[RuntimeSpec]
     device: str | None = None  # where it is measured and answers, over ssh; None: here
+    versions: Mapping[str, str] = field(default_factory=dict)  # of the runtimes that are installed there
     not_written: dict[str, str] = field(default_factory=dict)  # filled on the way: variants and why
 
     @classmethod
@@ -52,7 +53,14 @@ class Target:
         """
         found = cpu_of(profile, device)
         runtimes = installed(profile)
-        return cls(engine, pipeline, profile, runtimes[0], found, runtimes, device)
+        versions: dict[str, str] = {}
+        if device:
+            versions = versions_there(profile, device)
+            runtimes = [spec for spec in runtimes if spec.packages[0] in versions]
+        if not runtimes:
+            names = " ".join(spec.packages[0] for spec in profile.runnable)
+            raise UnavailableError(f"{device}: has none of {names}; run `python3 -m pip install` of one on the device")
+        return cls(engine, pipeline, profile, runtimes[0], found, runtimes, device, versions)
 
     @classmethod
     def elsewhere(cls, engine: Engine, pipeline: Pipeline, profile: DeviceProfile) -> Target:
@@ -167,11 +175,18 @@ class Target:
         return self.engine.call(quant.PTQ, settings, {"checkpoint": checkpoint, "data": dataset}, at)
 
     def qat(self, student: Result, master: Result, dataset: Result, dialect: Dialect, spec: RuntimeSpec) -> Result:
+        return self.taught_as_int8(student, master, dataset, dialect, self.at(self.named("int8-qat", spec)))
+
+    def taught_as_int8(
+        self, student: Result, master: Result, dataset: Result, dialect: Dialect, at: Coordinates, seed: int = 0
+    ) -> Result:
+        """By QAT with the pipeline's recipe; `seed` is added to its own."""
+        plan = self.pipeline.quantize.qat
         settings = quant.Qat(
             dialect=dialect, preprocess=self.pipeline.preprocess, views=self.pipeline.views,
-            train=self.pipeline.quantize.qat, losses=self.pipeline.distill.losses, sparsity=self.pipeline.sparsity,
+            train=plan.model_copy(update={"seed": plan.seed + seed}), losses=self.pipeline.distill.losses,
+            sparsity=self.pipeline.sparsity,
         )  # fmt: skip
-        at = self.at(self.named("int8-qat", spec))
         return self.engine.call(quant.QAT, settings, {"student": student, "teacher": master, "data": dataset}, at)
 
     def written(self, variant: str, hub: Result, members: Sequence[RuntimeSpec]) -> dict[str, Result]:
@@ -200,7 +215,7 @@ class Target:
 
     def evaluate(self, model: Result, dataset: Result, split: data.Split, variant: str) -> Result:
         if self.device and not self.profile.compiler:
-            there = deploy.EvaluateThere(split=split, cpu=self.cpu, device=self.device)
+            there = deploy.EvaluateThere(split=split, cpu=self.cpu, device=self.device, versions=dict(self.versions))
             stage = self._with_runtime(deploy.EVALUATE_THERE)
             return self.engine.call(stage, there, {"model": model, "data": dataset}, self.at(f"{variant}, {split}"))
         settings = deploy.Evaluate(split=split, cpu=self.cpu)
@@ -212,7 +227,8 @@ class Target:
     def compare(self, models: Mapping[str, Result], bases: tuple[str, ...], what: str) -> Result:
         if self.device:
             there = hardware.CompareThere(
-                cpu=self.cpu, measuring=self.profile.measure, bases=bases, device=self.device
+                cpu=self.cpu, measuring=self.profile.measure, bases=bases, device=self.device,
+                versions=dict(self.versions),
             )  # fmt: skip
             stage = self._with_runtime(hardware.COMPARE_THERE)
             return self.engine.call(stage, there, prefixed("model", models), self.at(what))
@@ -229,10 +245,20 @@ class Target:
 
 
 @cache
-def _asked(device: str) -> Cpu:
-    from edgekd.hardware.remote.device import cpu_there  # scipy comes along, which a cached build does without
+def _asked(device: str, packages: tuple[str, ...]) -> tuple[Cpu, dict[str, str | None]]:
+    from edgekd.hardware.remote.device import seen_there  # scipy comes along, which a cached build does without
 
-    return cpu_there(parse_address(device))
+    return seen_there(parse_address(device), packages)
+
+
+def _packages(profile: DeviceProfile) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(package for spec in profile.runnable for package in spec.packages))
+
+
+def versions_there(profile: DeviceProfile, device: str) -> dict[str, str]:
+    """Of the profile's runtimes that are installed on the device, by package."""
+    _, found = _asked(device, _packages(profile))
+    return {name: version for name, version in found.items() if name != "numpy" and version is not None}
 
 
 def cpu_of(profile: DeviceProfile, device: str | None) -> Cpu:
@@ -241,7 +267,7 @@ def cpu_of(profile: DeviceProfile, device: str | None) -> Cpu:
         return this_cpu(profile)
     if profile.kind != "cpu":
         raise UnavailableError(f"device {profile.name}: edgekd measures CPUs over ssh, and this is a {profile.kind}")
-    found = _asked(device)
+    found, _ = _asked(device, _packages(profile))
     if why := mismatch(profile.hardware, found):
         raise UnavailableError(f"device {profile.name}: {why} ({device})")
     return found

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
+import onnx
+
+from edgekd.data.feeds import laid_out
 from edgekd.data.signature import Signature
+from edgekd.deploy.exporter import Deployable, Parity
+from edgekd.deploy.proof import compared, family, step_of
+from edgekd.deploy.reference import first, read
 from edgekd.errors import ConfigError, UnavailableError
-from edgekd.hardware.runtime import Array, Described, Tensor
+from edgekd.hardware.answering import predict
+from edgekd.hardware.runtime import Array, Described, Session, Tensor
 from edgekd.hardware.specs import CompilerSpec, RuntimeSpec
+
+SAMPLES = 64
 
 
 class Asked:
@@ -27,6 +36,14 @@ class Asked:
 
     def close(self) -> None:
         pass
+
+
+def parity_of(session: Session, described: Signature, deployable: Deployable) -> Parity:
+    """What answers for the device against the graph's own arithmetic, on the first samples: it is slow to ask."""
+    known, graph = read(deployable.reference), onnx.load(deployable.onnx)
+    feeds = {spec.name: laid_out(known.feeds[spec.name][:SAMPLES], spec) for spec in described.inputs}
+    answers = predict(deployable.onnx.name, session, feeds, batch=SAMPLES)
+    return compared(answers, first(known, SAMPLES), step_of(graph, known.answers), family(graph))
 
 
 def own(exporter: str, name: str, runtime: RuntimeSpec) -> CompilerSpec:

@@ -75,10 +75,10 @@ class EthosUExporter:
         return WithFloats(LiteRtSession(made.folder / SOURCE, spec), told)
 
     def costs(self, folder: Path, /) -> Costs:
-        """SRAM is what the NPU works in; flash what it reads weights from."""
+        """SRAM is what the NPU works in; flash what it reads weights from, where the memory mode has them there."""
         told = json.loads((folder / ESTIMATE).read_text("utf-8"))
         by = f"Vela {told['vela']} for {told['accelerator']}, {told['system_config']}, {told['memory_mode']}"
-        return Costs("estimated", told["latency_ms"], told["cycles"], told["flash_kib"], told["sram_kib"], by)
+        return Costs("estimated", told["latency_ms"], told["cycles"], told["flash_kib"] or None, told["sram_kib"], by)
 
 
 class WithFloats:

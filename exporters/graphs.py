@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import onnx
 
 from edgekd.data.signature import Signature
-from edgekd.deploy.exporter import Coverage
+from edgekd.deploy.exporter import Coverage, Deployable
 from edgekd.deploy.proof import is_quantised
 from edgekd.errors import UnsupportedError
 
@@ -37,6 +37,21 @@ def one_sample(exporter: str, described: Signature) -> Signature:
             )
     inputs = (spec.model_copy(update={"shape": (1, *spec.shape[1:])}) for spec in described.inputs)
     return described.model_copy(update={"inputs": tuple(inputs)})
+
+
+def for_one_sample(exporter: str, deployable: Deployable) -> tuple[onnx.ModelProto, Signature]:
+    """
+    The quantised graph with its batch fixed at one sample, and what it then reads. Raises UnsupportedError for a graph
+    that is not quantised, and for axes that stay free.
+    """
+    graph = onnx.load(deployable.onnx)
+    if not is_quantised(graph):
+        raise UnsupportedError(f"exporter {exporter}: writes quantised files only; this graph is not quantised")
+    described = one_sample(exporter, deployable.signature)
+    fix_batch(graph)
+    del graph.graph.value_info[:]  # shapes that were inferred with the batch free
+    onnx.helper.set_model_props(graph, dict(deployable.metadata))
+    return graph, described
 
 
 def coverage(graph: onnx.ModelProto) -> Coverage:

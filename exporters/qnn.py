@@ -18,19 +18,17 @@ import onnx
 from safetensors.numpy import load_file, save_file
 
 from edgekd.deploy.exporter import Compiled, Costs, Deployable, Exported, Written, lacking
-from edgekd.deploy.proof import compared, family, is_quantised, refusal, step_of
-from edgekd.deploy.reference import first, read
+from edgekd.deploy.proof import refusal
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
-from edgekd.exporters.compilers import Asked, check_installed, own
-from edgekd.exporters.graphs import coverage, fix_batch, one_sample
+from edgekd.exporters.compilers import Asked, check_installed, own, parity_of
+from edgekd.exporters.graphs import coverage, for_one_sample
 from edgekd.hardware.runtime import Array, Session
 from edgekd.hardware.specs import CompilerSpec, RuntimeSpec
 
 FILE = "model_ctx.onnx"
 PACKAGE = "onnxruntime_qnn"
 ARCHITECTURES = ("73", "75", "79")  # contexts of v68 that were compiled on x86 fail on devices
-SAMPLES = 64  # that the simulator, tens of milliseconds each, is asked
 TIMEOUT_S = 600
 LEFT = re.compile(r"\{ name: (?P<name>[^,]*), type: (?P<kind>[^ }]*) \}")  # what the provider leaves to the CPU
 NOTES = (
@@ -43,14 +41,8 @@ NOTES = (
 class QnnExporter:
     def write(self, deployable: Deployable, runtime: RuntimeSpec, out: Path) -> Written:
         spec = _own(runtime)
-        graph = onnx.load(deployable.onnx)
-        if not is_quantised(graph):
-            raise UnsupportedError("exporter qnn: writes quantised files only; this graph is not quantised")
-        described = one_sample("qnn", deployable.signature)
+        graph, described = for_one_sample("qnn", deployable)
         check_installed("qnn", PACKAGE)
-        fix_batch(graph)
-        del graph.graph.value_info[:]  # shapes that were inferred with the batch free
-        onnx.helper.set_model_props(graph, dict(deployable.metadata))
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "model.onnx"
             onnx.save(graph, source)
@@ -61,14 +53,11 @@ class QnnExporter:
 
     def export(self, deployable: Deployable, runtime: RuntimeSpec, work: Work) -> Exported:
         written, spec = self.write(deployable, runtime, work.out), _own(runtime)
-        graph = onnx.load(deployable.onnx)
-        known = read(deployable.reference)
-        feeds = {name: x[:SAMPLES] for name, x in known.feeds.items()}
-        answers = simulated(work.out / FILE, spec, feeds, graph)
-        parity = compared(answers, first(known, SAMPLES), step_of(graph, known.answers), family(graph))
+        parity = parity_of(self.opened(Compiled(work.out, spec, written.signature)), written.signature, deployable)
         refused = refusal(parity) if deployable.trained else None
+        covered = coverage(onnx.load(deployable.onnx))
         return Exported(
-            written.files, FILE, written.signature, coverage(graph), parity, refused=refused, notes=NOTES,
+            written.files, FILE, written.signature, covered, parity, refused=refused, notes=NOTES,
             costs=self.costs(work.out),
         )  # fmt: skip
 

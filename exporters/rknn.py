@@ -13,13 +13,11 @@ import onnx
 import onnx.version_converter
 
 from edgekd.deploy.exporter import Compiled, Costs, Deployable, Exported, Written
-from edgekd.deploy.proof import compared, family, is_quantised, refusal, step_of
-from edgekd.deploy.reference import first, read
+from edgekd.deploy.proof import refusal
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnsupportedError
-from edgekd.exporters.compilers import Asked, own
-from edgekd.exporters.graphs import coverage, fix_batch, one_sample
-from edgekd.hardware.answering import predict
+from edgekd.exporters.compilers import Asked, own, parity_of
+from edgekd.exporters.graphs import coverage, for_one_sample
 from edgekd.hardware.runtime import Array, Session
 from edgekd.hardware.specs import CompilerSpec, RuntimeSpec
 from edgekd.toolchains.call import call
@@ -27,7 +25,7 @@ from edgekd.toolchains.catalogue import toolchain
 
 MODEL, SOURCE = "model.rknn", "model.onnx"
 PLATFORMS = ("rk3588", "rk3566", "rk3568", "rk3562", "rk3576", "rv1103", "rv1106")
-SAMPLES, OPSET = 64, 19  # the newest opset that the toolkit reads
+OPSET = 19  # the newest opset that the toolkit reads
 NOTES = (
     "latency: none, RKNN-Toolkit2 measures on boards alone",
     "numerics: simulator, RKNN-Toolkit2's of what it built, not of the file",
@@ -37,31 +35,21 @@ NOTES = (
 class RknnExporter:
     def write(self, deployable: Deployable, runtime: RuntimeSpec, out: Path) -> Written:
         spec = _own(runtime)
-        graph = onnx.load(deployable.onnx)
-        if not is_quantised(graph):
-            raise UnsupportedError("exporter rknn: writes quantised files only; this graph is not quantised")
-        described = one_sample("rknn", deployable.signature)
+        graph, described = for_one_sample("rknn", deployable)
         if len(described.inputs) != 1:
             raise UnsupportedError(f"exporter rknn: {len(described.inputs)} inputs; one image is what it takes")
-        fix_batch(graph)
-        del graph.graph.value_info[:]  # shapes that were inferred with the batch free
-        graph = onnx.version_converter.convert_version(graph, OPSET)
-        onnx.helper.set_model_props(graph, dict(deployable.metadata))
-        onnx.save(graph, out / SOURCE)
+        onnx.save(onnx.version_converter.convert_version(graph, OPSET), out / SOURCE)
         asked = {"model": str((out / SOURCE).resolve()), "platform": spec.options["platform"]}
         call("rknn", "rknn_models", asked | {"compile_to": str((out / MODEL).resolve())})
         return Written((MODEL, SOURCE), MODEL, described)
 
     def export(self, deployable: Deployable, runtime: RuntimeSpec, work: Work) -> Exported:
         spec, written = _own(runtime), self.write(deployable, runtime, work.out)
-        known, graph = read(deployable.reference), onnx.load(deployable.onnx)
-        session = self.opened(Compiled(work.out, spec, written.signature))
-        feeds = {name: x[:SAMPLES] for name, x in known.feeds.items()}
-        answers = predict(deployable.onnx.name, session, feeds, batch=SAMPLES)
-        parity = compared(answers, first(known, SAMPLES), step_of(graph, known.answers), family(graph))
+        parity = parity_of(self.opened(Compiled(work.out, spec, written.signature)), written.signature, deployable)
         refused = refusal(parity) if deployable.trained else None
+        covered = coverage(onnx.load(deployable.onnx))
         return Exported(
-            written.files, MODEL, written.signature, coverage(graph), parity, refused=refused, notes=NOTES,
+            written.files, MODEL, written.signature, covered, parity, refused=refused, notes=NOTES,
             costs=self.costs(work.out),
         )  # fmt: skip
 

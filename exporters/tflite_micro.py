@@ -15,17 +15,14 @@ import numpy as np
 import onnx
 from safetensors.numpy import load_file, save_file
 
-from edgekd.data.feeds import laid_out
 from edgekd.deploy.exporter import Compiled, Costs, Deployable, Exported, Written
-from edgekd.deploy.proof import compared, family, refusal, step_of
-from edgekd.deploy.reference import first, read
+from edgekd.deploy.proof import refusal
 from edgekd.engine.stage import Work
 from edgekd.errors import UnavailableError, UnsupportedError
-from edgekd.exporters.compilers import Asked, check_installed, own
+from edgekd.exporters.compilers import Asked, check_installed, own, parity_of
 from edgekd.exporters.graphs import coverage
 from edgekd.exporters.tflite.file import as_tflite, integer_file
 from edgekd.exporters.tflite.integers import Edge, quantised, real
-from edgekd.hardware.answering import predict
 from edgekd.hardware.runtime import Array, Session
 from edgekd.hardware.specs import RuntimeSpec
 
@@ -54,15 +51,12 @@ class TfliteMicroExporter:
         arena = _ask({"model": str((work.out / MODEL).resolve())})["arena_bytes"]
         (work.out / FOOTPRINT).write_text(json.dumps(told | {"arena_bytes": arena}, indent=1), "utf-8")
         (work.out / HEADER).write_text(header(told["flash_bytes"], arena), "utf-8")
-        known, graph = read(deployable.reference), onnx.load(deployable.onnx)
-        feeds = {spec.name: laid_out(known.feeds[spec.name][:SAMPLES], spec) for spec in written.signature.inputs}
-        session = self.opened(Compiled(work.out, spec, written.signature))
-        answers = predict(deployable.onnx.name, session, feeds, batch=SAMPLES)
-        parity = compared(answers, first(known, SAMPLES), step_of(graph, known.answers), family(graph))
+        parity = parity_of(self.opened(Compiled(work.out, spec, written.signature)), written.signature, deployable)
         refused = refusal(parity) if deployable.trained else None
+        covered = coverage(onnx.load(deployable.onnx))
         notes = (*NOTES, f"{told['flash_bytes']:,} bytes of flash for the model, {arena:,} bytes of RAM for its arena")
         return Exported(
-            written.files, MODEL, written.signature, coverage(graph), parity, refused=refused, notes=notes,
+            written.files, MODEL, written.signature, covered, parity, refused=refused, notes=notes,
             costs=self.costs(work.out),
         )  # fmt: skip
 

@@ -47,7 +47,7 @@ def run_there(settings: EvaluateThere, inputs: Mapping[str, Artifact], work: Wor
     np.savez(data, **fed)
     samples = len(next(iter(fed.values())))
     with remote_device(parse_address(settings.device), spec.packages) as there:
-        check_same(there, settings.cpu)
+        check_same(there, settings.cpu, settings.versions)
         answers = there.answers(exporter.entry(model), spec, data.resolve(), settings.batch, samples)
     write(work.out, settings.split, answers, _right(answers, arrays.get("labels"), None), arrays.get("labels"))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgekd.budget import TEACHER, Verdict, at_least, worst
@@ -37,14 +37,18 @@ class Ranked:
     @property
     def place(self) -> tuple[bool, int, int, int, float]:
         """Accuracy comes before all other limits: what misses one of those is no reason to lose answers too."""
-        lost = [verdict for verdict in self.verdicts if verdict.limit == "accuracy_drop_points"]
         return (
             self.refused is not None,
-            PREFERENCE[worst(lost)],
-            PREFERENCE[worst(self.verdicts)],
+            *kept_limits(self.verdicts),
             PREFERENCE[self.never_slower.state],
             -self.speedup.value,
         )
+
+
+def kept_limits(verdicts: Sequence[Verdict]) -> tuple[int, int]:
+    """How well accuracy keeps its limit, and then all of them theirs: the smaller the better."""
+    lost = [verdict for verdict in verdicts if verdict.limit == "accuracy_drop_points"]
+    return PREFERENCE[worst(lost)], PREFERENCE[worst(verdicts)]
 
 
 def rank(settings: Select, inputs: Mapping[str, Artifact]) -> list[Ranked]:

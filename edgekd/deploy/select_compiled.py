@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from edgekd.budget import TEACHER, Verdict, worst
 from edgekd.deploy import exporter
 from edgekd.deploy.evaluate import correct
-from edgekd.deploy.select import PREFERENCE
+from edgekd.deploy.select import kept_limits
 from edgekd.deploy.stages import SelectCompiled
 from edgekd.deploy.verdicts import accuracy, compiled
 from edgekd.engine.stage import Work
@@ -37,11 +37,9 @@ class Ranked:
 
     @property
     def place(self) -> tuple[bool, int, int, float, int]:
-        lost = [verdict for verdict in self.verdicts if verdict.limit == "accuracy_drop_points"]
         return (
             self.refused is not None,
-            PREFERENCE[worst(lost)],
-            PREFERENCE[worst(self.verdicts)],
+            *kept_limits(self.verdicts),
             self.latency_ms or 0.0,  # of all of them, or of none
             self.size_bytes,
         )

@@ -50,6 +50,7 @@ class EvaluateThere(Settings):
     split: Split
     cpu: Cpu
     device: str  # ssh://user@host:port
+    versions: dict[str, str]  # of the runtimes that are installed there
     batch: int = Field(default=50, ge=1)
 
 

@@ -18,6 +18,7 @@ class Compare(Settings):
 
 class CompareThere(Compare):
     device: str  # ssh://user@host:port
+    versions: dict[str, str]  # of the runtimes that are installed there
 
 
 COMPARE = Stage[Compare](

@@ -12,7 +12,7 @@ from edgekd.data.signature import Signature, TensorIn
 from edgekd.deploy.exporter import Deployable
 from edgekd.deploy.proof import is_quantised
 from edgekd.errors import UnsupportedError
-from edgekd.exporters.graphs import fix_batch
+from edgekd.exporters.graphs import fix_batch, one_sample
 from edgekd.exporters.tflite.integers import without_floats
 from edgekd.exporters.tflite.operators import MOVERS, OPERATORS
 from edgekd.exporters.tflite.translate import Translator
@@ -40,15 +40,7 @@ def integer_file(exporter: str, deployable: Deployable) -> tuple[bytes, dict[str
 
 def check_shapes(exporter: str, described: Signature, answers: int) -> None:
     """Raises UnsupportedError for what the writer does not know: batches, free axes inside, images as answers."""
-    for spec in described.inputs:
-        if isinstance(spec.shape[0], int) and spec.shape[0] != 1:
-            raise UnsupportedError(
-                f"exporter {exporter}: input {spec.name!r} has a batch of {spec.shape[0]}, only 1 is known"
-            )
-        if free := [axis for axis in spec.shape[1:] if isinstance(axis, str)]:
-            raise UnsupportedError(
-                f"exporter {exporter}: input {spec.name!r} leaves {free[0]!r} free; fix it in the model"
-            )
+    one_sample(exporter, described)
     if answers == 4:
         raise UnsupportedError(f"exporter {exporter}: answers that are images are not known to the TFLite writer")
 

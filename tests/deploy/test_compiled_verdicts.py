@@ -9,6 +9,9 @@ from edgekd.deploy.exporter import Costs
 from edgekd.deploy.select_compiled import Ranked, why_not
 from edgekd.deploy.stages import Room
 from edgekd.deploy.verdicts import compiled
+from edgekd.elsewhere import room_of
+from edgekd.hardware.profile import load_profile
+from edgekd.pipeline import load_pipeline
 
 SIZES = {TEACHER: 1_000_000, TEACHER_INT8: 250_000, "int8": 50_000}
 NPU = {
@@ -45,6 +48,14 @@ def test_a_limit_that_nothing_here_can_decide_is_said_and_is_no_pass() -> None:
 def test_a_device_has_so_much_flash_and_ram_and_no_more(room: Room, states: list[str]) -> None:
     judged, _ = compiled(Budget(), room, NPU, SIZES, "int8")
     assert [verdict.state for verdict in judged] == states
+
+
+def test_the_smaller_of_what_a_device_has_and_what_was_asked_for_counts() -> None:
+    device, pipeline = load_profile("cortex-m7"), load_pipeline("digits")
+    assert room_of(pipeline, device) == Room(flash_kib=2048, ram_kib=512)
+    asked = pipeline.model_copy(update={"budget": Budget(flash_kib=64, ram_kib=4096)})
+    assert room_of(asked, device) == Room(flash_kib=64, ram_kib=512)
+    assert room_of(pipeline, load_profile("ethos-u55-128")) == Room()
 
 
 def test_the_faster_by_its_compiler_goes_first_and_the_smaller_where_no_time_is_known() -> None:

@@ -19,6 +19,7 @@ from edgekd.hardware.measure.result import Comparison, verdict
 from edgekd.hardware.measure.worker import Clock, Subject, measure, opening_order, warm_up
 from edgekd.hardware.profile import DeviceProfile, Measuring, load_profile
 from edgekd.hardware.runtime import Array, Described, Tensor
+from edgekd.hardware.specs import Runnable
 from edgekd.stats import Interval
 
 QUICK = Measuring(processes=3, rounds=40, warmup_runs=10)
@@ -115,8 +116,8 @@ def process(
     return run
 
 
-def scripted(slower: float, threads: int = 1, **script: float) -> Comparison:
-    spec = load_profile("local-cpu").runtime().model_copy(update={"threads": threads})
+def scripted(slower: float, threads: int = 1, runtime: Runnable | None = None, **script: float) -> Comparison:
+    spec = runtime or load_profile("local-cpu").runtime().model_copy(update={"threads": threads})
     models = {name: Model(Path(__file__), spec, {}) for name in ("a", "b")}
     return observe(models, Measuring(), ("a",), Progress(Silent()), process(slower, **script))
 
@@ -140,6 +141,13 @@ def test_figures_on_scripted_clocks() -> None:
     assert found.latency_p50_ms == Interval(1.0, 1.0, 1.0)
     assert (found.latency_p90_ms, found.latency_p95_ms, found.latency_p99_ms) == (1.0, 1.0, 1.0)
     assert (found.n, found.load_ms, found.first_inference_ms, found.warmup_runs) == (960, 5.0, 2.0, 10)
+
+
+@pytest.mark.parametrize(("name", "clock"), [("local-cpu", "cpu"), ("intel-npu", "wall"), ("nvidia-cuda", "wall")])
+def test_what_computes_beside_the_thread_that_calls_is_timed_by_the_wall(name: str, clock: str) -> None:
+    found = scripted(0.0, runtime=load_profile(name).runtime(), wall_slower=1.0)
+    assert found.clock == clock
+    assert found.verdict("b", "a") == ("slower" if clock == "wall" else "same")
 
 
 def test_a_busy_machine_is_told_and_does_not_change_the_ratio() -> None:

@@ -17,7 +17,10 @@ from edgekd.deploy.bundle import Built
 from edgekd.engine.store import Store
 from edgekd.errors import ConfigError, UnavailableError
 from edgekd.gate.run import check
+from edgekd.hardware.fingerprint import Cpu
 from edgekd.hardware.remote.answers import ANSWERS, Answers, Refused, read_answer
+from edgekd.hardware.remote.compare import check_same
+from edgekd.hardware.remote.device import remote_device
 from edgekd.pipeline import Pipeline, load_pipeline
 
 HERE = str(Path(__file__).parent.parent / "one-runtime.yaml")
@@ -31,6 +34,16 @@ if sys.argv[2:] == ["worker"]:
     asked = json.dumps(told)
 done = subprocess.run([{python!r}, *sys.argv[1:]], input=asked, capture_output=True, text=True)
 sys.stdout.write(done.stdout); sys.stderr.write(done.stderr); sys.exit(done.returncode)
+"""
+
+
+BARE = """#!{python}
+import json, subprocess, sys
+asked = sys.stdin.read()
+done = subprocess.run([{python!r}, *sys.argv[1:]], input=asked, capture_output=True, text=True)
+told = json.loads(done.stdout)
+told["packages"] = dict.fromkeys(told["packages"])
+sys.stdout.write(json.dumps(told))
 """
 
 
@@ -73,6 +86,30 @@ def test_a_study_on_a_device_is_refused_before_anything_is_trained(board: Board,
 def test_a_device_of_another_kind_or_address_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="write it as ssh://user@host:port"):
         build("digits", workspace=tmp_path / "w", out=tmp_path, device="pi")
+    with pytest.raises(UnavailableError, match="device intel-npu: edgekd measures CPUs over ssh, and this is a npu"):
+        build("digits", targets=("intel-npu",), workspace=tmp_path / "w", out=tmp_path, device="ssh://pi")
+
+
+@needs_sshd
+@pytest.mark.slow
+def test_a_device_without_any_of_the_runtimes_is_told_before_anything_is_trained(board: Board, tmp_path: Path) -> None:
+    bare = board.home / "bin" / "python3"
+    bare.write_text(BARE.format(python=sys.executable), "utf-8")
+    bare.chmod(0o755)
+    with pytest.raises(UnavailableError, match=r"has none of onnxruntime; run `python3 -m pip install` of one on"):
+        build("digits", targets=(HERE,), workspace=tmp_path / "w", out=tmp_path, device=str(board.address))
+
+
+@needs_sshd
+@pytest.mark.slow
+def test_another_processor_or_runtime_than_at_the_beginning_is_refused(board: Board) -> None:
+    with remote_device(board.address, ("onnxruntime",)) as there:
+        own = {"onnxruntime": str(there.about.packages["onnxruntime"])}
+        check_same(there, there.place.cpu, own)
+        with pytest.raises(UnavailableError, match=r"onnxruntime is .* now, and was 0\.1 when this began"):
+            check_same(there, there.place.cpu, {"onnxruntime": "0.1"})
+        with pytest.raises(UnavailableError, match="now, and was another when this began"):
+            check_same(there, Cpu(model="another", architecture="x", isa=()), own)
 
 
 ONE = {"dtype": "float32", "shape": [1, 2], "data": "AAAAAAAAgD8="}  # 0 and 1

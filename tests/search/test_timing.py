@@ -81,6 +81,11 @@ def test_the_lower_end_of_a_prediction_is_held_against_the_budget_and_what_is_be
     assert found["out"].kind == "measured"
 
 
+def test_a_limit_against_what_a_device_does_not_run_is_left_out() -> None:
+    assert excess(Budget(speedup_over_teacher=6.0), 1.0, {TEACHER_INT8: 2.0}) == 0
+    assert excess(Budget(speedup_over_teacher_int8=4.0), 1.0, {TEACHER_INT8: 2.0}) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(
     ("budget", "over"),
     [

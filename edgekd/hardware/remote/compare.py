@@ -19,14 +19,19 @@ def run(settings: CompareThere, inputs: Mapping[str, Artifact], work: Work) -> N
     models = {name.removeprefix("model."): model_of(artifact, batch) for name, artifact in inputs.items()}
     packages = dict.fromkeys(package for model in models.values() for package in model.runtime.packages)
     with remote_device(parse_address(settings.device), tuple(packages)) as there:
-        check_same(there, settings.cpu)
+        check_same(there, settings.cpu, settings.versions)
         result = observe(models, settings.measuring, settings.bases, work.progress, there.launch("worker"), there.place)
     (work.out / "comparison.json").write_text(result.model_dump_json(indent=1, by_alias=True), "utf-8")
 
 
-def check_same(there: RemoteDevice, wanted: Cpu) -> None:
-    """Raises UnavailableError where another device answers than the one that the build began with."""
+def check_same(there: RemoteDevice, wanted: Cpu, versions: Mapping[str, str]) -> None:
+    """Raises UnavailableError where another device, or another runtime on it, answers than when the build began."""
     if there.place.cpu != wanted:
         raise UnavailableError(
             f"{there.connection.address}: is {there.place.cpu.model} now, and was {wanted.model} when this began"
         )
+    for package, then in versions.items():
+        if (now := there.about.packages.get(package, then)) != then:
+            raise UnavailableError(
+                f"{there.connection.address}: {package} is {now} now, and was {then} when this began"
+            )

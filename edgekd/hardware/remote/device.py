@@ -41,6 +41,9 @@ class RemoteDevice:
 
     def __post_init__(self) -> None:
         self.about = self._about()
+
+    def check_installed(self) -> None:
+        """Raises UnavailableError with what installs the packages that are not there."""
         if missing := [name for name, version in self.about.packages.items() if version is None]:
             raise UnavailableError(
                 f"{self.connection.address}: {' and '.join(missing)} not installed there; "
@@ -109,15 +112,22 @@ class RemoteDevice:
         return self._sent[local]
 
 
-def cpu_there(address: Address) -> Cpu:
-    """The device's processor; its runtimes are asked for when they are needed."""
-    with remote_device(address, ()) as there:
-        return there.place.cpu
+def seen_there(address: Address, packages: Sequence[str]) -> tuple[Cpu, dict[str, str | None]]:
+    """The device's processor, and the versions of these packages; None of those that are not installed there."""
+    with _opened(address, packages) as there:
+        return there.place.cpu, dict(there.about.packages)
 
 
 @contextmanager
 def remote_device(address: Address, packages: Sequence[str]) -> Iterator[RemoteDevice]:
     """Connect, send the runner, see that the runtime is there. Raises UnavailableError with what to do."""
+    with _opened(address, packages) as there:
+        there.check_installed()
+        yield there
+
+
+@contextmanager
+def _opened(address: Address, packages: Sequence[str]) -> Iterator[RemoteDevice]:
     with connect(address) as connection, tempfile.TemporaryDirectory(prefix="edgekd.") as private:
         runner = Path(private) / "runner.pyz"
         write_runner(runner)
