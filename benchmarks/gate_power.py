@@ -42,7 +42,7 @@ from edgekd.hardware.inputs import resolved
 from edgekd.hardware.measure.compare import WORKER, Model, paired_ratio, request
 from edgekd.hardware.measure.process import launch
 from edgekd.hardware.profile import load_profile
-from edgekd.stats import discordant_difference, ratio_interval
+from edgekd.stats import discordant_difference, geometric_interval
 
 TOLERANCE_PERCENT = 3.0
 DRAWS = 2000
@@ -218,7 +218,7 @@ def accuracy_table() -> str:
 
 def judged(rows: list[dict[str, Any]]) -> State:
     """What the gate says of these processes."""
-    return latency(ratio_interval([row["speedup"] for row in rows], CONFIDENCE), TOLERANCE_PERCENT).state
+    return latency(geometric_interval([row["speedup"] for row in rows], CONFIDENCE), TOLERANCE_PERCENT).state
 
 
 def verdicts(rows: list[dict[str, Any]], processes: int) -> dict[str, int]:

@@ -30,9 +30,13 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Interval
     return Interval(mean, mean - half, mean + half)
 
 
-def ratio_interval(ratios: Sequence[float], confidence: float = 0.95) -> Interval:
-    """The geometric mean of one ratio a process, with its t interval on the log scale."""
-    log = mean_interval([math.log(ratio) for ratio in ratios], confidence)
+def geometric_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """
+    The geometric mean of positive values, one a process (times, ratios), with its t interval on the log scale.
+
+    What disturbs a time multiplies it, and no end lies below zero however far two processes are apart.
+    """
+    log = mean_interval([math.log(value) for value in values], confidence)
     return Interval(*(math.exp(end) for end in log))
 
 

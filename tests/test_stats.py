@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from edgekd.stats import (
     conformal_quantile,
     fewest_scores,
+    geometric_interval,
     mean_interval,
     paired_difference,
     percentile,
     proportion_interval,
-    ratio_interval,
 )
 
 
@@ -54,11 +54,16 @@ def test_an_interval_of_one_value_is_refused() -> None:
         mean_interval([1.0])
 
 
-def test_ratio_intervals_cover_the_truth_as_often_as_they_say() -> None:
+def test_geometric_intervals_cover_the_truth_as_often_as_they_say() -> None:
     generator = np.random.default_rng(0)
-    trials = [ratio_interval((1.5 * np.exp(0.02 * generator.standard_normal(7))).tolist()) for _ in range(1000)]
+    trials = [geometric_interval((1.5 * np.exp(0.02 * generator.standard_normal(7))).tolist()) for _ in range(1000)]
     covered = np.mean([low <= 1.5 <= high for _, low, high in trials])
     assert 0.93 <= covered <= 0.97
+
+
+def test_no_end_of_a_time_lies_below_zero_however_far_two_processes_are_apart() -> None:
+    assert mean_interval([0.04, 0.09]).low < 0
+    assert geometric_interval([0.04, 0.09]) == pytest.approx((0.06, 0.00035, 10.4), rel=0.01)
 
 
 @given(st.integers(2, 300), st.integers(0, 2**31))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekd.gate.judge import CONFIDENCE, growth, latency, regression_percent, smallest_regression_percent
-from edgekd.stats import Interval, discordant_difference, ratio_interval, smallest_drop_points
+from edgekd.stats import Interval, discordant_difference, geometric_interval, smallest_drop_points
 
 PROCESSES = 8
 
@@ -17,7 +17,7 @@ def speedup(slower: float, spread: float, seed: int) -> Interval:
     """As the gate has it: the candidate `slower` by a share, in eight processes."""
     draw = np.random.default_rng(seed)
     ratios = 1 / (1 + slower) * np.exp(spread * draw.standard_normal(PROCESSES))
-    return ratio_interval(ratios.tolist(), CONFIDENCE)
+    return geometric_interval(ratios.tolist(), CONFIDENCE)
 
 
 @pytest.mark.parametrize(

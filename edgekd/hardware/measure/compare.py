@@ -27,7 +27,7 @@ from edgekd.hardware.profile import Measuring
 from edgekd.hardware.runtime import Tensor
 from edgekd.hardware.specs import Runnable, read_runnable
 from edgekd.hardware.stages import Compare
-from edgekd.stats import mean_interval, percentile, ratio_interval
+from edgekd.stats import geometric_interval, percentile
 
 WORKER = "edgekd.hardware.measure.worker"
 TRIMMED = 0.2  # at either end
@@ -118,7 +118,7 @@ def observe(
             name: figures(flat_wall[name], flat_clock[name], [a[name] for a in answers], size_bytes(model.path))
             for name, model in models.items()
         },
-        speedup_over={base: {name: ratio_interval(r) for name, r in row.items()} for base, row in ratios.items()},
+        speedup_over={base: {name: geometric_interval(r) for name, r in row.items()} for base, row in ratios.items()},
         process_speedups=ratios,
     )
 
@@ -161,7 +161,7 @@ def figures(wall: Samples, clock: Samples, answers: Sequence[Mapping[str, Any]],
     counts = [answer["instructions"] for answer in answers if answer["instructions"] is not None]
     return Figures(
         n=len(flat),
-        latency_p50_ms=mean_interval(medians),
+        latency_p50_ms=geometric_interval(medians),
         latency_p90_ms=percentile(flat, 0.9),
         latency_p95_ms=percentile(flat, 0.95),
         latency_p99_ms=percentile(flat, 0.99),

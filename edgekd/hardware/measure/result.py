@@ -9,7 +9,7 @@ from pydantic import Field
 from edgekd.engine.store import Artifact
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.settings import Settings
-from edgekd.stats import Interval, ratio_interval
+from edgekd.stats import Interval, geometric_interval
 
 Says = Literal["faster", "slower", "same", "inconclusive"]
 MINIMUM_EFFECT = 0.02  # a difference below it is none
@@ -68,7 +68,7 @@ class Comparison(Settings):
 
     def speedup(self, model: str, base: str, confidence: float = 0.95) -> Interval:
         """How many times faster `model` is than `base`."""
-        return ratio_interval(self.process_speedups[base][model], confidence)
+        return geometric_interval(self.process_speedups[base][model], confidence)
 
     def verdict(self, model: str, base: str, minimum_effect: float = MINIMUM_EFFECT) -> Says:
         """What `model` is against `base`, where a difference below `minimum_effect` is none."""
