@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +31,10 @@ class Board:
 
     def cut(self) -> None:
         """The server's end of every connection dies."""
+        self.signalled(signal.SIGKILL)
+
+    def signalled(self, number: signal.Signals) -> None:
+        """The server's end of every connection gets it, the server itself does not."""
         todo = [self.server]
         while todo:
             parent = todo.pop()
@@ -37,7 +42,13 @@ class Board:
             todo += [int(pid) for pid in found.stdout.split()]
             with suppress(FileNotFoundError, ProcessLookupError):  # gone by itself in between
                 if parent != self.server and b"sshd" in Path(f"/proc/{parent}/cmdline").read_bytes():
-                    os.kill(parent, 9)
+                    os.kill(parent, number)
+
+    def instead_of(self, program: str, script: str) -> None:
+        """What the device's shell finds under that name."""
+        fake = self.home / "bin" / program
+        fake.write_text(script, "utf-8")
+        fake.chmod(0o755)
 
     @property
     def temporary(self) -> Path:

@@ -39,9 +39,14 @@ def run_bounded(what: str, argv: Sequence[str], stdin: IO[bytes] | int, limit_s:
                 pipe.close()
 
 
-def printable(text: bytes) -> str:
+def printable(text: bytes | bytearray) -> str:
     """What a device says, without what moves a terminal's cursor."""
     return "".join(c if c.isprintable() or c == "\n" else "?" for c in text.decode("utf-8", "replace"))
+
+
+def last_line(complaint: str, otherwise: str) -> str:
+    """As much of it as fits into a sentence."""
+    return (complaint.strip().splitlines() or [otherwise])[-1][:300]
 
 
 def _read(what: str, process: subprocess.Popen[bytes], end: float, limit_s: float, most: int) -> tuple[bytes, bytes]:

@@ -20,7 +20,7 @@ from edgekd.hardware.measure.process import KINDS, Launch
 from edgekd.hardware.parts import parts_of
 from edgekd.hardware.remote.address import Address
 from edgekd.hardware.remote.answers import ABOUT, ALONE, ANSWERS, WORKER, About, Answers, Refused, read_answer
-from edgekd.hardware.remote.bounded import printable
+from edgekd.hardware.remote.bounded import last_line, printable
 from edgekd.hardware.remote.bundle import write_runner
 from edgekd.hardware.remote.connection import Connection, connect
 from edgekd.hardware.specs import Runnable
@@ -133,5 +133,5 @@ def _plain(answer: Any) -> dict[str, Any]:
 def _ended(code: int, complaint: str) -> str:
     if code == 127:
         return "python3 is not installed there; install it, with numpy and the runtime"
-    last = (complaint.strip().splitlines() or ["no message"])[-1]
+    last = last_line(complaint, "no message")
     return f"the connection was lost: {last}" if code == 255 else f"the runner ended with {code}: {last}"
