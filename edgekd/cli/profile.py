@@ -126,6 +126,7 @@ def _alone(alone: Alone) -> list[str]:
 def _noise(seen: Comparison) -> list[str]:
     return [
         f"machine          {seen.device.model}; {seen.noise}",
+        *([f"conditions       {seen.conditions}"] if seen.conditions and str(seen.conditions) else []),
         *(f"TOO NOISY to rely on absolute latencies: {reason}" for reason in seen.noise.reasons),
     ]
 

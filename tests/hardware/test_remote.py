@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import onnx
 import pytest
-from helpers.board import Board, key, needs_sshd
+from helpers.board import TOLD, Board, key, needs_sshd
 from pydantic import TypeAdapter
 
 from edgekd.errors import ConfigError, UnavailableError
@@ -22,9 +23,7 @@ from edgekd.hardware.remote.connection import connect
 from edgekd.hardware.remote.device import remote_device
 from edgekd.measuring import measure
 
-OTHER_PACKAGES = (
-    '{"python": "3", "architecture": "x", "cpuinfo": "", "cores": 1, "packages": {"evil": null}, "jiffies": null}'
-)
+OTHER_PACKAGES = json.dumps(TOLD | {"packages": {"evil": None}})
 
 
 @needs_sshd

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,12 @@ from edgekd.hardware.remote.address import Address
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 needs_sshd = pytest.mark.skipif(SSHD is None, reason="no sshd is installed (apt-get install openssh-server)")
+# what a device that tells hardly anything says of itself
+TOLD: dict[str, Any] = {
+    "python": "3", "architecture": "x86_64", "cpuinfo": "", "cores": 1, "packages": {"numpy": "2"}, "jiffies": None,
+    "look": dict.fromkeys(("temperature_c", "clock_mhz", "throttled", "since_start", "throttle_count")),
+    "facts": dict.fromkeys(("board", "clock_mhz", "l2_kib", "l3_kib", "ram_mib")),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from edgekd.errors import UnavailableError
 from edgekd.hardware.fingerprint import Cpu, parse_cpuinfo
 from edgekd.hardware.measure.compare import Place
 from edgekd.hardware.measure.process import KINDS, Launch
+from edgekd.hardware.measure.result import Look
 from edgekd.hardware.parts import parts_of
 from edgekd.hardware.remote.address import Address
 from edgekd.hardware.remote.answers import ABOUT, ALONE, ANSWERS, WORKER, About, Answers, Refused, read_answer
@@ -40,16 +41,16 @@ class RemoteDevice:
     _sent: dict[Path, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.about = self._about()
-        if missing := [name for name, version in self.about.packages.items() if version is None]:
-            raise UnavailableError(
-                f"{self.connection.address}: {' and '.join(missing)} not installed there; "
-                f"run `python3 -m pip install {' '.join(missing)}` on the device"
-            )
+        self.about = self.asked(self.packages)
+        self.needed(self.packages)
 
     @property
     def place(self) -> Place:
-        return Place(parse_cpuinfo(self.about.cpuinfo, self.about.architecture), lambda: self._about().jiffies)
+        return Place(self.cpu, self._look)
+
+    @property
+    def cpu(self) -> Cpu:
+        return parse_cpuinfo(self.about.cpuinfo, self.about.architecture)
 
     def launch(self, module: str) -> Launch:
         """As edgekd.hardware.measure.process.launch, with the process on the device; files are sent once."""
@@ -66,8 +67,23 @@ class RemoteDevice:
             )
         return array
 
-    def _about(self) -> About:
-        wanted = ["numpy", *self.packages]
+    def _look(self) -> tuple[tuple[int, int] | None, Look]:
+        told = self.asked(())
+        return told.jiffies, told.look
+
+    def needed(self, packages: Sequence[str]) -> dict[str, str]:
+        """Their versions there. Raises UnavailableError with what installs those that are missing."""
+        found = self.about if set(packages) <= set(self.about.packages) else self.asked(packages)
+        if missing := [name for name, version in found.packages.items() if version is None]:
+            raise UnavailableError(
+                f"{self.connection.address}: {' and '.join(missing)} not installed there; "
+                f"run `python3 -m pip install {' '.join(missing)}` on the device"
+            )
+        return {name: str(found.packages[name]) for name in packages}
+
+    def asked(self, packages: Sequence[str]) -> About:
+        """What the device is now, and its versions of these packages: None where one is missing."""
+        wanted = ["numpy", *packages]
         told = About.model_validate_json(json.dumps(self._ask("about", {"packages": wanted}, ABOUT_S)))
         if set(told.packages) != set(wanted):
             raise UnavailableError(f"{self.connection.address}: it tells of other packages than were asked for")
@@ -112,7 +128,7 @@ class RemoteDevice:
 def cpu_there(address: Address) -> Cpu:
     """The device's processor; its runtimes are asked for when they are needed."""
     with remote_device(address, ()) as there:
-        return there.place.cpu
+        return there.cpu
 
 
 @contextmanager
