@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
 from edgekd.errors import UnavailableError
@@ -27,6 +28,7 @@ from edgekd.hardware.remote.connection import Connection, connect
 from edgekd.hardware.specs import Runnable
 
 RUN_S, ABOUT_S = 620, 60  # the runner ends by itself after 600
+AT_ONCE = 4096  # samples: of a thousand classes 16 MiB
 SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "about": ABOUT, "worker": WORKER, "alone_worker": ALONE, "answers_worker": ANSWERS,
 }  # fmt: skip
@@ -57,15 +59,23 @@ class RemoteDevice:
         return lambda request: self._ask(module, self._there(request), RUN_S)
 
     def answers(self, model: Path, runtime: Runnable, data: Path, batch: int, samples: int) -> Any:
-        """The first output [N, ...] for the `samples` of `data` (.npz, arrays [N, ...] by input), computed there."""
-        asked = {"path": str(model), "runtime": runtime.model_dump_json(), "data": str(data)}
-        found = self._ask("answers_worker", self._there({"model": asked, "batch": batch}), RUN_S)
-        array = Answers.model_validate(found).array
-        if len(array) != samples:
-            raise UnavailableError(
-                f"{self.connection.address}: {len(array)} answers to {samples} samples; nothing of it is used"
-            )
-        return array
+        """
+        The first output [N, ...] for the `samples` of `data` (.npz, arrays [N, ...] by input), computed there.
+
+        So many at a time that each answer keeps to its limits of size and time.
+        """
+        model_there = {"path": str(model), "runtime": runtime.model_dump_json(), "data": str(data)}
+        found = []
+        for first in range(0, samples, AT_ONCE):
+            rows = [first, min(first + AT_ONCE, samples)]
+            asked = self._there({"model": model_there, "batch": batch, "samples": rows})
+            found.append(Answers.model_validate(self._ask("answers_worker", asked, RUN_S)).array)
+            if len(found[-1]) != rows[1] - rows[0] or found[-1].shape[1:] != found[0].shape[1:]:
+                raise UnavailableError(
+                    f"{self.connection.address}: {list(found[-1].shape)} as answers to {rows[1] - rows[0]} samples; "
+                    "nothing of it is used"
+                )
+        return np.concatenate(found)
 
     def _look(self) -> tuple[tuple[int, int] | None, Look]:
         told = self.asked(())
