@@ -8,6 +8,7 @@ import typer
 
 from edgekd.cli.calibrate import calibrate
 from edgekd.cli.console import print_json
+from edgekd.cli.options import DEVICES
 
 if TYPE_CHECKING:
     from edgekd.hardware.detect import Detected
@@ -80,7 +81,7 @@ def show(
 @app.command("detect")
 def detect_(
     device: Annotated[
-        str | None, typer.Argument(metavar="[DEVICE]", help="ssh://user@host:port; this machine without it.")
+        str | None, typer.Argument(metavar="[DEVICE]", help=f"{DEVICES}; this machine without it.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
     as_yaml: Annotated[bool, typer.Option("--yaml", help="Print a profile to keep, with what was found.")] = False,
@@ -98,8 +99,10 @@ def detect_(
     from edgekd.hardware.detect import as_profile_yaml, detect
     from edgekd.hardware.remote.address import parse_address
     from edgekd.hardware.remote.detect import detect_there
+    from edgekd.hardware.remote.farm import reached
 
-    found = detect_there(parse_address(device)) if device else detect()
+    address = reached(device).address if device else None
+    found = detect_there(parse_address(address)) if address else detect()
     if as_json:
         print_json(found.model_dump(mode="json", by_alias=True))
     elif as_yaml:

@@ -184,7 +184,7 @@ def test_a_flood_of_complaints_is_cut_to_a_sentence(board: Board, complaint: str
     ["/tmp/../etc/edgekd.12345678", "tmp/edgekd.12345678", "/tmp/$(id)/edgekd.12345678", "/tmp/edgekd.1/edgekd.x", "/"],
 )
 def test_a_folder_that_climbs_out_or_is_none_is_refused(board: Board, folder: str) -> None:
-    (board.home / "shell").write_text(f"#!/bin/sh\necho 'folder {folder}'; cat >/dev/null\n", "ascii")
+    (board.home / "shell").write_text(f"#!/bin/sh\necho 'folder {folder} x86_64'; cat >/dev/null\n", "ascii")
     with pytest.raises(UnavailableError, match="and no folder"), connect(board.address):
         pass
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import trim_mean
@@ -66,10 +66,12 @@ class Place:
 
     cpu: Cpu
     look: Callable[[], tuple[Jiffies, Look]]
+    kind: Literal["measured", "emulated"] = "measured"
+    elsewhere: bool = True
 
 
 def here() -> Place:
-    return Place(cpu(), lambda: (cpu_jiffies(), Look.model_validate_json(json.dumps(look()))))
+    return Place(cpu(), lambda: (cpu_jiffies(), Look.model_validate_json(json.dumps(look()))), elsewhere=False)
 
 
 def run(settings: Compare, inputs: Mapping[str, Artifact], work: Work) -> None:
@@ -113,9 +115,10 @@ def observe(
     conditions = Conditions(before=looked_before, during=_looks(answers), after=looked_after)
     held_back = conditions.throttled
     told = noise(flat_wall, flat_clock, (before, after), one_thread=one_thread, throttled=held_back)
-    if place:
+    if where.elsewhere:
         told = told.model_copy(update={"load_average": None})  # it would be this machine's
     return Comparison(
+        kind=where.kind,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         device=where.cpu,
         processes=measuring.processes,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from edgekd.engine.store import Artifact
+from edgekd.errors import UnavailableError
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.settings import Settings
 from edgekd.stats import Interval, ratio_interval
@@ -96,7 +97,7 @@ class Comparison(Settings):
     """All models of a set on one device, measured as one observation."""
 
     schema_version: int = Field(default=2, alias="schema")
-    kind: Literal["measured"] = "measured"
+    kind: Literal["measured", "emulated"] = "measured"
     when: str
     device: Cpu
     processes: int
@@ -162,4 +163,15 @@ def verdict(ratio: Interval, minimum_effect: float = MINIMUM_EFFECT) -> Says:
 
 
 def read(comparison: Artifact) -> Comparison:
-    return Comparison.model_validate_json(comparison.file("comparison.json").read_text("utf-8"))
+    """For a decision. Raises UnavailableError for times of an emulator."""
+    found = Comparison.model_validate_json(comparison.file("comparison.json").read_text("utf-8"))
+    refuse_emulated(found.kind)
+    return found
+
+
+def refuse_emulated(kind: str) -> None:
+    if kind == "emulated":
+        raise UnavailableError(
+            "latency: emulated, which says nothing of a device; budgets, gates and search refuse it: measure on the "
+            "device itself, or leave limits of latency and memory out"
+        )

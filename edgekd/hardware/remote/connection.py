@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from edgekd.errors import ConfigError, UnavailableError
+from edgekd.errors import ConfigError, DeviceLostError, UnavailableError
 from edgekd.hardware.remote.address import Address
 from edgekd.hardware.remote.bounded import MOST_COMPLAINT, Done, last_line, printable, run_bounded
 
@@ -37,9 +37,10 @@ end() { trap '' HUP INT TERM PIPE
 for p in $(grep -lsz "^$d/" /proc/[0-9]*/cmdline); do p=${p%/cmdline}; kill -9 "${p#/proc/}"; done 2>/dev/null
 rm -rf "$d"; }
 trap end EXIT; trap 'exit 1' HUP INT TERM PIPE
-echo "folder $d"; cat >/dev/null"""
+echo "folder $d $(uname -m)"; cat >/dev/null"""
+LOST = 255  # ssh's own code: the connection, and not what ran over it
 FULL = "No space left on device"
-FOLDER = re.compile(r"folder (/[\w./-]{1,200}/edgekd\.\w{8})\n")
+FOLDER = re.compile(r"folder (/[\w./-]{1,200}/edgekd\.\w{8}) ([\w-]{1,40})\n")
 ENDED = {
     71: "has no temporary folder that can be opened",
     73: "cannot make a temporary folder: its disk may be full or read-only",
@@ -55,6 +56,7 @@ class Connection:
     address: Address
     prefix: tuple[str, ...]  # what stands before a command for the device's shell
     folder: str
+    machine: str  # what its kernel calls its architecture
 
     def run(self, words: list[str], stdin: IO[bytes] | int, limit_s: float, most: int = 2**26) -> Done:
         """`words`, each quoted, as a command there; ssh hands the device's shell one line."""
@@ -77,7 +79,8 @@ class Connection:
             wanted = hashlib.file_digest(file, "sha256").hexdigest()
         if done.code:
             size = f" ({local.stat().st_size / 2**20:.1f} MiB)" if FULL in done.complaint else ""
-            raise UnavailableError(f"{self.address}: {local.name}{size} could not be sent: {_said(done)}")
+            kind = DeviceLostError if done.code == LOST else UnavailableError
+            raise kind(f"{self.address}: {local.name}{size} could not be sent: {_said(done)}")
         if done.out.split()[:1] != [wanted.encode()]:
             raise UnavailableError(f"{self.address}: {local.name} arrived damaged (its sha256 differs); try again")
         return there
@@ -89,7 +92,8 @@ def connect(address: Address) -> Iterator[Connection]:
     with tempfile.TemporaryDirectory(prefix="edgekd.", dir=_short()) as private:
         first, later = _prefixes(address, Path(private) / "c")
         with _holding([*first, HOLD]) as holder:
-            yield Connection(address, later, _folder(address, holder, time.monotonic() + 2 * CONNECT_S))
+            folder, machine = _folder(address, holder, time.monotonic() + 2 * CONNECT_S)
+            yield Connection(address, later, folder, machine)
 
 
 @dataclass(frozen=True)
@@ -160,10 +164,11 @@ def _prefixes(address: Address, socket: Path) -> tuple[tuple[str, ...], tuple[st
     )
 
 
-def _folder(address: Address, holder: Holder, end: float) -> str:
+def _folder(address: Address, holder: Holder, end: float) -> tuple[str, str]:
+    """And what its kernel calls its architecture."""
     said = _first_line(address, holder.process, end).decode("ascii", "replace")
     if (found := FOLDER.fullmatch(said)) and ".." not in found[1]:
-        return found[1]
+        return found[1], found[2]
     if said:
         raise UnavailableError(f"{address}: it answers {said[:80]!r} and no folder; does its shell print a greeting?")
     raise UnavailableError(f"{address}: {_why(address, holder.process.wait(CONNECT_S), holder.complaint)}")

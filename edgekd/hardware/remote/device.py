@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
-from edgekd.errors import UnavailableError
+from edgekd.errors import DeviceLostError, UnavailableError
 from edgekd.hardware.fingerprint import Cpu, parse_cpuinfo
 from edgekd.hardware.measure.compare import Place
 from edgekd.hardware.measure.process import KINDS, Launch
@@ -24,7 +25,7 @@ from edgekd.hardware.remote.address import Address
 from edgekd.hardware.remote.answers import ABOUT, ALONE, ANSWERS, WORKER, About, Answers, Refused, read_answer
 from edgekd.hardware.remote.bounded import last_line, printable
 from edgekd.hardware.remote.bundle import write_runner
-from edgekd.hardware.remote.connection import Connection, connect
+from edgekd.hardware.remote.connection import LOST, Connection, connect
 from edgekd.hardware.specs import Runnable
 
 RUN_S, ABOUT_S = 620, 60  # the runner ends by itself after 600
@@ -48,7 +49,12 @@ class RemoteDevice:
 
     @property
     def place(self) -> Place:
-        return Place(self.cpu, self._look)
+        return Place(self.cpu, self._look, "emulated" if self.emulated else "measured")
+
+    @property
+    def emulated(self) -> bool:
+        """Its runner was made for another kind of processor than its kernel runs on."""
+        return _family(self.about.architecture) != _family(self.connection.machine)
 
     @property
     def cpu(self) -> Cpu:
@@ -108,7 +114,8 @@ class RemoteDevice:
             asked.seek(0)
             done = self.connection.run(words, asked, limit_s)
         if done.code:
-            raise UnavailableError(f"{where}: {_ended(done.code, done.complaint)}")
+            kind = DeviceLostError if done.code == LOST else UnavailableError
+            raise kind(f"{where}: {_ended(done.code, done.complaint)}")
         answer = read_answer(SCHEMAS[module], where, done.out)
         if isinstance(answer, Refused):
             said = printable(answer.error.encode("utf-8", "replace"))
@@ -136,9 +143,30 @@ class RemoteDevice:
 
 
 def cpu_there(address: Address) -> Cpu:
-    """The device's processor; its runtimes are asked for when they are needed."""
+    """
+    The device's processor; its runtimes are asked for when they are needed.
+
+    Raises UnavailableError for an emulator: nothing is decided by its times.
+    """
     with remote_device(address, ()) as there:
+        if there.emulated:
+            raise UnavailableError(emulator(str(address)))
         return there.cpu
+
+
+def emulator(what: str) -> str:
+    return (
+        f"{what}: is an emulator, whose times say nothing of a device: budgets, gates and search refuse them; edgekd "
+        "profile shows them, and edgekd check holds the answers against each other with --max-latency-regression none "
+        "--max-memory-growth none"
+    )
+
+
+def _family(architecture: str) -> str:
+    """A 64-bit kernel runs the 32-bit programs of its own kind."""
+    if re.fullmatch(r"x86_64|i[3-6]86|amd64", architecture):
+        return "x86"
+    return "arm" if re.fullmatch(r"aarch64.*|arm.*", architecture) else architecture
 
 
 @contextmanager
@@ -160,4 +188,4 @@ def _ended(code: int, complaint: str) -> str:
     if code == 127:
         return "python3 is not installed there; install it, with numpy and the runtime"
     last = last_line(complaint, "no message")
-    return f"the connection was lost: {last}" if code == 255 else f"the runner ended with {code}: {last}"
+    return f"the connection was lost: {last}" if code == LOST else f"the runner ended with {code}: {last}"
