@@ -7,6 +7,7 @@ Set up in one command, `bash tests/hardware/aarch64_device.sh FOLDER`; EDGEKD_AA
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from edgekd.hardware.profile import load_profile
 from edgekd.hardware.remote.detect import detect_there
 from edgekd.hardware.remote.device import remote_device
 from edgekd.measuring import measure
-from edgekd.pipeline import Pipeline
+from edgekd.pipeline import Pipeline, load_pipeline
 from edgekd.searching import find_student
 
 FOLDER = os.environ.get("EDGEKD_AARCH64")
@@ -52,9 +53,11 @@ def emulated(board: Board) -> str:
 
 
 def test_the_digits_artifact_agrees_with_x86_on_a_thousand_samples(
-    board: Board, emulated: str, built: Built, digits: Artifact, tmp_path: Path
+    board: Board, emulated: str, digits: Artifact, workspace: Path, tmp_path: Path
 ) -> None:
-    """Within a step of 255 over the logits' range, and in top-1."""
+    """Within a step of 255 over the logits' range, and in top-1; of a net that has learnt its task."""
+    small = load_pipeline("digits", ["budget.size_mib=0.05"], quick=True)  # int8 alone is so small
+    (built,) = build(small, targets=(HERE,), workspace=workspace, out=tmp_path)
     assert built.report["shipped"].startswith("int8")
     subject = find(built.folder, load_profile("local-cpu"), None)
     arrays = Dataset(digits).arrays("test")
@@ -70,6 +73,7 @@ def test_the_digits_artifact_agrees_with_x86_on_a_thousand_samples(
         aarch64 = there.answers(subject.path, subject.runtime, tmp_path / "feeds.npz", 64, 1000)
     step = float(x86.max() - x86.min()) / 255
     assert float(np.abs(x86 - aarch64).max()) <= step
+    assert np.mean(aarch64.argmax(1) == arrays["labels"][:1000]) > 0.9
     np.testing.assert_array_equal(x86.argmax(1), aarch64.argmax(1))
     assert board.left() == []
 
@@ -94,8 +98,6 @@ def test_its_time_is_emulated_and_budgets_gates_and_search_refuse_it(
 
 def test_it_is_detected_as_what_it_is(board: Board, emulated: str) -> None:
     found = detect_there(board.address)
-    assert (found.profile.hardware.architecture, found.profile.hardware.cores) == (
-        "aarch64",
-        len(os.sched_getaffinity(0)),
-    )
-    assert found.runtimes == {"onnxruntime": "1.31.1", "litert": None}
+    assert found.profile.hardware.architecture == "aarch64"
+    assert found.profile.hardware.cores == len(os.sched_getaffinity(0))
+    assert found.runtimes == {"onnxruntime": version("onnxruntime"), "litert": None}
