@@ -16,10 +16,13 @@ from edgekd.hardware.measure.alone import Load, observe_alone
 from edgekd.hardware.measure.compare import Model, Place, here, observe
 from edgekd.hardware.measure.result import Alone, Comparison, Measured
 from edgekd.hardware.profile import DeviceProfile, load_profile, this_cpu
-from edgekd.hardware.remote.address import Address, parse_address
+from edgekd.hardware.remote.address import AnyAddress, parse_address
+from edgekd.hardware.remote.by_tool import ByTool, by_tool
+from edgekd.hardware.remote.connection import connect
 from edgekd.hardware.remote.device import RemoteDevice, remote_device
 from edgekd.hardware.remote.farm import persistently
 from edgekd.hardware.runtime import Described, Tensor
+from edgekd.hardware.specs import plain_onnxruntime
 
 T = TypeVar("T")
 
@@ -70,6 +73,35 @@ def measure(
     return Measured(model=str(model), runtime=told, inputs=inputs, comparison=seen, alone=alone)
 
 
+def measure_by_tool(
+    model: str | Path,
+    profile: DeviceProfile | str = "local-cpu",
+    *,
+    device: str,
+    runtime: str | None = None,
+    shapes: Shapes | None = None,
+    listener: Listener | None = None,
+) -> ByTool:
+    """
+    Time a model file or bundle on `device` (ssh://user@host:port or adb:serial) by the tool of its runtime: for
+    devices without Python, and for TensorRT, whose engines are built where they run.
+
+    Raises UnavailableError where the tool is not there, fails, or prints what cannot be read.
+    """
+    profile = load_profile(profile) if isinstance(profile, str) else profile
+    address, compiled = parse_address(device), profile.compiler
+    opener = profile.model_copy(update={"runtimes": (plain_onnxruntime(),)}) if compiled else profile
+    subject = find(Path(model), opener, runtime)
+    ready = prepared(subject, describe(subject), shapes or {}, None, _batch(profile, shapes))
+    progress = Progress(listener or Silent())
+
+    def run() -> ByTool:
+        with connect(address) as there:
+            return by_tool(there, subject.path, compiled or subject.runtime, ready.inputs, profile, progress)
+
+    return persistently(run, progress.say)
+
+
 def compare(
     models: Mapping[str, str | Path],
     profile: DeviceProfile | str = "local-cpu",
@@ -105,7 +137,7 @@ def compare(
     return _on(address, tuple(packages), observed, progress)
 
 
-def _address(device: str | None, profile: DeviceProfile) -> Address | None:
+def _address(device: str | None, profile: DeviceProfile) -> AnyAddress | None:
     """Raises UnavailableError where the profile's device is neither here nor said to be elsewhere."""
     if device:
         return parse_address(device)
@@ -114,7 +146,7 @@ def _address(device: str | None, profile: DeviceProfile) -> Address | None:
 
 
 def _on(
-    address: Address | None, packages: tuple[str, ...], job: Callable[[RemoteDevice | None], T], progress: Progress
+    address: AnyAddress | None, packages: tuple[str, ...], job: Callable[[RemoteDevice | None], T], progress: Progress
 ) -> T:
     """The job on the device, again where that is lost; here without an address."""
 

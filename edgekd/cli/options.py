@@ -39,7 +39,7 @@ AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Run the .py files that the pipeline names: read them first.")
 ]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="-v: cached stages; -vv: tracebacks.")]
-DEVICES = "local, ssh://user@host:port, or a name in devices.yaml ($EDGEKD_DEVICES)"
+DEVICES = "local, ssh://user@host:port, adb:serial, or a name in devices.yaml ($EDGEKD_DEVICES)"
 OnDevice = Annotated[str | None, typer.Option("--device", help=f"Measure there, and ask answers: {DEVICES}.")]
 Target = Annotated[str, typer.Option("--target", "-t", help="A device that `edgekd devices list` names, or a .yaml.")]
 ANY_CPU = "local-cpu"  # the default of --target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 import typer
 
@@ -12,6 +12,7 @@ from edgekd.cli.console import print_json
 from edgekd.cli.options import ANY_CPU, DEVICES, Runtime, ShapeOption, Target, parse_shapes
 
 T = TypeVar("T")
+Found: TypeAlias = "Measured | Comparison | ByTool"
 S = TypeVar("S", bound="Settings")
 SOME_FAILED = 6
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from edgekd.engine.events import Listener
     from edgekd.errors import EdgekdError
     from edgekd.hardware.measure.result import Alone, Comparison, Measured
+    from edgekd.hardware.remote.by_tool import ByTool
     from edgekd.hardware.remote.farm import Reached
     from edgekd.settings import Settings
 
@@ -41,6 +43,9 @@ def profile(
     device: Annotated[
         list[str] | None, typer.Option(help=f"Measure there instead: {DEVICES}; may be given again.")
     ] = None,
+    by_tool: Annotated[
+        bool, typer.Option("--by-tool", help="By the runtime's own tool there, for devices without Python.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON on stdout.")] = False,
 ) -> None:
     """
@@ -59,21 +64,29 @@ def profile(
       edgekd profile model.onnx --device ssh://pi@raspberrypi.local
 
       edgekd profile model.onnx --device local --device pi5 --device gateway
+
+      edgekd profile model.tflite --device adb:emulator-5554 --by-tool
     """
     from edgekd import measuring
     from edgekd.cli.progress import Watcher
     from edgekd.hardware.remote.farm import several
 
+    if len(models) > 1 and by_tool:
+        raise typer.BadParameter("times one model at a time", param_hint="--by-tool")
     if len(models) > 1 and (batch or sessions):
         raise typer.BadParameter("throughput is measured of one model at a time", param_hint="--batch")
     shared: dict[str, Any] = {"shapes": parse_shapes(shape), "data": data}
     loads: dict[str, Any] = {"batches": batch or (), "sessions": sessions or ()}
 
-    def job(one: Reached, listener: Listener) -> Measured | Comparison:
+    def job(one: Reached, listener: Listener) -> Found:
         asked = shared | {"runtime": runtime or one.runtime, "device": one.address, "listener": listener}
         on = one.profile if one.profile and target == ANY_CPU else target
-        if len(models) > 1:
+        if len(models) > 1 and not by_tool:
             return measuring.compare(_names(models), on, **asked)
+        if by_tool:
+            if one.address is None or data or batch or sessions:
+                raise typer.BadParameter("goes with a --device elsewhere, and without --data, --batch and --sessions")
+            return measuring.measure_by_tool(models[0], on, **{k: v for k, v in asked.items() if k != "data"})
         return measuring.measure(models[0], on, **loads, **asked)
 
     places = several(device or ["local"])
@@ -86,7 +99,7 @@ def profile(
     if len(places) > 1:
         _tell_all(done, failed, as_json=as_json)
         raise typer.Exit(SOME_FAILED if failed else 0)
-    show: Callable[[Any], None] = _show_several if len(models) > 1 else _show_one
+    show: Callable[[Any], None] = _show_by_tool if by_tool else _show_several if len(models) > 1 else _show_one
     _tell(done[""], show, as_json=as_json)
 
 
@@ -103,7 +116,7 @@ def _on_all(
     return at_once({place.name: one(place) for place in places}, watcher.said)
 
 
-def _tell_all(done: Mapping[str, Measured | Comparison], failed: Mapping[str, EdgekdError], *, as_json: bool) -> None:
+def _tell_all(done: Mapping[str, Found], failed: Mapping[str, EdgekdError], *, as_json: bool) -> None:
     if as_json:
         rows = {name: found.model_dump(mode="json", by_alias=True) for name, found in done.items()}
         print_json({"devices": rows, "failed": {name: str(error) for name, error in failed.items()}})
@@ -113,10 +126,15 @@ def _tell_all(done: Mapping[str, Measured | Comparison], failed: Mapping[str, Ed
     from rich.table import Table
 
     from edgekd.hardware.measure.result import Measured
+    from edgekd.hardware.remote.by_tool import ByTool
 
     console, notes = Console(), []
     table = Table("device", "model", "p50 ms", "p90 ms", "kind", "times faster than the first", "runs on")
     for name, found in done.items():
+        if isinstance(found, ByTool):
+            told = f"{found.latency_ms.value:.3f} {found.statistic}"
+            table.add_row(escape(name), escape(found.model), told, "", found.kind, "", found.device.model)
+            continue
         seen = found.comparison if isinstance(found, Measured) else found
         notes += [f"{name}: TOO NOISY to rely on absolute latencies: {reason}" for reason in seen.noise.reasons]
         for model, row in seen.models.items():
@@ -173,6 +191,17 @@ def _show_one(measured: Measured) -> None:
         *_noise(seen),
     ]  # fmt: skip
     typer.echo("\n".join(lines))
+
+
+def _show_by_tool(found: ByTool) -> None:
+    time, version = found.latency_ms, f" {found.tool_version}" if found.tool_version else ""
+    typer.echo(
+        f"{found.model}, by {found.tool}{version}\n"
+        f"latency {found.statistic:8} {time.value:.3f} ms [{time.low:.3f}, {time.high:.3f}], {found.kind}, "
+        f"n {found.runs or 'not told'} ({found.processes} processes), inputs random\n"
+        f"machine          {found.device.model}\n"
+        f"command          {' '.join(found.command)}"
+    )
 
 
 def _alone(alone: Alone) -> list[str]:

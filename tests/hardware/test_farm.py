@@ -125,7 +125,7 @@ def test_a_device_that_dies_is_tried_again_also_while_it_starts(monkeypatch: pyt
 
 def test_a_device_that_stays_away_is_reported_with_the_number_of_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(farm, "PAUSES_S", (0.0, 0.0))
-    with pytest.raises(DeviceLostError, match=r"Connection refused \(given up after 3 tries\)"):
+    with pytest.raises(DeviceLostError, match=r"was lost; then ssh://pi: Connection refused \(given up after 3"):
         persistently(script(LOST, AWAY, AWAY), lambda _: None)
 
 

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from edgekd.errors import ConfigError, UnavailableError
 from edgekd.hardware.fingerprint import cpu
 from edgekd.hardware.profile import load_profile
-from edgekd.hardware.remote.address import Address, parse_address
+from edgekd.hardware.remote.address import AdbAddress, Address, parse_address
 from edgekd.hardware.remote.answers import ALONE, WORKER, read_answer
 from edgekd.hardware.remote.bounded import run_bounded
 from edgekd.hardware.remote.connection import connect
@@ -160,7 +160,7 @@ def test_an_address_is_taken_apart() -> None:
 
 @pytest.mark.parametrize("text", ["ssh://-oProxyCommand=x", "ssh://a b", "ssh://pi:99999", "pi", "ssh://a;b"])
 def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="write it as ssh://user@host:port; keys and passwords"):
+    with pytest.raises(ConfigError, match="write it as ssh://user@host:port, or adb:serial; keys and passwords"):
         parse_address(text)
 
 
@@ -170,6 +170,8 @@ def test_a_password_is_neither_taken_nor_shown() -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_a_phone_is_refused_before_anything_is_started() -> None:
-    with pytest.raises(UnavailableError, match="adb:emulator-5554: phones are not reached yet"):
-        parse_address("adb:emulator-5554")
+def test_a_phones_serial_is_taken_apart() -> None:
+    assert parse_address("adb:emulator-5554") == AdbAddress("emulator-5554")
+    assert str(parse_address("adb:192.168.1.7:5555")) == "adb:192.168.1.7:5555"
+    with pytest.raises(ConfigError, match="or adb:serial"):
+        parse_address("adb:-s x")

@@ -19,7 +19,7 @@ from helpers.board import TOLD, Board, needs_sshd
 
 from edgekd.errors import UnavailableError
 from edgekd.hardware.profile import Measuring, load_profile
-from edgekd.hardware.remote import connection, device
+from edgekd.hardware.remote import connection, device, farm
 from edgekd.hardware.remote.address import Address
 from edgekd.hardware.remote.connection import connect
 from edgekd.hardware.remote.device import remote_device
@@ -28,6 +28,12 @@ from edgekd.measuring import measure
 pytestmark = [needs_sshd, pytest.mark.slow]
 # waits with its arguments in its command line, as a program that works on these files
 WAITING = f'#!/bin/sh\nexec {sys.executable} -c "import time; time.sleep(300)" "$@"\n'
+
+
+@pytest.fixture(autouse=True)
+def once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other tries: test_farm.py has them."""
+    monkeypatch.setattr(farm, "PAUSES_S", ())
 
 
 def gone(board: Board) -> bool:

@@ -45,7 +45,7 @@ def run_bounded(what: str, argv: Sequence[str], stdin: IO[bytes] | int, limit_s:
 
 def printable(text: bytes | bytearray) -> str:
     """What a device says, without what moves a terminal's cursor."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text.decode("utf-8", "replace"))
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text.decode("utf-8", "replace"))
 
 
 def last_line(complaint: str, otherwise: str) -> str:

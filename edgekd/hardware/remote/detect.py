@@ -11,14 +11,14 @@ from edgekd.errors import UnavailableError
 from edgekd.hardware.detect import Detected, described
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.hardware.profile import DeviceProfile, load_profile, mismatch
-from edgekd.hardware.remote.address import Address
+from edgekd.hardware.remote.address import AnyAddress
 from edgekd.hardware.remote.device import RemoteDevice, remote_device
 
 ALIKE = {"x86_64": "local-cpu", "aarch64": "rpi5"}  # whose runtimes and dialects are those of the architecture
 NUMBERED = re.compile(r"runtimes\.(\d+)(.*)")
 
 
-def detect_there(address: Address) -> Detected:
+def detect_there(address: AnyAddress) -> Detected:
     """Raises UnavailableError for a device that cannot be asked, or of an architecture that no profile knows."""
     with remote_device(address, ()) as there:
         return detected(there)

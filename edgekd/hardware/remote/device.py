@@ -21,18 +21,23 @@ from edgekd.hardware.measure.compare import Place
 from edgekd.hardware.measure.process import KINDS, Launch
 from edgekd.hardware.measure.result import Look
 from edgekd.hardware.parts import parts_of
-from edgekd.hardware.remote.address import Address
+from edgekd.hardware.remote.address import AnyAddress
 from edgekd.hardware.remote.answers import ABOUT, ALONE, ANSWERS, WORKER, About, Answers, Refused, read_answer
 from edgekd.hardware.remote.bounded import last_line, printable
 from edgekd.hardware.remote.bundle import write_runner
 from edgekd.hardware.remote.connection import LOST, Connection, connect
 from edgekd.hardware.specs import Runnable
 
+NO_PROGRAM = 127  # as shells say it
 RUN_S, ABOUT_S = 620, 60  # the runner ends by itself after 600
 AT_ONCE = 4096  # samples: of a thousand classes 16 MiB
 SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "about": ABOUT, "worker": WORKER, "alone_worker": ALONE, "answers_worker": ANSWERS,
 }  # fmt: skip
+
+
+class NoPythonError(UnavailableError):
+    """A device that nothing of edgekd's own can run on; the runtime's own tool may."""
 
 
 @dataclass
@@ -114,7 +119,12 @@ class RemoteDevice:
             asked.seek(0)
             done = self.connection.run(words, asked, limit_s)
         if done.code:
-            kind = DeviceLostError if done.code == LOST else UnavailableError
+            kind = DeviceLostError if self.connection.lost(done) else UnavailableError
+            if done.code == NO_PROGRAM:
+                raise NoPythonError(
+                    f"{where}: python3 is not installed there; install it, with numpy and the runtime, or let "
+                    "the runtime's own tool measure (edgekd profile --by-tool)"
+                )
             raise kind(f"{where}: {_ended(done.code, done.complaint)}")
         answer = read_answer(SCHEMAS[module], where, done.out)
         if isinstance(answer, Refused):
@@ -142,7 +152,7 @@ class RemoteDevice:
         return self._sent[local]
 
 
-def cpu_there(address: Address) -> Cpu:
+def cpu_there(address: AnyAddress) -> Cpu:
     """
     The device's processor; its runtimes are asked for when they are needed.
 
@@ -170,7 +180,7 @@ def _family(architecture: str) -> str:
 
 
 @contextmanager
-def remote_device(address: Address, packages: Sequence[str]) -> Iterator[RemoteDevice]:
+def remote_device(address: AnyAddress, packages: Sequence[str]) -> Iterator[RemoteDevice]:
     """Connect, send the runner, see that the runtime is there. Raises UnavailableError with what to do."""
     with connect(address) as connection, tempfile.TemporaryDirectory(prefix="edgekd.") as private:
         runner = Path(private) / "runner.pyz"
@@ -185,7 +195,5 @@ def _plain(answer: Any) -> dict[str, Any]:
 
 
 def _ended(code: int, complaint: str) -> str:
-    if code == 127:
-        return "python3 is not installed there; install it, with numpy and the runtime"
     last = last_line(complaint, "no message")
     return f"the connection was lost: {last}" if code == LOST else f"the runner ended with {code}: {last}"

@@ -80,7 +80,7 @@ def reached(text: str, path: Path | None = None) -> Reached:
     if not path.is_file():
         raise ConfigError(
             f"--device {text}: {path} is not there, which would say where that is; write the address itself "
-            "(ssh://user@host:port), or name a farm in EDGEKD_DEVICES"
+            "(ssh://user@host:port or adb:serial), or name a farm in EDGEKD_DEVICES"
         )
     farm = read_farm(path)
     if text not in farm.devices:
@@ -128,18 +128,18 @@ def persistently(job: Callable[[], T], tell: Callable[[str], None]) -> T:
     """
     The job; again, from its beginning, where its device stopped answering in the middle of it.
 
-    Raises what the last try raised, saying how many there were.
+    Raises DeviceLostError with what the first and the last try raised.
     """
-    lost: UnavailableError
     try:
         return job()
     except DeviceLostError as error:
-        lost = error
+        first = last = str(error)
     for pause_s in PAUSES_S:
-        tell(f"{lost}; once more in {pause_s:g} s")
+        tell(f"{last}; once more in {pause_s:g} s")
         time.sleep(pause_s)
         try:
             return job()
         except UnavailableError as error:  # also where it does not answer at all yet
-            lost = error
-    raise DeviceLostError(f"{lost} (given up after {1 + len(PAUSES_S)} tries)")
+            last = str(error)
+    then = "" if last == first else f"; then {last}"
+    raise DeviceLostError(f"{first}{then} (given up after {1 + len(PAUSES_S)} tries)")
