@@ -21,9 +21,9 @@ def test_a_command_of_the_docs_is_understood(line: str) -> None:
     command, words = get_command(app), shlex.split(line)[1:]
     while commands := getattr(command, "commands", None):
         command, words = commands[words[0]], words[1:]
-    asked = command.make_context("edgekd", words).params
-    for target in [asked.get("target") or ()] if isinstance(asked.get("target"), str) else asked.get("target") or ():
-        load_profile(target)
+    target = command.make_context("edgekd", words).params.get("target")
+    for name in [target] if isinstance(target, str) else list(target or ()):
+        load_profile(name)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
