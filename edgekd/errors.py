@@ -8,6 +8,7 @@ Everything edgekd raises on purpose, and the exit code that each becomes.
   - InconclusiveError    5   this many samples or runs cannot decide
   - UnavailableError     6   the target, a package or the environment is missing
     - UnsupportedError   6   a runtime or exporter lacks what this model is made of
+    - DeviceLostError    6   a device stopped answering in the middle of its work
     - SomeTargetsFailed  6   of several targets; the others were built
 
 A student that misses its budget is no error but a verdict; the command line ends with 3 (accuracy) or 4 then.
@@ -54,6 +55,10 @@ class UnavailableError(EdgekdError):
 
 class UnsupportedError(UnavailableError):
     pass
+
+
+class DeviceLostError(UnavailableError):
+    """A device that answered before does so no longer: worth another try."""
 
 
 class SomeTargetsFailedError(UnavailableError):

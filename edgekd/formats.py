@@ -14,7 +14,9 @@ from typing import Any, Literal, get_args
 
 from edgekd.errors import ConfigError
 
-Kind = Literal["pipeline", "device", "record", "lock", "manifest", "report", "baseline", "limits", "latencies"]
+Kind = Literal[
+    "pipeline", "device", "record", "lock", "manifest", "report", "baseline", "limits", "latencies", "devices"
+]
 Tree = dict[str, Any]
 
 CURRENT: dict[Kind, int] = dict.fromkeys(get_args(Kind), 1) | {"report": 2}

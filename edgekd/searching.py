@@ -26,11 +26,14 @@ def find_student(
     target: str | None = None,
     out: Path = Path("search"),
     workspace: Path | None = None,
+    device: str | None = None,
     listener: Listener | None = None,
     allow_code: bool = False,
 ) -> dict[str, Any]:
     """
     Find the student that a device deserves, and leave its shape in `out` with all that was found: the report's part.
+
+    Candidates are measured on this machine, or on `device` (ssh://user@host:port).
 
     What is finished is kept in the workspace: the same call goes on where it stopped, and a build takes it from there.
     Raises EdgekdError.
@@ -41,7 +44,7 @@ def find_student(
     store = Store(workspace or default_workspace())
     with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
         builder = Builder(store, listener or Silent(), pipeline=pipeline.name, need=need)
-        sought = seek(Target.of(builder, pipeline, profile))
+        sought = seek(Target.of(builder, pipeline, profile, device))
         there = {name: result for name, result in sought.found.items() if isinstance(result, Artifact)}
         told = {"schema": 1, "pipeline": pipeline.name, "target": profile.name} | searched.told_of(
             there, ranked_by(pipeline), sought.cost, profile.name

@@ -262,7 +262,15 @@ def versions_there(profile: DeviceProfile, device: str) -> dict[str, str]:
 
 
 def cpu_of(profile: DeviceProfile, device: str | None) -> Cpu:
-    """Of this machine, or of the device, which is asked once a process. Raises UnavailableError for any other."""
+    """
+    Of this machine, or of the device, which is asked once a process.
+
+    Raises UnavailableError for any other, and for an emulator.
+    """
+    if profile.emulated:
+        from edgekd.hardware.remote.device import emulator
+
+        raise UnavailableError(emulator(f"device {profile.name}"))
     if device is None:
         return this_cpu(profile)
     if profile.kind != "cpu":

@@ -12,6 +12,7 @@ import pytest
 from helpers import onnx_models
 from helpers.board import board
 from helpers.gate import LABELS, WEIGHT, X
+from helpers.phone import phone
 from helpers.pictures import picture
 
 from edgekd.api import build
@@ -22,7 +23,7 @@ from edgekd.engine.executor import Builder
 from edgekd.engine.store import Artifact, Store
 from edgekd.pipeline import Pipeline, load_pipeline
 
-__all__ = ["board"]  # a fixture
+__all__ = ["board", "phone"]  # fixtures
 
 # the shipped pipeline at its smallest: every stage is real, nothing is learnt well
 MICRO = [

@@ -19,6 +19,7 @@ from edgekd.gate.result import GateResult
 from edgekd.hardware.latencies import LatencyTable
 from edgekd.hardware.measure.result import Measured
 from edgekd.hardware.profile import load_profile
+from edgekd.hardware.remote.farm import read_farm
 from edgekd.pipeline import load_pipeline
 
 GOLDEN = Path(__file__).parent / "golden" / "schema-1"
@@ -32,6 +33,12 @@ def test_a_pipeline_of_schema_1() -> None:
 
 def test_a_device_of_schema_1() -> None:
     assert load_profile(str(GOLDEN / "device.yaml")).runtimes[0].dialect.activation == "uint8-affine"
+
+
+def test_a_farm_of_schema_1() -> None:
+    farm = read_farm(GOLDEN / "devices.yaml")
+    assert farm.devices["pi5"].address == "ssh://pi@10.0.0.7:2222"
+    assert farm.devices["gateway"].runtime == "openvino"
 
 
 def test_a_lock_of_schema_1() -> None:
@@ -119,7 +126,7 @@ def test_every_schema_that_is_printed_accepts_our_own_files(name: str, capsys: p
     schema(name)
     described = json.loads(capsys.readouterr().out)
     jsonschema.Draft202012Validator.check_schema(described)
-    if name in ("pipeline", "device", "limits"):
+    if name in ("pipeline", "device", "limits", "devices"):
         own = YAML(typ="safe").load((GOLDEN / f"{name}.yaml").read_text())
     elif name == "signature":
         own = json.loads((GOLDEN / "manifest.json").read_text())["signature"]

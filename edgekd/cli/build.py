@@ -83,9 +83,14 @@ def build(
     from edgekd import api
     from edgekd.cli.progress import Watcher
     from edgekd.errors import SomeTargetsFailedError
+    from edgekd.hardware.remote.farm import reached
     from edgekd.pipeline import load_pipeline
 
     start = time.perf_counter()
+    there = reached(device) if device else None
+    device = there.address if there else None
+    if there and there.profile and not target and not locked:
+        target = [there.profile]
     limit_s = parse_duration(time_budget) if time_budget else None
     failed: dict[str, EdgekdError] = {}
     with Watcher(verbose=bool(verbose)) as watcher:

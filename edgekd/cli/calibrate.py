@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -14,14 +17,21 @@ from edgekd.units import duration
 
 if TYPE_CHECKING:
     from edgekd.hardware.accuracy import Accuracy
-    from edgekd.hardware.latencies import LatencyTable
+    from edgekd.hardware.latencies import Conditions, LatencyTable
+    from edgekd.hardware.measure.process import Launch
 
 
 CNNS = ("residual-cnn", "plain-cnn", "mobile-cnn")
 
 
 def calibrate(
-    device: Annotated[str, typer.Argument(help="A device that `edgekd devices list` names, or a .yaml.")] = "local-cpu",
+    device: Annotated[
+        str, typer.Argument(help="A device that `edgekd devices list` names, a .yaml, or ssh://user@host:port.")
+    ] = "local-cpu",
+    target: Annotated[
+        str | None,
+        typer.Option("--target", "-t", help="With ssh://: the device's profile; else what it is found to be."),
+    ] = None,
     space: Annotated[
         list[str] | None,
         typer.Option(
@@ -41,7 +51,7 @@ def calibrate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the error and what it is of as JSON.")] = False,
 ) -> None:
     """
-    Measure nets of a space on this DEVICE, so that the latency of others can be predicted.
+    Measure nets of a space on this machine or on a DEVICE, so that the latency of others can be predicted.
 
     Says how long it will take before it starts. Interrupted, the same command goes on; other spaces, and more nets,
     are added to the table. In the end it says how far predictions are off, of nets that were held out.
@@ -52,32 +62,65 @@ def calibrate(
       edgekd devices calibrate rpi5 --runtime litert --space mobile-cnn --nets 300 --image 96
 
       edgekd devices calibrate --space wide.yaml --float --out wide.json
+
+      edgekd devices calibrate ssh://pi@raspberrypi.local --space mobile-cnn
     """
     from edgekd.cli.progress import Watcher
     from edgekd.engine.events import Progress
     from edgekd.engine.workspace import default_workspace
-    from edgekd.hardware.latencies import conditions, opened
-    from edgekd.hardware.profile import load_profile, this_cpu
+    from edgekd.hardware.latencies import opened
     from edgekd.search.space import drawn
     from edgekd.search.spaces import read_space
 
-    profile = load_profile(device)
-    where = conditions(
-        this_cpu(profile), profile.runtime(runtime), (channels, image, image), classes, quantised=not float_
-    )
-    path = out or (workspace or default_workspace()) / "latencies" / where.file_name
-    table = opened(path, where).planned(drawn([read_space(name) for name in space or CNNS], nets, seed))
-    with Watcher() as watcher, TemporaryDirectory() as folder:
+    spaces = [read_space(name) for name in space or CNNS]
+    asked = Asked((channels, image, image), classes, runtime, quantised=not float_)
+    with Watcher() as watcher, TemporaryDirectory() as folder, _there(device, target, asked) as (where, run_process):
+        path = out or (workspace or default_workspace()) / "latencies" / where.file_name
+        table = opened(path, where).planned(drawn(spaces, nets, seed))
         from edgekd.search.calibrate import InProcesses, calibrated, estimated_s  # after what may be wrong: it is slow
 
         watcher.started("calibrate", str(where))
-        least = InProcesses(where, Path(folder))
+        least = InProcesses(where, Path(folder), run_process)
         watcher.said(f"{path}: {_left(table, passes)}, about {duration(estimated_s(table, passes, least))}; what is "
                      "measured is kept, the same command goes on")  # fmt: skip
         table = calibrated(table, passes, path, least, Progress(watcher))
     from edgekd.hardware.accuracy import held_out
 
     _show(path, table, held_out(table), as_json=as_json)
+
+
+@dataclass(frozen=True)
+class Asked:
+    image: tuple[int, int, int]
+    classes: int
+    runtime: str | None
+    quantised: bool
+
+
+@contextmanager
+def _there(device: str, target: str | None, asked: Asked) -> Iterator[tuple[Conditions, Launch | None]]:
+    """What nets are measured under, and what runs them: None for processes of this machine."""
+    from edgekd.hardware.latencies import conditions
+    from edgekd.hardware.profile import load_profile, this_cpu
+    from edgekd.hardware.remote.address import parse_address
+    from edgekd.hardware.remote.detect import detected
+    from edgekd.hardware.remote.device import remote_device
+
+    if "://" not in device:
+        if target:
+            raise typer.BadParameter("goes with ssh://user@host:port alone", param_hint="--target")
+        profile = load_profile(device)
+        spec = profile.runtime(asked.runtime)
+        yield conditions(this_cpu(profile), spec, asked.image, asked.classes, quantised=asked.quantised), None
+        return
+    known = load_profile(target) if target else None
+    with remote_device(parse_address(device), ()) as there:
+        spec = (known or detected(there).profile).runtime(asked.runtime)
+        versions = there.needed(spec.packages)
+        where = conditions(
+            there.cpu, spec, asked.image, asked.classes, quantised=asked.quantised, versions=versions
+        )  # fmt: skip
+        yield where, there.launch("worker")
 
 
 def _left(table: LatencyTable, passes: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgekd.cli.console import print_json
-from edgekd.cli.options import OnDevice, Runtime, ShapeOption, Target, parse_limit, parse_shapes
+from edgekd.cli.options import OnDevice, Runtime, ShapeOption, Target, on_device, parse_limit, parse_shapes
 
 if TYPE_CHECKING:
     from edgekd.gate.limits import Limits
@@ -72,6 +72,7 @@ def check(
 
       edgekd check model.onnx --save-baseline baseline --data eval.npz
     """
+    address, target, usual = on_device(device, target)
     if inconclusive not in ("pass", "fail"):
         raise typer.BadParameter(f"{inconclusive!r}: pass or fail", param_hint="--inconclusive")
     if baseline is None and save_baseline is None:
@@ -94,7 +95,7 @@ def check(
         with Watcher() as watcher:
             result = run(
                 candidate, baseline, data=data, metric=metric, limits=limits, profile=target,
-                runtime=runtime, shapes=parse_shapes(shape), device=device, listener=watcher,
+                runtime=runtime or usual, shapes=parse_shapes(shape), device=address, listener=watcher,
             )  # fmt: skip
         if as_json:
             print_json(result.model_dump(mode="json", by_alias=True))

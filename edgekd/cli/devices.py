@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgekd.cli.calibrate import calibrate
 from edgekd.cli.console import print_json
+from edgekd.cli.options import DEVICES
+
+if TYPE_CHECKING:
+    from edgekd.hardware.detect import Detected
 
 app = typer.Typer(help="Device profiles: what ships, what each says, what this machine is.", no_args_is_help=True)
 app.command("calibrate")(calibrate)
@@ -76,30 +80,44 @@ def show(
 
 @app.command("detect")
 def detect_(
+    device: Annotated[
+        str | None, typer.Argument(metavar="[DEVICE]", help=f"{DEVICES}; this machine without it.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
-    as_yaml: Annotated[
-        bool, typer.Option("--yaml", help="Print a profile to keep: local-cpu with what was found.")
-    ] = False,
+    as_yaml: Annotated[bool, typer.Option("--yaml", help="Print a profile to keep, with what was found.")] = False,
 ) -> None:
     """
-    Say what this machine is: CPU, caches, memory, runtimes, and which shipped profiles describe it.
+    Say what this machine, or a device, is: CPU, caches, memory, heat, runtimes, and which shipped profiles describe it.
 
     Examples:
       edgekd devices detect
 
       edgekd devices detect --yaml > gateway.yaml
+
+      edgekd devices detect ssh://pi@raspberrypi.local --yaml > pi.yaml
     """
     from edgekd.hardware.detect import as_profile_yaml, detect
+    from edgekd.hardware.remote.address import parse_address
+    from edgekd.hardware.remote.detect import detect_there
+    from edgekd.hardware.remote.farm import reached
 
-    found = detect()
+    address = reached(device).address if device else None
+    found = detect_there(parse_address(address)) if address else detect()
     if as_json:
         print_json(found.model_dump(mode="json", by_alias=True))
-        return
-    if as_yaml:
+    elif as_yaml:
         typer.echo(as_profile_yaml(found), nl=False)
-        return
-    for name, value in found.profile.hardware.model_dump(exclude_defaults=True).items():
-        typer.echo(f"{name:14} {', '.join(value) if isinstance(value, tuple) else value}")
+    else:
+        _show(found)
+
+
+def _show(found: Detected) -> None:
+    rows: dict[str, Any] = {"board": found.board} | found.profile.hardware.model_dump(exclude_defaults=True)
+    rows |= found.look.model_dump(exclude_none=True)
+    for name, value in rows.items():
+        if value is not None:
+            typer.echo(f"{name:14} {', '.join(value) or 'no' if isinstance(value, tuple) else value}")
     for name, version in found.runtimes.items():
-        typer.echo(f"{name:14} {version or f'not installed: pip install edgekd[{name}]'}")
+        mend = "" if found.profile.connection == "remote" else f": pip install edgekd[{name}]"
+        typer.echo(f"{name:14} {version or f'not installed{mend}'}")
     typer.echo(f"{'profiles':14} {', '.join(found.fits)}")

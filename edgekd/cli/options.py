@@ -39,14 +39,26 @@ AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Run the .py files that the pipeline names: read them first.")
 ]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="-v: cached stages; -vv: tracebacks.")]
-OnDevice = Annotated[str | None, typer.Option("--device", help="Measure there, and ask answers: ssh://user@host:port.")]
+DEVICES = "local, ssh://user@host:port, adb:serial, or a name in devices.yaml ($EDGEKD_DEVICES)"
+OnDevice = Annotated[str | None, typer.Option("--device", help=f"Measure there, and ask answers: {DEVICES}.")]
 Target = Annotated[str, typer.Option("--target", "-t", help="A device that `edgekd devices list` names, or a .yaml.")]
+ANY_CPU = "local-cpu"  # the default of --target
 Runtime = Annotated[
     str | None, typer.Option(help="onnxruntime, openvino or litert; else the first that opens the file.")
 ]
 ShapeOption = Annotated[
     list[str] | None, typer.Option("--shape", metavar="INPUT=1,3,32,32", help="Of an input; may be given again.")
 ]
+
+
+def on_device(text: str | None, target: str) -> tuple[str | None, str, str | None]:
+    """The address that --device means, None for this machine; its profile and its runtime where the farm names them."""
+    if text is None:
+        return None, target, None
+    from edgekd.hardware.remote.farm import reached
+
+    found = reached(text)
+    return found.address, found.profile if found.profile and target == ANY_CPU else target, found.runtime
 
 
 def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 import typer
 
 from edgekd.cli.console import print_json
-from edgekd.cli.options import Runtime, ShapeOption, Target, parse_shapes
+from edgekd.cli.options import ANY_CPU, DEVICES, Runtime, ShapeOption, Target, parse_shapes
 
-T = TypeVar("T", bound="Settings")
+T = TypeVar("T")
+Found: TypeAlias = "Measured | Comparison | ByTool"
+S = TypeVar("S", bound="Settings")
+SOME_FAILED = 6
 
 if TYPE_CHECKING:
+    from edgekd.cli.progress import Watcher
+    from edgekd.engine.events import Listener
+    from edgekd.errors import EdgekdError
     from edgekd.hardware.measure.result import Alone, Comparison, Measured
+    from edgekd.hardware.remote.by_tool import ByTool
+    from edgekd.hardware.remote.farm import Reached
     from edgekd.settings import Settings
 
 
@@ -32,7 +40,12 @@ def profile(
     sessions: Annotated[
         list[int] | None, typer.Option(min=1, help="Throughput of so many sessions at once; may be given again.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Measure there instead: ssh://user@host:port.")] = None,
+    device: Annotated[
+        list[str] | None, typer.Option(help=f"Measure there instead: {DEVICES}; may be given again.")
+    ] = None,
+    by_tool: Annotated[
+        bool, typer.Option("--by-tool", help="By the runtime's own tool there, for devices without Python.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON on stdout.")] = False,
 ) -> None:
     """
@@ -49,28 +62,100 @@ def profile(
       edgekd profile before.onnx after.onnx model.tflite
 
       edgekd profile model.onnx --device ssh://pi@raspberrypi.local
+
+      edgekd profile model.onnx --device local --device pi5 --device gateway
+
+      edgekd profile model.tflite --device adb:emulator-5554 --by-tool
     """
     from edgekd import measuring
     from edgekd.cli.progress import Watcher
+    from edgekd.hardware.remote.farm import several
 
+    if len(models) > 1 and by_tool:
+        raise typer.BadParameter("times one model at a time", param_hint="--by-tool")
+    if len(models) > 1 and (batch or sessions):
+        raise typer.BadParameter("throughput is measured of one model at a time", param_hint="--batch")
+    shared: dict[str, Any] = {"shapes": parse_shapes(shape), "data": data}
+    loads: dict[str, Any] = {"batches": batch or (), "sessions": sessions or ()}
+
+    def job(one: Reached, listener: Listener) -> Found:
+        asked = shared | {"runtime": runtime or one.runtime, "device": one.address, "listener": listener}
+        on = one.profile if one.profile and target == ANY_CPU else target
+        if len(models) > 1 and not by_tool:
+            return measuring.compare(_names(models), on, **asked)
+        if by_tool:
+            if one.address is None or data or batch or sessions:
+                raise typer.BadParameter("goes with a --device elsewhere, and without --data, --batch and --sessions")
+            return measuring.measure_by_tool(models[0], on, **{k: v for k, v in asked.items() if k != "data"})
+        return measuring.measure(models[0], on, **loads, **asked)
+
+    places = several(device or ["local"])
     with Watcher() as watcher:
         watcher.started("measure", ", ".join(path.name for path in models))
-        asked: dict[str, Any] = {"runtime": runtime, "shapes": parse_shapes(shape), "data": data, "listener": watcher}
-        if len(models) > 1:
-            if device:
-                raise typer.BadParameter("several models are compared on this machine only", param_hint="--device")
-            if batch or sessions:
-                raise typer.BadParameter("throughput is measured of one model at a time", param_hint="--batch")
-            several = measuring.compare(_names(models), target, **asked)
-            _tell(several, _show_several, as_json=as_json)
+        if len(places) > 1:
+            done, failed = _on_all(places, job, watcher)
         else:
-            one = measuring.measure(
-                models[0], target, batches=batch or (), sessions=sessions or (), device=device, **asked
-            )
-            _tell(one, _show_one, as_json=as_json)
+            done, failed = {"": job(places[0], watcher)}, {}
+    if len(places) > 1:
+        _tell_all(done, failed, as_json=as_json)
+        raise typer.Exit(SOME_FAILED if failed else 0)
+    show: Callable[[Any], None] = _show_by_tool if by_tool else _show_several if len(models) > 1 else _show_one
+    _tell(done[""], show, as_json=as_json)
 
 
-def _tell(found: T, show: Callable[[T], None], *, as_json: bool) -> None:
+def _on_all(
+    places: list[Reached], job: Callable[[Reached, Listener], T], watcher: Watcher
+) -> tuple[dict[str, T], dict[str, EdgekdError]]:
+    """At once; only what is to be said reaches the terminal: their bars would overwrite each other."""
+    from edgekd.engine.events import Telling
+    from edgekd.hardware.remote.farm import at_once
+
+    def one(place: Reached) -> Callable[[], T]:
+        return lambda: job(place, Telling(lambda sentence: watcher.said(f"{place.name}: {sentence}")))
+
+    return at_once({place.name: one(place) for place in places}, watcher.said)
+
+
+def _tell_all(done: Mapping[str, Found], failed: Mapping[str, EdgekdError], *, as_json: bool) -> None:
+    if as_json:
+        rows = {name: found.model_dump(mode="json", by_alias=True) for name, found in done.items()}
+        print_json({"devices": rows, "failed": {name: str(error) for name, error in failed.items()}})
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from edgekd.hardware.measure.result import Measured
+    from edgekd.hardware.remote.by_tool import ByTool
+
+    console, notes = Console(), []
+    table = Table("device", "model", "p50 ms", "p90 ms", "kind", "times faster than the first", "runs on")
+    for name, found in done.items():
+        if isinstance(found, ByTool):
+            told = f"{found.latency_ms.value:.3f} {found.statistic}"
+            table.add_row(escape(name), escape(found.model), told, "", found.kind, "", found.device.model)
+            continue
+        seen = found.comparison if isinstance(found, Measured) else found
+        notes += [f"{name}: TOO NOISY to rely on absolute latencies: {reason}" for reason in seen.noise.reasons]
+        for model, row in seen.models.items():
+            p50, p90 = row.latency_p50_ms, "" if row.latency_p90_ms is None else f"{row.latency_p90_ms:.3f}"
+            told = f"{p50.value:.3f} [{p50.low:.3f}, {p50.high:.3f}]"
+            table.add_row(escape(name), escape(model), told, p90, seen.kind, _faster(seen, model), seen.device.model)
+    for name in failed:
+        table.add_row(escape(name), "", "", "", "none", "", "failed")
+    console.print(table)
+    for line in [*notes, *(f"{name} failed: {error}" for name, error in failed.items())]:
+        console.print(line, markup=False, highlight=False)
+
+
+def _faster(seen: Comparison, model: str) -> str:
+    """Than the first of them, with what that says."""
+    base = next(iter(seen.models))
+    ratio = seen.speedup_over.get(base, {}).get(model)
+    return f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}] {seen.verdict(model, base)}" if ratio else ""
+
+
+def _tell(found: S, show: Callable[[S], None], *, as_json: bool) -> None:
     if as_json:
         print_json(found.model_dump(mode="json", by_alias=True))
     else:
@@ -108,6 +193,17 @@ def _show_one(measured: Measured) -> None:
     typer.echo("\n".join(lines))
 
 
+def _show_by_tool(found: ByTool) -> None:
+    time, version = found.latency_ms, f" {found.tool_version}" if found.tool_version else ""
+    typer.echo(
+        f"{found.model}, by {found.tool}{version}\n"
+        f"latency {found.statistic:8} {time.value:.3f} ms [{time.low:.3f}, {time.high:.3f}], {found.kind}, "
+        f"n {found.runs or 'not told'} ({found.processes} processes), inputs random\n"
+        f"machine          {found.device.model}\n"
+        f"command          {' '.join(found.command)}"
+    )
+
+
 def _alone(alone: Alone) -> list[str]:
     lines = []
     if alone.peak_memory_mib and alone.process_peak_mib:
@@ -126,6 +222,7 @@ def _alone(alone: Alone) -> list[str]:
 def _noise(seen: Comparison) -> list[str]:
     return [
         f"machine          {seen.device.model}; {seen.noise}",
+        *([f"conditions       {seen.conditions}"] if seen.conditions and str(seen.conditions) else []),
         *(f"TOO NOISY to rely on absolute latencies: {reason}" for reason in seen.noise.reasons),
     ]
 

@@ -9,7 +9,7 @@ import typer
 
 from edgekd.cli.console import print_json
 
-NAMES = ("pipeline", "device", "lock", "signature", "limits", "check", "measurement")
+NAMES = ("pipeline", "device", "lock", "signature", "limits", "check", "measurement", "devices")
 
 
 def schema(
@@ -30,6 +30,7 @@ def schema(
     from edgekd.gate.result import GateResult
     from edgekd.hardware.measure.result import Measured
     from edgekd.hardware.profile import DeviceProfile
+    from edgekd.hardware.remote.farm import Farm
     from edgekd.pipeline import Pipeline
     from edgekd.settings import Settings
 
@@ -41,6 +42,7 @@ def schema(
         "limits": Limits,
         "check": GateResult,
         "measurement": Measured,
+        "devices": Farm,
     }
     described = models[name].model_json_schema(by_alias=True)
     print_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **described})

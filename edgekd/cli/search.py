@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edgekd.cli.console import print_json
-from edgekd.cli.options import AllowCode, PipelineName, Set, Verbose, WorkspaceOption
+from edgekd.cli.options import AllowCode, OnDevice, PipelineName, Set, Verbose, WorkspaceOption
 from edgekd.units import duration
 
 
@@ -22,6 +22,7 @@ def search(
     set_: Set = None,
     workspace: WorkspaceOption = None,
     allow_code: AllowCode = False,
+    device: OnDevice = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON on stdout.")] = False,
     verbose: Verbose = 0,
 ) -> None:
@@ -37,17 +38,21 @@ def search(
 
       edgekd search flowers.yaml --target local-cpu --set search.candidates=500 --set search.race.students=24
 
+      edgekd search digits --device ssh://pi@raspberrypi.local --target rpi5
+
       edgekd search flowers.yaml && edgekd distill flowers.yaml --student search/student.yaml
     """
     from edgekd.cli.progress import Watcher
+    from edgekd.hardware.remote.farm import reached
     from edgekd.pipeline import load_pipeline
     from edgekd.searching import find_student
 
     start = time.perf_counter()
+    there = reached(device) if device else None
     with Watcher(verbose=bool(verbose)) as watcher:
         told = find_student(
-            load_pipeline(pipeline, set_ or ()), target=target, out=out, workspace=workspace, listener=watcher,
-            allow_code=allow_code,
+            load_pipeline(pipeline, set_ or ()), target=target or (there.profile if there else None), out=out,
+            workspace=workspace, listener=watcher, allow_code=allow_code, device=there.address if there else None,
         )  # fmt: skip
         watcher.said(f"{watcher.ran} stages ran, {watcher.cached} cached, {duration(time.perf_counter() - start)}")
     if as_json:

@@ -24,6 +24,7 @@ from edgekd.hardware.answering import predict
 from edgekd.hardware.remote.address import parse_address
 from edgekd.hardware.remote.compare import check_same
 from edgekd.hardware.remote.device import remote_device
+from edgekd.hardware.remote.farm import persistently
 from edgekd.hardware.specs import CompilerSpec
 
 
@@ -46,9 +47,14 @@ def run_there(settings: EvaluateThere, inputs: Mapping[str, Artifact], work: Wor
     data = work.scratch / "feeds.npz"
     np.savez(data, **fed)
     samples = len(next(iter(fed.values())))
-    with remote_device(parse_address(settings.device), spec.packages) as there:
-        check_same(there, settings.cpu, settings.versions)
-        answers = there.answers(exporter.entry(model), spec, data.resolve(), settings.batch, samples)
+
+    def answered() -> NDArray[Any]:
+        with remote_device(parse_address(settings.device), spec.packages) as there:
+            check_same(there, settings.cpu, settings.versions)
+            found: NDArray[Any] = there.answers(exporter.entry(model), spec, data.resolve(), settings.batch, samples)
+            return found
+
+    answers = persistently(answered, work.progress.say)
     write(work.out, settings.split, answers, _right(answers, arrays.get("labels"), None), arrays.get("labels"))
 
 

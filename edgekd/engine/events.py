@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -39,6 +39,16 @@ class Silent:
 
     def said(self, sentence: str) -> None:
         pass
+
+
+class Telling(Silent):
+    """Hands on what is said, and nothing else."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+
+    def said(self, sentence: str) -> None:
+        self._tell(sentence)
 
 
 class Progress:

@@ -12,7 +12,7 @@ from edgekd.gate import judge
 from edgekd.gate.limits import Limits
 from edgekd.gate.result import Check, Name
 from edgekd.hardware.measure.compare import size_bytes
-from edgekd.hardware.measure.result import Alone, Comparison
+from edgekd.hardware.measure.result import Alone, Comparison, refuse_emulated
 from edgekd.hardware.specs import OnnxRuntimeSpec
 
 MIB = 2**20
@@ -22,6 +22,8 @@ NO_LIMIT, NOT_TOLD = "it has no limit", "this system does not tell a process's p
 
 
 def of_latency(limits: Limits, comparison: Comparison) -> list[Check]:
+    """Raises UnavailableError for times of an emulator."""
+    refuse_emulated(comparison.kind)
     found = []
     clock = {"cpu": "thread CPU", "wall": "wall"}[comparison.clock]
     if limits.latency_regression_percent is not None:

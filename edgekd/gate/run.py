@@ -11,7 +11,7 @@ from edgekd import __version__
 from edgekd.budget import worst
 from edgekd.deploy.subject import describe, digests, find
 from edgekd.engine.events import Listener, Progress, Silent
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, UnavailableError
 from edgekd.gate import answers, contract, costs, judge, metrics, samples
 from edgekd.gate.answers import Side
 from edgekd.gate.costs import BASE, CANDIDATE
@@ -23,7 +23,8 @@ from edgekd.hardware.measure.compare import Model, observe
 from edgekd.hardware.measure.result import Comparison
 from edgekd.hardware.profile import DeviceProfile, load_profile, this_cpu
 from edgekd.hardware.remote.address import parse_address
-from edgekd.hardware.remote.device import RemoteDevice, remote_device
+from edgekd.hardware.remote.device import RemoteDevice, emulator, remote_device
+from edgekd.hardware.remote.farm import persistently
 from edgekd.hardware.runtime import Tensor
 from edgekd.measuring import prepared
 from edgekd.stats import smallest_drop_points
@@ -65,11 +66,20 @@ def check(
     skipped: dict[Name, str] = {}
     agreed = answers.of_contract(old, new)
     models = _models(old, new, limits, shapes or {}, evaluated, profile)
-    packages = dict.fromkeys((*old.subject.runtime.packages, *new.subject.runtime.packages))
-    with remote_device(address, tuple(packages)) if address else nullcontext() as there:
-        evaluation, accuracy = _accuracy(old, new, evaluated, metric, limits, agreed, skipped, there)
-        comparison, measured = _measured(models, profile, limits, listener, skipped, there)
-    checks = [agreed, *accuracy, *measured]
+    if models and profile.emulated:
+        raise UnavailableError(emulator(f"device {profile.name}"))
+    packages = tuple(dict.fromkeys((*old.subject.runtime.packages, *new.subject.runtime.packages)))
+
+    def run() -> tuple[Evaluation | None, Comparison | None, list[Check]]:
+        with remote_device(address, packages) if address else nullcontext() as there:
+            if models and there and there.emulated:
+                raise UnavailableError(emulator(str(address)))
+            evaluation, accuracy = _accuracy(old, new, evaluated, metric, limits, agreed, skipped, there)
+            comparison, measured = _measured(models, profile, limits, listener, skipped, there)
+            return evaluation, comparison, [*accuracy, *measured]
+
+    evaluation, comparison, found = persistently(run, listener.said)
+    checks = [agreed, *found]
     checks += costs.of_size(limits, old.subject, new.subject, skipped)
     checks += costs.of_coverage(limits, old.subject, new.subject, skipped)
     return GateResult(

@@ -7,7 +7,7 @@ versions, precision, image. Anywhere else it is refused: the same net takes anot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -107,20 +107,28 @@ class LatencyTable(Settings):
         write_atomically(path, self.model_dump_json(by_alias=True))
 
 
-def conditions(device: Cpu, runtime: Runnable, image: Image, classes: int, *, quantised: bool) -> Conditions:
+def conditions(
+    device: Cpu,
+    runtime: Runnable,
+    image: Image,
+    classes: int,
+    *,
+    quantised: bool,
+    versions: Mapping[str, str] | None = None,
+) -> Conditions:
     """
-    Those at hand.
+    Those at hand; of a device elsewhere, with the `versions` that it has.
 
     Raises ConfigError where edgekd writes no float files for the runtime, UnavailableError where it is not installed.
     """
     if not quantised and not takes_floats(runtime):
         raise ConfigError(f"{runtime.name}: edgekd writes only int8 files for it; leave --float out")
     try:
-        versions = {package: version(package) for package in runtime.packages}
+        versions = versions or {package: version(package) for package in runtime.packages}
     except PackageNotFoundError as error:
         raise UnavailableError(f"runtime {runtime.name} is not installed ({error}); edgekd devices detect") from None
     return Conditions(
-        device=device, runtime=runtime, versions=versions, quantised=quantised, image=image, classes=classes
+        device=device, runtime=runtime, versions=dict(versions), quantised=quantised, image=image, classes=classes
     )
 
 

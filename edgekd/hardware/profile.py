@@ -70,6 +70,7 @@ class DeviceProfile(Settings):
     description: str
     kind: Literal["cpu", "gpu", "npu", "mcu"]
     connection: Literal["local", "remote"]  # remote: hardware elsewhere
+    emulated: bool = False  # no hardware: its times are shown, and nothing is decided by them
     hardware: Hardware = Hardware()
     limits: Limits = Limits()
     runtimes: tuple[RuntimeSpec, ...] = Field(min_length=1)  # a build exports for the first

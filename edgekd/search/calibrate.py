@@ -15,7 +15,7 @@ from edgekd.data.stages import Preprocess
 from edgekd.engine.events import Progress
 from edgekd.hardware.latencies import YARDSTICK, Batch, Conditions, LatencyTable
 from edgekd.hardware.measure.compare import WORKER, Model, request
-from edgekd.hardware.measure.process import launch
+from edgekd.hardware.measure.process import Launch, launch
 from edgekd.hardware.profile import Measuring
 from edgekd.models.shape import NetShape
 from edgekd.search.latency import as_model
@@ -30,14 +30,15 @@ Least = Callable[[Sequence[NetShape], int], list[float]]  # of shapes and a seed
 class InProcesses:
     """Least CPU times (wall times with more threads) in one fresh process; the files stay in `folder`."""
 
-    def __init__(self, conditions: Conditions, folder: Path) -> None:
+    def __init__(self, conditions: Conditions, folder: Path, run_process: Launch | None = None) -> None:
         self.conditions, self.folder = conditions, folder
+        self.run_process = run_process or launch(WORKER)  # else one of a device elsewhere
         self.models: dict[NetShape, Model] = {}
 
     def __call__(self, shapes: Sequence[NetShape], seed: int) -> list[float]:
         models = {f"net{number}": self._model(shape) for number, shape in enumerate(shapes)}
         clock = "cpu" if self.conditions.runtime.threads == 1 else "wall"
-        answer = launch(WORKER)(request(models, MEASURING, seed))
+        answer = self.run_process(request(models, MEASURING, seed))
         return [min(min(opening) for opening in answer[name][clock]) / 1e6 for name in models]
 
     def _model(self, shape: NetShape) -> Model:

@@ -8,8 +8,7 @@ import pytest
 
 from edgekd import resources
 from edgekd.errors import ConfigError, UnavailableError
-from edgekd.hardware import detect as detecting
-from edgekd.hardware.detect import as_profile_yaml, cache_kib, detect
+from edgekd.hardware.detect import as_profile_yaml, detect
 from edgekd.hardware.fingerprint import Cpu, cpu
 from edgekd.hardware.here import installed
 from edgekd.hardware.profile import Hardware, load_profile, mismatch, profile_of, this_cpu
@@ -132,14 +131,3 @@ def test_this_machine_is_detected_and_its_profile_can_be_kept(tmp_path: Path) ->
     assert kept.runtimes == found.profile.runtimes
     assert kept.unsourced() == []
     this_cpu(kept)
-
-
-def test_caches_are_read_by_their_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for index, (level, size) in enumerate((("1", "32K"), ("2", "512K"), ("3", "2M"))):
-        folder = tmp_path / f"index{index}"
-        folder.mkdir()
-        (folder / "level").write_text(level)
-        (folder / "size").write_text(size)
-    assert [cache_kib(level, tmp_path) for level in (1, 2, 3, 4)] == [32, 512, 2048, None]
-    monkeypatch.setattr(detecting, "MEMORY", tmp_path / "nowhere")
-    assert detecting.hardware().ram_mib is None

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.board import Board, needs_sshd
-from helpers.gate import ONLY_ANSWERS, QUICK, states, worse
+from helpers.gate import ONLY_ANSWERS, QUICK, X, states, worse
 from safetensors.numpy import load_file
 
 from edgekd.api import build
@@ -17,10 +17,14 @@ from edgekd.deploy.bundle import Built
 from edgekd.engine.store import Store
 from edgekd.errors import ConfigError, UnavailableError
 from edgekd.gate.run import check
+from edgekd.hardware.answering import predict
 from edgekd.hardware.fingerprint import Cpu
+from edgekd.hardware.profile import load_profile
+from edgekd.hardware.remote import device
 from edgekd.hardware.remote.answers import ANSWERS, Answers, Refused, read_answer
 from edgekd.hardware.remote.compare import check_same
 from edgekd.hardware.remote.device import remote_device
+from edgekd.hardware.runtime import open_session
 from edgekd.pipeline import Pipeline, load_pipeline
 
 HERE = str(Path(__file__).parent.parent / "one-runtime.yaml")
@@ -49,9 +53,7 @@ sys.stdout.write(json.dumps(told))
 
 def delayed(board: Board, name: str) -> None:
     """The device's Python makes one model wait in each run."""
-    fake = board.home / "bin" / "python3"
-    fake.write_text(SLOWED.format(python=sys.executable, name=name), "utf-8")
-    fake.chmod(0o755)
+    board.instead_of("python3", SLOWED.format(python=sys.executable, name=name))
 
 
 @needs_sshd
@@ -93,9 +95,7 @@ def test_a_device_of_another_kind_or_address_is_refused_at_once(tmp_path: Path) 
 @needs_sshd
 @pytest.mark.slow
 def test_a_device_without_any_of_the_runtimes_is_told_before_anything_is_trained(board: Board, tmp_path: Path) -> None:
-    bare = board.home / "bin" / "python3"
-    bare.write_text(BARE.format(python=sys.executable), "utf-8")
-    bare.chmod(0o755)
+    board.instead_of("python3", BARE.format(python=sys.executable))
     with pytest.raises(UnavailableError, match=r"has none of onnxruntime; run `python3 -m pip install` of one on"):
         build("digits", targets=(HERE,), workspace=tmp_path / "w", out=tmp_path, device=str(board.address))
 
@@ -133,6 +133,32 @@ def test_answers_of_another_shape_kind_or_schema_are_refused(change: dict[str, o
 def test_a_refusal_of_the_device_is_told_apart_from_answers() -> None:
     told = read_answer(ANSWERS, "ssh://pi", b'{"error": "no such file", "kind": "ConfigError"}')
     assert isinstance(told, Refused)
+
+
+@needs_sshd
+@pytest.mark.slow
+def test_many_samples_are_answered_in_parts_as_they_are_here(
+    board: Board, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "AT_ONCE", 300)
+    np.savez(tmp_path / "feeds.npz", x=X)
+    spec = load_profile("local-cpu").runtime()
+    with remote_device(board.address, spec.packages) as there:
+        found = there.answers(model, spec, tmp_path / "feeds.npz", 64, len(X))
+    session = open_session(model, spec)
+    np.testing.assert_array_equal(found, predict("model.onnx", session, {"x": X}, 64))
+    session.close()
+
+
+@needs_sshd
+@pytest.mark.slow
+def test_answers_to_another_number_of_samples_are_refused(board: Board, model: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "feeds.npz", x=X)
+    spec = load_profile("local-cpu").runtime()
+    with remote_device(board.address, spec.packages) as there:
+        board.instead_of("python3", f"#!/bin/sh\necho '{json.dumps(ONE)}'\n")
+        with pytest.raises(UnavailableError, match=r"\[1, 2\] as answers to 1000 samples; nothing of it is used"):
+            there.answers(model, spec, tmp_path / "feeds.npz", 64, len(X))
 
 
 @needs_sshd

@@ -5,14 +5,16 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,12 @@ from edgekd.hardware.remote.address import Address
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 needs_sshd = pytest.mark.skipif(SSHD is None, reason="no sshd is installed (apt-get install openssh-server)")
+# what a device that tells hardly anything says of itself
+TOLD: dict[str, Any] = {
+    "python": "3", "architecture": "x86_64", "cpuinfo": "", "cores": 1, "packages": {"numpy": "2"}, "jiffies": None,
+    "look": dict.fromkeys(("temperature_c", "clock_mhz", "throttled", "since_start", "throttle_count")),
+    "facts": dict.fromkeys(("board", "clock_mhz", "l2_kib", "l3_kib", "ram_mib")),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,10 @@ class Board:
 
     def cut(self) -> None:
         """The server's end of every connection dies."""
+        self.signalled(signal.SIGKILL)
+
+    def signalled(self, number: signal.Signals) -> None:
+        """The server's end of every connection gets it, the server itself does not."""
         todo = [self.server]
         while todo:
             parent = todo.pop()
@@ -37,7 +49,13 @@ class Board:
             todo += [int(pid) for pid in found.stdout.split()]
             with suppress(FileNotFoundError, ProcessLookupError):  # gone by itself in between
                 if parent != self.server and b"sshd" in Path(f"/proc/{parent}/cmdline").read_bytes():
-                    os.kill(parent, 9)
+                    os.kill(parent, number)
+
+    def instead_of(self, program: str, script: str) -> None:
+        """What the device's shell finds under that name."""
+        fake = self.home / "bin" / program
+        fake.write_text(script, "utf-8")
+        fake.chmod(0o755)
 
     @property
     def temporary(self) -> Path:
@@ -54,40 +72,59 @@ def key(path: Path) -> str:
 
 @pytest.fixture
 def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    for folder in ("tmp", "bin"):
-        (tmp_path / folder).mkdir()
-    known = f"[127.0.0.1]:{port} {key(tmp_path / 'host')}"
-    (tmp_path / "known").write_text(known, "ascii")
-    (tmp_path / "authorized").write_text(key(tmp_path / "mine"), "ascii")
-    path = f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin"
-    (tmp_path / "sshd_config").write_text(
-        f"ListenAddress 127.0.0.1:{port}\nHostKey {tmp_path}/host\nAuthorizedKeysFile {tmp_path}/authorized\n"
-        f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\n"
-        f"ForceCommand {tmp_path}/shell\n",
-        "ascii",
-    )
-    script = f'export PATH="{path}" TMPDIR="{tmp_path}/tmp"\nexec sh -c "$SSH_ORIGINAL_COMMAND"'
-    (tmp_path / "shell").write_text(f"#!/bin/sh\n{script}\n", "ascii")
-    (tmp_path / "shell").chmod(0o755)
-    (tmp_path / "ssh_config").write_text(
+    """Reached by the `ssh` that is found first, which knows it."""
+    config = tmp_path / "ssh_config"
+    ssh = tmp_path / "client" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {config} "$@"\n', "ascii")
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    mine = key(tmp_path / "mine")
+    config.write_text(
         f"UserKnownHostsFile {tmp_path}/known\nGlobalKnownHostsFile /dev/null\n"
         f"IdentityFile {tmp_path}/mine\nIdentitiesOnly yes\n",
         "ascii",
     )
-    ssh = tmp_path / "client" / "ssh"
-    ssh.parent.mkdir()
-    ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {tmp_path}/ssh_config "$@"\n', "ascii")
-    ssh.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    with serving(tmp_path, mine, tmp_path / "known") as one:
+        yield one
+
+
+@contextmanager
+def started(home: Path, beside: Board) -> Iterator[Board]:
+    """Another device, for the same keys and the same list of known hosts."""
+    home.mkdir()
+    mine = (beside.home / "mine.pub").read_text("ascii")
+    with serving(home, mine, beside.home / "known") as other:
+        yield other
+
+
+@contextmanager
+def serving(home: Path, mine: str, known: Path) -> Iterator[Board]:
+    """An sshd with a host key of its own, whose shell has a PATH and a temporary folder of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for folder in ("tmp", "bin"):
+        (home / folder).mkdir()
+    with known.open("a", encoding="ascii") as file:
+        file.write(f"[127.0.0.1]:{port} {key(home / 'host')}")
+    (home / "authorized").write_text(mine, "ascii")
+    path = f"{home / 'bin'}:{Path(sys.executable).parent}:/usr/bin:/bin"
+    (home / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1:{port}\nHostKey {home}/host\nAuthorizedKeysFile {home}/authorized\n"
+        f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\n"
+        f"ForceCommand {home}/shell\n",
+        "ascii",
+    )
+    script = f'export PATH="{path}" TMPDIR="{home}/tmp"\nexec sh -c "$SSH_ORIGINAL_COMMAND"'
+    (home / "shell").write_text(f"#!/bin/sh\n{script}\n", "ascii")
+    (home / "shell").chmod(0o755)
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
     assert SSHD
-    server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(tmp_path / "sshd_config")], stderr=subprocess.DEVNULL)
+    server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(home / "sshd_config")], stderr=subprocess.DEVNULL)
     wait_for(port)
-    yield Board(tmp_path, Address("127.0.0.1", getpass.getuser(), port), server.pid)
+    yield Board(home, Address("127.0.0.1", getpass.getuser(), port), server.pid)
     server.terminate()
     server.wait()
 

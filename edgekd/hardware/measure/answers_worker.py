@@ -16,11 +16,13 @@ from edgekd.hardware.specs import read_runnable
 
 
 def measure(request: dict[str, Any]) -> dict[str, Any]:
-    """The first output for all samples of `data`, its bytes in base64 with dtype and shape."""
+    """The first output for those samples of `data` that are asked for, its bytes in base64 with dtype and shape."""
     model = request["model"]
     path = Path(model["path"])
     session = open_session(path, read_runnable(model["runtime"]))
-    feeds = read_arrays(Path(model["data"]), session.describe().inputs[0].name)
+    first, last = request["samples"]
+    arrays = read_arrays(Path(model["data"]), session.describe().inputs[0].name)
+    feeds = {name: array[first:last] for name, array in arrays.items()}
     found = np.ascontiguousarray(predict(path.name, session, feeds, request["batch"]))
     session.close()
     return {"dtype": found.dtype.name, "shape": found.shape, "data": base64.b64encode(found.tobytes()).decode("ascii")}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import trim_mean
@@ -21,12 +21,13 @@ from edgekd.hardware.fingerprint import Cpu, cpu
 from edgekd.hardware.measure.counters import cpu_jiffies
 from edgekd.hardware.measure.noise import Samples, noise
 from edgekd.hardware.measure.process import Launch, launch
-from edgekd.hardware.measure.result import Comparison, Figures
+from edgekd.hardware.measure.result import Comparison, Conditions, Figures, Look
 from edgekd.hardware.parts import parts_of
 from edgekd.hardware.profile import Measuring
 from edgekd.hardware.runtime import Tensor
 from edgekd.hardware.specs import Runnable, read_runnable
 from edgekd.hardware.stages import Compare
+from edgekd.hardware.sysfs import look
 from edgekd.stats import geometric_interval, percentile
 
 WORKER = "edgekd.hardware.measure.worker"
@@ -56,12 +57,21 @@ class Model:
         }
 
 
+Jiffies = tuple[int, int] | None
+
+
 @dataclass(frozen=True)
 class Place:
-    """A device elsewhere: its processor, and a look at its counters of time."""
+    """A device: its processor, and a look at its counters of time, its heat and its clock."""
 
     cpu: Cpu
-    jiffies: Callable[[], tuple[int, int] | None]
+    look: Callable[[], tuple[Jiffies, Look]]
+    kind: Literal["measured", "emulated"] = "measured"
+    elsewhere: bool = True
+
+
+def here() -> Place:
+    return Place(cpu(), lambda: (cpu_jiffies(), Look.model_validate_json(json.dumps(look()))), elsewhere=False)
 
 
 def run(settings: Compare, inputs: Mapping[str, Artifact], work: Work) -> None:
@@ -92,28 +102,31 @@ def observe(
     `run_process` stands in for the process in tests of clocks and faults; `place` is a device elsewhere, with a
     `run_process` that runs there.
     """
-    run_process = run_process or launch(WORKER)
-    jiffies = place.jiffies if place else cpu_jiffies
-    before = jiffies()
+    run_process, where = run_process or launch(WORKER), place or here()
+    before, looked_before = where.look()
     seeds = progress.over(range(measuring.processes), measuring.processes, "process")
     answers = [run_process(request(models, measuring, seed)) for seed in seeds]
-    after = jiffies()
+    after, looked_after = where.look()
     wall = {name: [answer[name]["wall"] for answer in answers] for name in models}
     clock = {name: [answer[name]["cpu"] for answer in answers] for name in models}
     flat_wall, flat_clock = ({n: [np.concatenate(p) for p in rows[n]] for n in models} for rows in (wall, clock))
     one_thread = _threads(models) == 1 and all(model.runtime.on_cpu for model in models.values())
     ratios = process_speedups(clock if one_thread else wall, bases)
-    told = noise(flat_wall, flat_clock, (before, after), one_thread=one_thread)
-    if place:
+    conditions = Conditions(before=looked_before, during=_looks(answers), after=looked_after)
+    held_back = conditions.throttled
+    told = noise(flat_wall, flat_clock, (before, after), one_thread=one_thread, throttled=held_back)
+    if where.elsewhere:
         told = told.model_copy(update={"load_average": None})  # it would be this machine's
     return Comparison(
+        kind=where.kind,
         when=datetime.now(UTC).isoformat(timespec="seconds"),
-        device=place.cpu if place else cpu(),
+        device=where.cpu,
         processes=measuring.processes,
         rounds=min(len(row) for rows in flat_wall.values() for row in rows),
         batch=next(iter(models.values())).batch,
         clock="cpu" if one_thread else "wall",
         noise=told,
+        conditions=conditions,
         models={
             name: figures(flat_wall[name], flat_clock[name], [a[name] for a in answers], size_bytes(model.path))
             for name, model in models.items()
@@ -121,6 +134,12 @@ def observe(
         speedup_over={base: {name: geometric_interval(r) for name, r in row.items()} for base, row in ratios.items()},
         process_speedups=ratios,
     )
+
+
+def _looks(answers: Sequence[Mapping[str, Any]]) -> tuple[Look, ...]:
+    """All models ran at once, so that any one's looks are those of all."""
+    found = [next(iter(answer.values())).get("looks", ()) for answer in answers]
+    return tuple(Look.model_validate_json(json.dumps(each)) for looks in found for each in looks)
 
 
 Openings = Sequence[Sequence[int]]  # of one model in one process: ns of each run, one row an opening

@@ -22,8 +22,9 @@ def noise(
     jiffies: tuple[tuple[int, int] | None, tuple[int, int] | None],
     *,
     one_thread: bool,
+    throttled: str | None = None,
 ) -> Noise:
-    """From the runs of every model, and the time of all cores and the stolen part before and after."""
+    """From the runs of every model, the time of all cores and the stolen part before and after, what held it back."""
     pairs = [pair for name in wall for pair in zip(wall[name], cpu[name], strict=True)]
     ratios = [float(np.median(w / np.maximum(c, 1))) for w, c in pairs]
     contention = float(np.median(ratios)) if one_thread else None  # CPU time of several threads is not to be compared
@@ -36,6 +37,8 @@ def noise(
         reasons.append(f"the hypervisor took {steal:.0f} % of the time")
     if spread > SPREAD_PERCENT:
         reasons.append(f"the processes' medians differ by {spread:.0f} % (standard deviation)")
+    if throttled:
+        reasons.append(f"the device was throttled while it measured ({throttled}): cool it, or feed it better")
     return Noise(
         contention=None if contention is None else round(contention, 3),
         steal_percent=None if steal is None else round(steal, 2),

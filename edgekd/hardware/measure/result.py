@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from edgekd.engine.store import Artifact
+from edgekd.errors import UnavailableError
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.settings import Settings
 from edgekd.stats import Interval, geometric_interval
@@ -50,11 +51,53 @@ class Noise(Settings):
         return f"contention (wall / CPU) {contention}{steal}, spread between processes {self.spread_percent:g} %"
 
 
+Reason = Literal["under-voltage", "frequency capped", "throttled", "soft temperature limit", "cooling"]
+
+
+class Look(Settings):
+    """How the device was at a moment, as far as it tells: see edgekd.hardware.sysfs."""
+
+    temperature_c: Annotated[float, Field(ge=-273.15, le=1000)] | None = None  # of its hottest zone
+    clock_mhz: Annotated[float, Field(ge=0, le=1e6)] | None = None  # of its cores, on average
+    throttled: Annotated[tuple[Reason, ...], Field(max_length=5)] | None = None  # now
+    since_start: Annotated[tuple[Reason, ...], Field(max_length=5)] | None = None  # of the device
+    throttle_count: Annotated[int, Field(ge=0, le=2**63)] | None = None
+
+
+class Conditions(Settings):
+    """Before, during (once an opening) and after a measurement."""
+
+    before: Look
+    during: tuple[Look, ...]
+    after: Look
+
+    @property
+    def throttled(self) -> str | None:
+        """What held the device back meanwhile; None where nothing did, or it does not tell."""
+        reasons = [reason for look in (*self.during, self.after) for reason in look.throttled or ()]
+        reasons += [reason for reason in self.after.since_start or () if reason not in (self.before.since_start or ())]
+        found = ", ".join(dict.fromkeys(reasons))
+        times = (self.after.throttle_count or 0) - (self.before.throttle_count or 0)
+        return found or (f"slowed down {times} times" if times > 0 else None)
+
+    def __str__(self) -> str:
+        """What is known of temperature and clock."""
+        looks = (self.before, *self.during, self.after)
+        told = []
+        if temperatures := [look.temperature_c for look in looks if look.temperature_c is not None]:
+            told.append(f"{temperatures[0]:.0f} to {max(temperatures):.0f} °C")
+        if clocks := [look.clock_mhz for look in self.during if look.clock_mhz is not None]:
+            told.append(f"{min(clocks):.0f} to {max(clocks):.0f} MHz while it ran")
+        if any(look.throttled is not None or look.throttle_count is not None for look in looks):
+            told.append(f"throttled: {self.throttled or 'no'}")
+        return ", ".join(told)
+
+
 class Comparison(Settings):
     """All models of a set on one device, measured as one observation."""
 
     schema_version: int = Field(default=2, alias="schema")
-    kind: Literal["measured"] = "measured"
+    kind: Literal["measured", "emulated"] = "measured"
     when: str
     device: Cpu
     processes: int
@@ -62,6 +105,7 @@ class Comparison(Settings):
     batch: int
     clock: Literal["cpu", "wall"]  # what the ratios are of: thread CPU time; wall time where a model has more threads
     noise: Noise
+    conditions: Conditions | None = None  # of older records
     models: dict[str, Figures]
     speedup_over: dict[str, dict[str, Interval]]  # base -> model -> times faster, 95 %
     process_speedups: dict[str, dict[str, tuple[float, ...]]]  # one a process: what that interval is of
@@ -119,4 +163,15 @@ def verdict(ratio: Interval, minimum_effect: float = MINIMUM_EFFECT) -> Says:
 
 
 def read(comparison: Artifact) -> Comparison:
-    return Comparison.model_validate_json(comparison.file("comparison.json").read_text("utf-8"))
+    """For a decision. Raises UnavailableError for times of an emulator."""
+    found = Comparison.model_validate_json(comparison.file("comparison.json").read_text("utf-8"))
+    refuse_emulated(found.kind)
+    return found
+
+
+def refuse_emulated(kind: str) -> None:
+    if kind == "emulated":
+        raise UnavailableError(
+            "latency: emulated, which says nothing of a device; budgets, gates and search refuse it: measure on the "
+            "device itself, or leave limits of latency and memory out"
+        )

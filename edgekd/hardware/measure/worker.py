@@ -24,6 +24,7 @@ from edgekd.hardware.measure.counters import Instructions
 from edgekd.hardware.measure.process import serve
 from edgekd.hardware.runtime import CLASSES, Array, Session, Tensor, open_session
 from edgekd.hardware.specs import Runnable, read_runnable
+from edgekd.hardware.sysfs import look
 
 BLOCK = 5  # runs of warm-up whose median is compared with the block before
 SETTLED = 0.02
@@ -85,6 +86,9 @@ def measure(request: dict[str, Any], clock: Clock | None = None) -> dict[str, An
         for name, times in _rounds(subjects, clock, request).items():
             answer[name]["wall"].append([wall for wall, _ in times])
             answer[name]["cpu"].append([cpu for _, cpu in times])
+        now = look()  # while the cores are still as warm and as fast as they were
+        for name in subjects:
+            answer[name].setdefault("looks", []).append(now)
         for name, subject in subjects.items():
             if "instructions" not in answer[name]:
                 answer[name]["instructions"] = count_instructions(subject) if request["threads"] == 1 else None

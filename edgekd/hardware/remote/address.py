@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from edgekd.errors import ConfigError, UnavailableError
+from edgekd.errors import ConfigError
 
 SSH = re.compile(r"ssh://(?:(?P<user>[A-Za-z0-9_][\w.-]*)@)?(?P<host>[A-Za-z0-9_][\w.-]*)(?::(?P<port>\d{1,5}))?/?")
+
+ADB = re.compile(r"adb:(?P<serial>[A-Za-z0-9][\w.:-]{0,99})")  # adb connect's have a port
 
 
 @dataclass(frozen=True)
@@ -22,18 +24,33 @@ class Address:
         return f"ssh://{f'{self.user}@' if self.user else ''}{self.host}{f':{self.port}' if self.port else ''}"
 
 
-def parse_address(text: str) -> Address:
-    """`ssh://user@host:port`. Raises UnavailableError for phones, ConfigError for the rest, passwords included."""
+@dataclass(frozen=True)
+class AdbAddress:
+    """A phone or board that the Android Debug Bridge of this machine knows by its serial."""
+
+    serial: str
+
+    @property
+    def host(self) -> str:
+        return self.serial
+
+    def __str__(self) -> str:
+        return f"adb:{self.serial}"
+
+
+AnyAddress = Address | AdbAddress
+
+
+def parse_address(text: str) -> AnyAddress:
+    """`ssh://user@host:port` or `adb:serial`. Raises ConfigError for the rest, passwords included."""
     if found := SSH.fullmatch(text):
         port = int(found["port"]) if found["port"] else None
         if port is None or 1 <= port <= 65535:
             return Address(found["host"], found["user"], port)
-    if text.startswith("adb:"):
-        raise UnavailableError(
-            f"--device {text}: phones are not reached yet; a device with sshd is: ssh://user@host:port"
-        )
+    if found := ADB.fullmatch(text):
+        return AdbAddress(found["serial"])
     raise ConfigError(
-        f"--device {_shown(text)}: write it as ssh://user@host:port; keys and passwords belong to "
+        f"--device {_shown(text)}: write it as ssh://user@host:port, or adb:serial; keys and passwords belong to "
         "OpenSSH's own configuration and agent"
     )
 

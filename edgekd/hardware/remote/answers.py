@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from edgekd.errors import UnavailableError
+from edgekd.hardware.measure.result import Look
 from edgekd.settings import Settings
 
 T = TypeVar("T")
@@ -21,6 +22,19 @@ Opening = Annotated[list[Nanoseconds], Field(min_length=1, max_length=1_000_000)
 Openings = Annotated[list[Opening], Field(min_length=1, max_length=100)]
 
 
+Amount = Annotated[float, Field(gt=0, le=1e12)]
+
+
+class Facts(Settings):
+    """Of the hardware; None for what its kernel does not say."""
+
+    board: Name | None
+    clock_mhz: Amount | None
+    l2_kib: Amount | None
+    l3_kib: Amount | None
+    ram_mib: Amount | None
+
+
 class About(Settings):
     python: Name
     architecture: Name
@@ -28,6 +42,8 @@ class About(Settings):
     cores: Annotated[int, Field(ge=1, le=100_000)]
     packages: dict[Name, Name | None]
     jiffies: tuple[Count, Count] | None
+    look: Look
+    facts: Facts
 
 
 class Timed(Settings):
@@ -39,6 +55,7 @@ class Timed(Settings):
     first_ns: Nanoseconds
     warmup_runs: Count
     instructions: Count | None
+    looks: Annotated[list[Look], Field(max_length=1000)]
 
 
 class AloneAnswer(Settings):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from edgekd.errors import UnavailableError
+from edgekd.errors import DeviceLostError, UnavailableError
 
 MOST_BYTES = 64 * 2**20
 MOST_COMPLAINT = 2**16  # of what it says on its standard error; the rest is read and dropped
@@ -25,7 +25,11 @@ class Done:
 
 
 def run_bounded(what: str, argv: Sequence[str], stdin: IO[bytes] | int, limit_s: float, most: int = MOST_BYTES) -> Done:
-    """Run `argv`, no shell between. Raises UnavailableError for an answer past `most` bytes or `limit_s` seconds."""
+    """
+    Run `argv`, no shell between.
+
+    Raises UnavailableError for an answer past `most` bytes, DeviceLostError past `limit_s` seconds.
+    """
     process = subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         out, complaint = _read(what, process, time.monotonic() + limit_s, limit_s, most)
@@ -39,9 +43,14 @@ def run_bounded(what: str, argv: Sequence[str], stdin: IO[bytes] | int, limit_s:
                 pipe.close()
 
 
-def printable(text: bytes) -> str:
+def printable(text: bytes | bytearray) -> str:
     """What a device says, without what moves a terminal's cursor."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text.decode("utf-8", "replace"))
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text.decode("utf-8", "replace"))
+
+
+def last_line(complaint: str, otherwise: str) -> str:
+    """As much of it as fits into a sentence."""
+    return (complaint.strip().splitlines() or [otherwise])[-1][:300]
 
 
 def _read(what: str, process: subprocess.Popen[bytes], end: float, limit_s: float, most: int) -> tuple[bytes, bytes]:
@@ -53,7 +62,7 @@ def _read(what: str, process: subprocess.Popen[bytes], end: float, limit_s: floa
         while waiting.get_map():
             ready = waiting.select(max(0.0, end - time.monotonic()))
             if not ready:
-                raise UnavailableError(f"{what}: no answer within {limit_s:g} s; is the device reachable and idle?")
+                raise DeviceLostError(f"{what}: no answer within {limit_s:g} s; is the device reachable and idle?")
             for key, _ in ready:
                 _take(waiting, key, found)
             if len(found[process.stdout]) > most:

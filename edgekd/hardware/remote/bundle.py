@@ -8,7 +8,7 @@ from pathlib import Path
 MODULES = (
     "errors.py", "data/arrays.py", "hardware/runtime.py", "hardware/inputs.py", "hardware/measure/worker.py",
     "hardware/measure/alone_worker.py", "hardware/measure/answers_worker.py", "hardware/measure/counters.py",
-    "hardware/measure/process.py", "hardware/answering.py",
+    "hardware/measure/process.py", "hardware/answering.py", "hardware/sysfs.py",
     "hardware/runtimes/onnxruntime.py", "hardware/runtimes/openvino.py", "hardware/runtimes/litert.py",
 )  # fmt: skip
 PACKAGES = ("", "data/", "hardware/", "hardware/measure/", "hardware/runtimes/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,24 +12,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, TypeAdapter
 
-from edgekd.errors import UnavailableError
+from edgekd.errors import DeviceLostError, UnavailableError
 from edgekd.hardware.fingerprint import Cpu, parse_cpuinfo
 from edgekd.hardware.measure.compare import Place
 from edgekd.hardware.measure.process import KINDS, Launch
+from edgekd.hardware.measure.result import Look
 from edgekd.hardware.parts import parts_of
-from edgekd.hardware.remote.address import Address
+from edgekd.hardware.remote.address import AnyAddress
 from edgekd.hardware.remote.answers import ABOUT, ALONE, ANSWERS, WORKER, About, Answers, Refused, read_answer
-from edgekd.hardware.remote.bounded import printable
+from edgekd.hardware.remote.bounded import last_line, printable
 from edgekd.hardware.remote.bundle import write_runner
-from edgekd.hardware.remote.connection import Connection, connect
+from edgekd.hardware.remote.connection import LOST, Connection, connect
 from edgekd.hardware.specs import Runnable
 
+NO_PROGRAM = 127  # as shells say it
 RUN_S, ABOUT_S = 620, 60  # the runner ends by itself after 600
+AT_ONCE = 4096  # samples: of a thousand classes 16 MiB
 SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "about": ABOUT, "worker": WORKER, "alone_worker": ALONE, "answers_worker": ANSWERS,
 }  # fmt: skip
+
+
+class NoPythonError(UnavailableError):
+    """A device that nothing of edgekd's own can run on; the runtime's own tool may."""
 
 
 @dataclass
@@ -40,37 +49,61 @@ class RemoteDevice:
     _sent: dict[Path, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.about = self._about()
-
-    def check_installed(self) -> None:
-        """Raises UnavailableError with what installs the packages that are not there."""
-        if missing := [name for name, version in self.about.packages.items() if version is None]:
-            raise UnavailableError(
-                f"{self.connection.address}: {' and '.join(missing)} not installed there; "
-                f"run `python3 -m pip install {' '.join(missing)}` on the device"
-            )
+        self.about = self.asked(self.packages)
 
     @property
     def place(self) -> Place:
-        return Place(parse_cpuinfo(self.about.cpuinfo, self.about.architecture), lambda: self._about().jiffies)
+        return Place(self.cpu, self._look, "emulated" if self.emulated else "measured")
+
+    @property
+    def emulated(self) -> bool:
+        """Its runner was made for another kind of processor than its kernel runs on."""
+        return _family(self.about.architecture) != _family(self.connection.machine)
+
+    @property
+    def cpu(self) -> Cpu:
+        return parse_cpuinfo(self.about.cpuinfo, self.about.architecture)
 
     def launch(self, module: str) -> Launch:
         """As edgekd.hardware.measure.process.launch, with the process on the device; files are sent once."""
         return lambda request: self._ask(module, self._there(request), RUN_S)
 
     def answers(self, model: Path, runtime: Runnable, data: Path, batch: int, samples: int) -> Any:
-        """The first output [N, ...] for the `samples` of `data` (.npz, arrays [N, ...] by input), computed there."""
-        asked = {"path": str(model), "runtime": runtime.model_dump_json(), "data": str(data)}
-        found = self._ask("answers_worker", self._there({"model": asked, "batch": batch}), RUN_S)
-        array = Answers.model_validate(found).array
-        if len(array) != samples:
-            raise UnavailableError(
-                f"{self.connection.address}: {len(array)} answers to {samples} samples; nothing of it is used"
-            )
-        return array
+        """
+        The first output [N, ...] for the `samples` of `data` (.npz, arrays [N, ...] by input), computed there.
 
-    def _about(self) -> About:
-        wanted = ["numpy", *self.packages]
+        So many at a time that each answer keeps to its limits of size and time.
+        """
+        model_there = {"path": str(model), "runtime": runtime.model_dump_json(), "data": str(data)}
+        found = []
+        for first in range(0, samples, AT_ONCE):
+            rows = [first, min(first + AT_ONCE, samples)]
+            asked = self._there({"model": model_there, "batch": batch, "samples": rows})
+            found.append(Answers.model_validate(self._ask("answers_worker", asked, RUN_S)).array)
+            if len(found[-1]) != rows[1] - rows[0] or found[-1].shape[1:] != found[0].shape[1:]:
+                raise UnavailableError(
+                    f"{self.connection.address}: {list(found[-1].shape)} as answers to {rows[1] - rows[0]} samples; "
+                    "nothing of it is used"
+                )
+        return np.concatenate(found)
+
+    def _look(self) -> tuple[tuple[int, int] | None, Look]:
+        told = self.asked(())
+        return told.jiffies, told.look
+
+    def needed(self, packages: Sequence[str]) -> dict[str, str]:
+        """Their versions there. Raises UnavailableError with what installs those that are missing."""
+        found = self.about if set(packages) <= set(self.about.packages) else self.asked(packages)
+        if missing := [name for name, version in found.packages.items() if version is None]:
+            raise UnavailableError(
+                f"{self.connection.address}: {' and '.join(missing)} not installed there; "
+                f"run `python3 -m pip install {' '.join(missing)}` on the device"
+            )
+        return {name: str(found.packages[name]) for name in packages}
+
+    def asked(self, packages: Sequence[str]) -> About:
+        """What the device is now, and its versions of these packages: None where one is missing."""
+        wanted = ["numpy", *packages]
         told = About.model_validate_json(json.dumps(self._ask("about", {"packages": wanted}, ABOUT_S)))
         if set(told.packages) != set(wanted):
             raise UnavailableError(f"{self.connection.address}: it tells of other packages than were asked for")
@@ -85,7 +118,13 @@ class RemoteDevice:
             asked.seek(0)
             done = self.connection.run(words, asked, limit_s)
         if done.code:
-            raise UnavailableError(f"{where}: {_ended(done.code, done.complaint)}")
+            kind = DeviceLostError if self.connection.lost(done) else UnavailableError
+            if done.code == NO_PROGRAM:
+                raise NoPythonError(
+                    f"{where}: python3 is not installed there; install it, with numpy and the runtime, or let "
+                    "the runtime's own tool measure (edgekd profile --by-tool)"
+                )
+            raise kind(f"{where}: {_ended(done.code, done.complaint)}")
         answer = read_answer(SCHEMAS[module], where, done.out)
         if isinstance(answer, Refused):
             said = printable(answer.error.encode("utf-8", "replace"))
@@ -112,22 +151,43 @@ class RemoteDevice:
         return self._sent[local]
 
 
-def seen_there(address: Address, packages: Sequence[str]) -> tuple[Cpu, dict[str, str | None]]:
-    """The device's processor, and the versions of these packages; None of those that are not installed there."""
+def seen_there(address: AnyAddress, packages: Sequence[str]) -> tuple[Cpu, dict[str, str | None]]:
+    """
+    The device's processor, and the versions of these packages; None of those that are not installed there.
+
+    Raises UnavailableError for an emulator: nothing is decided by its times.
+    """
     with _opened(address, packages) as there:
-        return there.place.cpu, dict(there.about.packages)
+        if there.emulated:
+            raise UnavailableError(emulator(str(address)))
+        return there.cpu, dict(there.about.packages)
+
+
+def emulator(what: str) -> str:
+    return (
+        f"{what}: is an emulator, whose times say nothing of a device: budgets, gates and search refuse them; edgekd "
+        "profile shows them, and edgekd check holds the answers against each other with --max-latency-regression none "
+        "--max-memory-growth none"
+    )
+
+
+def _family(architecture: str) -> str:
+    """A 64-bit kernel runs the 32-bit programs of its own kind."""
+    if re.fullmatch(r"x86_64|i[3-6]86|amd64", architecture):
+        return "x86"
+    return "arm" if re.fullmatch(r"aarch64.*|arm.*", architecture) else architecture
 
 
 @contextmanager
-def remote_device(address: Address, packages: Sequence[str]) -> Iterator[RemoteDevice]:
+def remote_device(address: AnyAddress, packages: Sequence[str]) -> Iterator[RemoteDevice]:
     """Connect, send the runner, see that the runtime is there. Raises UnavailableError with what to do."""
     with _opened(address, packages) as there:
-        there.check_installed()
+        there.needed(packages)
         yield there
 
 
 @contextmanager
-def _opened(address: Address, packages: Sequence[str]) -> Iterator[RemoteDevice]:
+def _opened(address: AnyAddress, packages: Sequence[str]) -> Iterator[RemoteDevice]:
     with connect(address) as connection, tempfile.TemporaryDirectory(prefix="edgekd.") as private:
         runner = Path(private) / "runner.pyz"
         write_runner(runner)
@@ -141,7 +201,5 @@ def _plain(answer: Any) -> dict[str, Any]:
 
 
 def _ended(code: int, complaint: str) -> str:
-    if code == 127:
-        return "python3 is not installed there; install it, with numpy and the runtime"
-    last = (complaint.strip().splitlines() or ["no message"])[-1]
-    return f"the connection was lost: {last}" if code == 255 else f"the runner ended with {code}: {last}"
+    last = last_line(complaint, "no message")
+    return f"the connection was lost: {last}" if code == LOST else f"the runner ended with {code}: {last}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import signal
 import sys
@@ -16,14 +15,16 @@ LIMIT_S = 600  # it ends by itself, whether or not anybody still listens
 
 def about(request: dict[str, Any]) -> dict[str, Any]:
     """What the device says of itself; versions of the packages that were asked for, None where one is missing."""
-    info = Path("/proc/cpuinfo")
+    info, sysfs = Path("/proc/cpuinfo"), import_module("edgekd.hardware.sysfs")
     return {
         "python": platform.python_version(),
         "architecture": platform.machine(),
         "cpuinfo": info.read_text("utf-8", "replace")[:4096] if info.is_file() else "",
-        "cores": os.cpu_count() or 1,
+        "cores": sysfs.usable_cores(),
         "packages": {name: _version(name) for name in request["packages"]},
         "jiffies": import_module("edgekd.hardware.measure.counters").cpu_jiffies(),
+        "look": sysfs.look(),
+        "facts": sysfs.facts(),
     }
 
 
