@@ -26,7 +26,7 @@ COMPARE = Stage[Compare](
     "edgekd.hardware.measure.compare:run",
     takes={"model.*": "exported"},
     gives="comparison",
-    version=3,
+    version=4,
     nature="observation",
     typical_s=7.0,
 )

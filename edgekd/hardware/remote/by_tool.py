@@ -21,7 +21,7 @@ from edgekd.hardware.remote.tools import Statistic, tool_of
 from edgekd.hardware.runtime import Tensor
 from edgekd.hardware.specs import RuntimeSpec
 from edgekd.settings import Settings
-from edgekd.stats import Interval, mean_interval
+from edgekd.stats import Interval, geometric_interval
 
 RUN_S, MOST = 600, 2**20
 # a tool is looked for on the PATH and where Android's documentation puts it
@@ -73,7 +73,7 @@ def by_tool(
         statistic=told[0].statistic,
         processes=count,
         runs=sum(one.runs or 0 for one in told) or None,
-        latency_ms=mean_interval([one.latency_ms for one in told]),
+        latency_ms=geometric_interval([one.latency_ms for one in told]),
     )
 
 
