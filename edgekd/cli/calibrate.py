@@ -26,11 +26,14 @@ CNNS = ("residual-cnn", "plain-cnn", "mobile-cnn")
 
 def calibrate(
     device: Annotated[
-        str, typer.Argument(help="A device that `edgekd devices list` names, a .yaml, or ssh://user@host:port.")
+        str,
+        typer.Argument(
+            help="A profile that `edgekd devices list` names, a .yaml, ssh://user@host:port, or a name in devices.yaml."
+        ),
     ] = "local-cpu",
     target: Annotated[
         str | None,
-        typer.Option("--target", "-t", help="With ssh://: the device's profile; else what it is found to be."),
+        typer.Option("--target", "-t", help="Of a device elsewhere: its profile; else what it is found to be."),
     ] = None,
     space: Annotated[
         list[str] | None,
@@ -74,7 +77,11 @@ def calibrate(
 
     spaces = [read_space(name) for name in space or CNNS]
     asked = Asked((channels, image, image), classes, runtime, quantised=not float_)
-    with Watcher() as watcher, TemporaryDirectory() as folder, _there(device, target, asked) as (where, run_process):
+    with (
+        Watcher() as watcher,
+        TemporaryDirectory() as folder,
+        measured_at(device, target, asked) as (where, run_process),
+    ):
         path = out or (workspace or default_workspace()) / "latencies" / where.file_name
         table = opened(path, where).planned(drawn(spaces, nets, seed))
         from edgekd.search.calibrate import InProcesses, calibrated, estimated_s  # after what may be wrong: it is slow
@@ -98,24 +105,28 @@ class Asked:
 
 
 @contextmanager
-def _there(device: str, target: str | None, asked: Asked) -> Iterator[tuple[Conditions, Launch | None]]:
+def measured_at(device: str, target: str | None, asked: Asked) -> Iterator[tuple[Conditions, Launch | None]]:
     """What nets are measured under, and what runs them: None for processes of this machine."""
     from edgekd.hardware.latencies import conditions
     from edgekd.hardware.profile import load_profile, this_cpu
     from edgekd.hardware.remote.address import parse_address
     from edgekd.hardware.remote.detect import detected
     from edgekd.hardware.remote.device import remote_device
+    from edgekd.hardware.remote.farm import in_farm, reached
 
-    if "://" not in device:
+    if ":" not in device and not in_farm(device):
         if target:
-            raise typer.BadParameter("goes with ssh://user@host:port alone", param_hint="--target")
+            raise typer.BadParameter("goes with a device elsewhere alone", param_hint="--target")
         profile = load_profile(device)
         spec = profile.runtime(asked.runtime)
         yield conditions(this_cpu(profile), spec, asked.image, asked.classes, quantised=asked.quantised), None
         return
+    found = reached(device)
+    assert found.address is not None
+    target = target or found.profile
     known = load_profile(target) if target else None
-    with remote_device(parse_address(device), ()) as there:
-        spec = (known or detected(there).profile).runtime(asked.runtime)
+    with remote_device(parse_address(found.address), ()) as there:
+        spec = (known or detected(there).profile).runtime(asked.runtime or found.runtime)
         versions = there.needed(spec.packages)
         where = conditions(
             there.cpu, spec, asked.image, asked.classes, quantised=asked.quantised, versions=versions

@@ -10,6 +10,7 @@ from helpers.board import TOLD, Board, needs_sshd
 from typer.testing import CliRunner
 
 from edgekd.cli.app import app
+from edgekd.cli.calibrate import Asked, measured_at
 from edgekd.errors import UnavailableError
 from edgekd.hardware.detect import as_profile_yaml, detect
 from edgekd.hardware.fingerprint import cpu
@@ -131,4 +132,18 @@ def test_the_command_calibrates_a_device(board: Board, tmp_path: Path) -> None:
 def test_a_profile_is_named_for_a_device_elsewhere_alone() -> None:
     done = CliRunner().invoke(app, ["devices", "calibrate", "local-cpu", "--target", "rpi5"])
     assert done.exit_code == 2
-    assert "goes with ssh://user@host:port alone" in done.output
+    assert "goes with a device elsewhere alone" in done.output
+
+
+@needs_sshd
+def test_a_name_in_a_farm_is_calibrated_with_the_farms_profile_and_runtime(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = f"schema: 1\ndevices:\n  gateway: {{address: '{board.address}', profile: local-cpu, runtime: openvino}}\n"
+    (tmp_path / "devices.yaml").write_text(told, "utf-8")
+    monkeypatch.chdir(tmp_path)
+    with measured_at("gateway", None, Asked((3, 8, 8), 10, None, quantised=True)) as (where, launch):
+        assert launch is not None
+        assert where.versions == {"openvino": version("openvino")}
+    with measured_at("gateway", None, Asked((3, 8, 8), 10, "onnxruntime", quantised=True)) as (where, _):
+        assert where.versions == {"onnxruntime": version("onnxruntime")}

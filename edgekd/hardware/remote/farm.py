@@ -92,6 +92,11 @@ def reached(text: str, path: Path | None = None) -> Reached:
     return Reached(text, str(parse_address(found.address)), profile, found.runtime)
 
 
+def in_farm(name: str) -> bool:
+    """Where a profile's name may stand too. Raises ConfigError for a farm that cannot be read."""
+    return default_farm().is_file() and name in read_farm(default_farm()).devices
+
+
 def several(texts: list[str], path: Path | None = None) -> list[Reached]:
     """Raises ConfigError where two are one device: it has one job at a time."""
     found = [reached(text, path) for text in texts]
