@@ -82,7 +82,6 @@ def calibrate(
         TemporaryDirectory() as folder,
         measured_at(device, target, asked) as (where, run_process),
     ):
-        where, run_process = there
         path = out or (workspace or default_workspace()) / "latencies" / where.file_name
         table = opened(path, where).planned(drawn(spaces, nets, seed))
         from edgekd.search.calibrate import InProcesses, calibrated, estimated_s  # after what may be wrong: it is slow
