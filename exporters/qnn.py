@@ -22,7 +22,7 @@ from edgekd.deploy.proof import refusal
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.exporters.compilers import Asked, check_installed, own, parity_of
-from edgekd.exporters.graphs import coverage, for_one_sample
+from edgekd.exporters.graphs import coverage, for_one_sample, norm_scales_as_uint8
 from edgekd.hardware.runtime import Array, Session
 from edgekd.hardware.specs import CompilerSpec, RuntimeSpec
 
@@ -42,6 +42,7 @@ class QnnExporter:
     def write(self, deployable: Deployable, runtime: RuntimeSpec, out: Path) -> Written:
         spec = _own(runtime)
         graph, described = for_one_sample("qnn", deployable)
+        norm_scales_as_uint8(graph)  # the provider takes no others
         check_installed("qnn", PACKAGE)
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "model.onnx"

@@ -11,8 +11,10 @@ import onnxruntime
 import pytest
 from helpers import compiled
 
-from edgekd.deploy import exporter
+from edgekd.deploy import exporter, reference
 from edgekd.deploy.exporter import Deployable
+from edgekd.deploy.given import float_answers
+from edgekd.deploy.reference import Reference
 from edgekd.errors import ConfigError, UnsupportedError
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import cpu
@@ -105,11 +107,9 @@ def test_what_would_run_on_the_cpu_in_part_is_refused_with_the_layer(hubs: Hubs,
 @pytest.mark.nightly
 @pytest.mark.parametrize(
     ("family", "refused"),
-    [("resnet", None), ("mobilenet-v2", None), ("vit", "LayerNormalization"), ("bert", "LayerNormalization")],
+    [("resnet", None), ("mobilenet-v2", None), ("vit", None), ("bert", r"\(GatherND\)")],  # of its mask
 )
-def test_convolutional_nets_are_taken_and_transformers_are_not_yet(
-    tmp_path: Path, family: str, refused: str | None
-) -> None:
+def test_nets_are_taken_whole_or_refused_with_the_layer(tmp_path: Path, family: str, refused: str | None) -> None:
     model, feeds, described = compiled.family(family, tmp_path)
     quantise(model, feeds, OWN, tmp_path / "int8.onnx")
     hub = Deployable(tmp_path / "int8.onnx", tmp_path / "none", described, {}, False)
@@ -118,3 +118,19 @@ def test_convolutional_nets_are_taken_and_transformers_are_not_yet(
         return
     with pytest.raises(UnsupportedError, match=refused):
         exporter.find("qnn").write(hub, V75, tmp_path)
+
+
+@needs_qnn
+@pytest.mark.nightly
+def test_the_simulator_answers_a_trained_vit_within_five_steps(tmp_path: Path) -> None:
+    model, feeds, described = compiled.vit_of_digits(tmp_path)
+    quantise(model, feeds, OWN, tmp_path / "int8.onnx")
+    known = Reference(feeds, float_answers(tmp_path / "int8.onnx", feeds), float_answers(model, feeds))
+    reference.write(known, tmp_path)
+    hub = Deployable(tmp_path / "int8.onnx", tmp_path / reference.FILE, described, {}, True)
+    done = exporter.find("qnn").export(hub, V75, compiled.work(tmp_path))
+    assert done.refused is None
+    assert done.parity is not None
+    assert done.parity.top1_agreement >= 0.98
+    assert done.parity.steps_p99 is not None
+    assert done.parity.steps_p99 <= 5.001

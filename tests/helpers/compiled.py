@@ -84,6 +84,39 @@ def family(name: str, folder: Path) -> tuple[Path, dict[str, Any], Signature]:
     return path, feeds, Signature(inputs=ins, outputs=(TensorOut(name="logits"),))
 
 
+def vit_of_digits(folder: Path, samples: int = 256) -> tuple[Path, dict[str, Any], Signature]:
+    """A small ViT that learnt digits for some seconds, images that it has not seen, its signature; the batch is 1."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    torch.manual_seed(0)
+    images, labels = (torch.from_numpy(part) for part in digits_net.digits())
+    order = torch.randperm(len(images))
+    x, y = images[order].permute(0, 3, 1, 2).float() / 255, labels[order].long()
+    config = ViTConfig(
+        hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, num_labels=10,
+        image_size=28, patch_size=7, num_channels=1, attn_implementation="eager",
+    )  # fmt: skip
+    net = _Logits(ViTForImageClassification(config)).train()
+    optimizer = torch.optim.AdamW(net.parameters(), 2e-3)
+    for rows in (part for _ in range(6) for part in torch.randperm(len(x) - samples).split(64)):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
+        optimizer.step()
+    seen = x[-samples:]
+    assert float((net.eval()(seen).argmax(1) == y[-samples:]).float().mean()) > 0.7
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            net, (seen[:1],), dynamo=True, opset_version=20, input_names=["pixels"], output_names=["logits"],
+            verbose=False,
+        )  # fmt: skip
+    assert program is not None
+    program.save(str(folder / "vit.onnx"))
+    described = TensorIn(name="pixels", layout="any", shape=(1, 1, 28, 28))
+    signature = Signature(inputs=(described,), outputs=(TensorOut(name="logits"),))
+    return folder / "vit.onnx", {"pixels": seen.numpy()}, signature
+
+
 def _alive(module: torch.nn.Module) -> None:
     """Weights that keep the size of what passes: from transformers' own, MobileNetV2 answers denormal numbers."""
     if isinstance(module, torch.nn.Conv2d):
