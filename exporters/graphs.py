@@ -89,7 +89,11 @@ def _dequantised(model: onnx.ModelProto, name: str, floats: np.ndarray) -> str:
     scale = (high - low) / 255 or 1.0
     zero = round(-low / scale)
     values = np.clip(np.round(floats / scale) + zero, 0, 255)
-    parts = {"uint8": values.astype(np.uint8), "scale": np.array(scale, np.float32), "zero": np.array(zero, np.uint8)}
+    parts: dict[str, np.ndarray] = {
+        "uint8": values.astype(np.uint8),
+        "scale": np.array(scale, np.float32),
+        "zero": np.array(zero, np.uint8),
+    }
     for part, value in parts.items():
         model.graph.initializer.append(numpy_helper.from_array(value, f"{name}.{part}"))
     made = [f"{name}.{part}" for part in parts]
