@@ -144,10 +144,11 @@ class Encoder(nn.Module):
         """[B, T, H]."""
         x, mask = self.embedded(input_ids), hidden_from(attention_mask)
         for number in range(self.shape.layers):
-            x = self._layer(number)(x, mask)
+            x = self.layer(number)(x, mask)
         return x
 
-    def _layer(self, number: int) -> Layer:
+    def layer(self, number: int) -> Layer:
+        """The one that comes as the `number`-th: of those that share, they are the same."""
         layer = self.layers[number // self.shape.share]
         assert isinstance(layer, Layer)
         return layer
@@ -174,7 +175,7 @@ class Encoder(nn.Module):
         seen = [self.embedded(input_ids)]
         q = k = v = None
         for number in range(self.shape.layers):
-            x, q, k, v = self._layer(number).step(seen[-1], mask)
+            x, q, k, v = self.layer(number).step(seen[-1], mask)
             seen.append(x)
         return States(tuple(seen), q, k, v, self.pool(seen[-1], attention_mask))
 

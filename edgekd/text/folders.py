@@ -30,12 +30,15 @@ def build(shape: EncoderShape, seed: int, labels: Sequence[str] = ()) -> Model:
     torch.manual_seed(seed)
     told = shape.model_dump(mode="json")
     if not labels:
-        model: Model = EncoderModel(EncoderConfig(**told))
-        return model.eval()
+        return _still(EncoderModel(EncoderConfig(**told)))
     names = dict(enumerate(labels))
     config = EncoderConfig(**told, id2label=names, label2id={label: number for number, label in names.items()})
-    model = EncoderForSequenceClassification(config)
-    return model.eval()
+    return _still(EncoderForSequenceClassification(config))
+
+
+def _still(model: Model) -> Model:
+    model.eval()
+    return model
 
 
 def load(folder: Path) -> Model:
@@ -49,8 +52,7 @@ def load(folder: Path) -> Model:
     kind = told.get("model_type")
     if kind == MODEL_TYPE:
         made = EncoderForSequenceClassification if _is_classifier(told) else EncoderModel
-        own: Model = made.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-        return own.eval()
+        return _still(made.from_pretrained(folder, local_files_only=True, dtype=torch.float32))
     if kind not in KINDS:
         raise ConfigError(
             f"{folder}: its model_type is {kind!r}; edgekd reads {', '.join(KINDS)} and its own {MODEL_TYPE}"
