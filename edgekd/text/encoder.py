@@ -170,12 +170,16 @@ class Encoder(nn.Module):
             return self.classifier(pooled)  # type: ignore[no-any-return]
         return pooled / pooled.norm(dim=-1, keepdim=True).clamp(min=1e-12) if self.shape.normalize else pooled
 
-    def states(self, input_ids: Tensor, attention_mask: Tensor) -> States:
+    def states(self, input_ids: Tensor, attention_mask: Tensor, layer: int | None = None) -> States:
+        """With q, k and v of the `layer`-th, counted from 1, or the last."""
+        wanted = self.shape.layers if layer is None else layer
         mask = hidden_from(attention_mask)
         seen = [self.embedded(input_ids)]
         q = k = v = None
         for number in range(self.shape.layers):
-            x, q, k, v = self.layer(number).step(seen[-1], mask)
+            x, *parts = self.layer(number).step(seen[-1], mask)
+            if number + 1 == wanted:
+                q, k, v = parts
             seen.append(x)
         return States(tuple(seen), q, k, v, self.pool(seen[-1], attention_mask))
 

@@ -59,6 +59,10 @@ class EncoderShape(Settings):
     def layers(self) -> int:
         return len(self.heads)
 
+    def static(self) -> EncoderShape:
+        """The mean of token vectors: what is left without layers, and without positions."""
+        return self.model_copy(update={"heads": (), "units": (), "max_positions": 0})
+
     @property
     def groups(self) -> tuple[tuple[int, int], ...]:
         """Heads and units of each layer that has weights of its own."""
