@@ -86,13 +86,17 @@ def _watched(teacher: Encoder, ids: Tensor, mask: Tensor) -> tuple[list[Tensor],
 
 def truncated(
     teacher: Model, shape: EncoderShape, layers: Sequence[int], importance: Importance, labels: Sequence[str] = (),
+    vocabulary: Tensor | None = None,
 ) -> Model:  # fmt: skip
     """
     The student of this shape: its layer n is what is left of the teacher's layer `layers[n]`.
 
     At the teacher's own shape it is the teacher. Dimensions that are left out go by importance; a projection back to
     the teacher's width starts as what puts them in their places. A factorised table starts as the best one of its size
-    (its singular vectors). Raises ConfigError where the shape is not within the teacher's.
+    (its singular vectors).
+
+    Of a trimmed vocabulary the table's rows `vocabulary` [V] are taken. Raises ConfigError where the shape is not
+    within the teacher's.
     """
     own = teacher.net
     _check(shape, own.shape, layers)
@@ -100,7 +104,8 @@ def truncated(
     model = build(shape, 0, labels)
     net = model.net
     with torch.no_grad():
-        _words(net, own.words.weight[: shape.vocab_size][:, hidden])
+        rows = torch.arange(shape.vocab_size) if vocabulary is None else vocabulary
+        _words(net, own.words.weight[rows][:, hidden])
         if net.positions is not None and own.positions is not None:
             net.positions.copy_(own.positions[: shape.max_positions][:, hidden])
         if net.norm is not None and own.norm is not None:

@@ -21,7 +21,7 @@ from transformers import (
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
 WORDS = [
-    "the", "a", "cat", "dog", "sat", "ran", "on", "mat", "road", "is", "are", "red", "blue", "file", "open", "##s",
+    "the", "cat", "dog", "sat", "ran", "on", "mat", "road", "is", "are", "red", "blue", "file", "open",
     "##ing", "##ed", "read", "write", "who", "what", "where", ".", "?", ",", "##er", "one", "two", "three",
 ]  # fmt: skip
 VOCABULARY = [*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS), *WORDS]
