@@ -11,6 +11,26 @@ from edgekd.train.losses.settings import CrossEntropyLoss, DkdLoss, KdLoss, Loss
 from edgekd.train.settings import Training
 
 
+class Student(Settings):
+    """
+    What of a teacher a student keeps; what is left out stays as the teacher has it. Heads and units are each layer's.
+
+    `layers` 0 is a static embedding, `share` neighbouring layers use one set of weights, a `vocabulary` keeps so many
+    pieces, and an `embedding_size` below the hidden size factorises their table.
+    """
+
+    layers: int = Field(default=3, ge=0)
+    heads: int | None = Field(default=None, ge=1)
+    units: int | None = Field(default=None, ge=1)
+    hidden_size: int | None = Field(default=None, ge=1)
+    embedding_size: int | None = Field(default=None, ge=1)
+    share: int = Field(default=1, ge=1)
+    max_positions: int | None = Field(default=128, ge=1)
+    vocabulary: int | None = Field(default=None, ge=1)
+    importance: Literal["taylor", "magnitude"] = "taylor"
+    texts: int = Field(default=512, ge=1)  # that importance is told by
+
+
 class TextTraining(Training):
     """AdamW in the place of SGD: `momentum` is its first beta."""
 

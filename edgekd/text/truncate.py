@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from edgekd.errors import ConfigError
 from edgekd.text.encoder import Encoder, Layer, States
 from edgekd.text.folders import Model, build
+from edgekd.text.settings import Student
 from edgekd.text.shape import EncoderShape
 from edgekd.text.tokens import Tokens
 
@@ -82,6 +84,40 @@ def _watched(teacher: Encoder, ids: Tensor, mask: Tensor) -> tuple[list[Tensor],
     for handle in handles:
         handle.remove()
     return seen, states
+
+
+def student_of(
+    teacher: Model, told: Student, tokens: Tokens, labels: Sequence[str] = (), vocabulary: Tensor | None = None
+) -> Model:
+    """
+    The student that these settings say, cut from its teacher; `tokens` are the teacher's, by which importance is told.
+
+    Raises ConfigError where it is not within its teacher.
+    """
+    shape = shape_of(told, teacher.net.shape, vocabulary)
+    found = by_taylor(teacher.net, tokens, told.texts) if told.importance == "taylor" else by_magnitude(teacher.net)
+    places = evenly(teacher.net.shape.layers, -(-told.layers // told.share))
+    layers = [place for place in places for _ in range(told.share)][: told.layers]
+    return truncated(teacher, shape, layers, found, labels, vocabulary)
+
+
+def shape_of(told: Student, whole: EncoderShape, vocabulary: Tensor | None = None) -> EncoderShape:
+    """Raises ConfigError for one that can't be."""
+    hidden = told.hidden_size or whole.hidden_size
+    positions = min(told.max_positions or whole.max_positions, whole.max_positions)
+    fields = whole.model_dump() | {
+        "heads": (told.heads or max(whole.heads),) * told.layers,
+        "units": (told.units or max(whole.units),) * told.layers,
+        "hidden_size": hidden,
+        "embedding_size": told.embedding_size or hidden,
+        "share": told.share,
+        "max_positions": positions if told.layers else 0,
+        "vocab_size": whole.vocab_size if vocabulary is None else len(vocabulary),
+    }
+    try:
+        return EncoderShape(**fields)
+    except ValidationError as error:
+        raise ConfigError(f"student: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
 
 
 def truncated(

@@ -12,8 +12,9 @@ from helpers import bert
 from edgekd.errors import ConfigError
 from edgekd.text import folders
 from edgekd.text.folders import Model
+from edgekd.text.settings import Student
 from edgekd.text.tokens import Tokens, tokenize
-from edgekd.text.truncate import Importance, by_magnitude, by_taylor, evenly, truncated
+from edgekd.text.truncate import Importance, by_magnitude, by_taylor, evenly, student_of, truncated
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,29 @@ def test_a_narrow_student_speaks_its_teachers_language(teacher: Model, texts: To
     with torch.no_grad():
         found = cut(teacher, (0, 2), by_taylor(teacher.net, texts), hidden_size=24, output_size=32, embedding_size=24)
         assert found.net(ids, mask).shape == (len(texts), 32)
+
+
+@pytest.mark.parametrize(
+    ("told", "layers"),
+    [
+        (Student(layers=2, heads=3, units=20), 2),
+        (Student(layers=3, share=2, hidden_size=24, embedding_size=8, importance="magnitude"), 3),
+        (Student(layers=0), 0),
+    ],
+)
+def test_settings_say_the_student(teacher: Model, texts: Tokens, told: Student, layers: int) -> None:
+    net = student_of(teacher, told, texts).net
+    assert net.shape.layers == layers
+    assert len(net.layers) == -(-layers // told.share)
+    with torch.no_grad():
+        assert net(*texts.read(torch.arange(len(texts)))).shape == (len(texts), 32)
+
+
+def test_settings_of_no_student_are_refused(teacher: Model, texts: Tokens) -> None:
+    with pytest.raises(ConfigError, match="student: embedding_size 25 is more than hidden_size 24"):
+        student_of(teacher, Student(hidden_size=24, embedding_size=25), texts)
+    with pytest.raises(ConfigError, match="layers: 4 of a teacher that has 3"):
+        student_of(teacher, Student(layers=4), texts)
 
 
 @pytest.mark.parametrize(
