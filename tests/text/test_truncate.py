@@ -38,9 +38,9 @@ def cut(teacher: Model, layers: tuple[int, ...], importance: Importance, **more:
     return truncated(teacher, whole.model_copy(update=told), layers, importance)
 
 
-def test_layers_are_spread_evenly_with_the_last() -> None:
+def test_layers_are_spread_evenly_from_the_first_to_the_last() -> None:
     assert [evenly(6, kept) for kept in range(7)] == [
-        (), (5,), (2, 5), (1, 3, 5), (0, 2, 3, 5), (0, 1, 2, 3, 5), (0, 1, 2, 3, 4, 5),
+        (), (5,), (0, 5), (0, 2, 5), (0, 1, 3, 5), (0, 1, 2, 3, 5), (0, 1, 2, 3, 4, 5),
     ]  # fmt: skip
     with pytest.raises(ConfigError, match="layers: 7 of a teacher that has 6"):
         evenly(6, 7)
