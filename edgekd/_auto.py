@@ -1,5 +1,5 @@
 """
-Make `AutoModelForImageClassification.from_pretrained(folder)` know our models once edgekd is imported.
+Make transformers' `from_pretrained(folder)` of its Auto classes know our models once edgekd is imported.
 
 Registering needs transformers, which takes seconds to import and drags torch in; `import edgekd` must not. So we
 register right away where transformers' Auto classes are already there, and else the moment somebody imports them.
@@ -25,8 +25,9 @@ def install() -> None:
 
 
 def _register() -> None:
-    """The models' module registers at its end; where it is what imports transformers, that is still to come."""
+    """The models' modules register at their ends; where one of them imports transformers, that is still to come."""
     import_module("edgekd.models.residual_cnn")
+    import_module("edgekd.text.encoder")
 
 
 class _Finder(MetaPathFinder):

@@ -12,7 +12,7 @@ from edgekd.errors import ConfigError, DataError, UnavailableError, first_line
 
 
 def listing(source: HuggingFaceSource) -> Listing:
-    parts = _parts(source)
+    parts = splits_of(source.path, source.config, source.revision, source.label)
     items, labels = _Chained([]), list[Any]()
     splits: list[Split | None] = []
     names: tuple[str, ...] = ()
@@ -32,29 +32,29 @@ def listing(source: HuggingFaceSource) -> Listing:
     return Listing(items, told, numbers, names, splits)
 
 
-def _parts(source: HuggingFaceSource) -> dict[str, Any]:
-    """Its splits by name."""
+def splits_of(path: str, config: str | None, revision: str | None, label: str | None) -> dict[str, Any]:
+    """The splits of a dataset by name, without those whose labels are kept back. Raises ConfigError, DataError."""
     try:
         import datasets
     except ImportError as error:
         raise UnavailableError("source huggingface needs datasets; pip install 'edgekd[data]'") from error
     datasets.disable_progress_bars()
-    folder = Path(source.path)
+    folder = Path(path)
     try:
         if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
-            found = datasets.load_from_disk(source.path)
+            found = datasets.load_from_disk(path)
         else:
-            found = datasets.load_dataset(source.path, source.config, revision=source.revision)
+            found = datasets.load_dataset(path, config, revision=revision)
     except Exception as error:
         hint = "" if folder.exists() else "; HF_HUB_OFFLINE=0 lets edgekd fetch it from the Hugging Face hub"
-        raise ConfigError(f"data.path: {source.path}: does not load: {first_line(error)}{hint}") from error
+        raise ConfigError(f"data.path: {path}: does not load: {first_line(error)}{hint}") from error
     if not isinstance(found, dict):
         return {"train": found}
     known = {name: part for name, part in found.items() if name in SPLITS}
     # test splits of competitions keep their labels back: another is made by the rule
-    shown = {name: part for name, part in known.items() if not _all_hidden(part, source.label)}
+    shown = {name: part for name, part in known.items() if label is None or not _all_hidden(part, label)}
     if not shown:
-        raise DataError(f"data.path: {source.path}: splits {', '.join(found)}; none is train, validation or test")
+        raise DataError(f"data.path: {path}: splits {', '.join(found)}; none is train, validation or test")
     return shown
 
 

@@ -48,6 +48,7 @@ def by_shares(
     given: Sequence[Split | None],
     parts: Parts,
     names: Sequence[str],
+    what: str = "picture",
 ) -> dict[Split, NDArray[np.intp]]:
     """
     Row numbers of each split, from the sha256 of what each sample was found as, and its class.
@@ -70,13 +71,13 @@ def by_shares(
                 split[rows[start:end]] = part
                 start = end
         if start >= len(rows):
-            raise DataError(f"data: no picture of class {name!r} is left to train on; add some, or lower the shares")
+            raise DataError(f"data: no {what} of class {name!r} is left to train on; add some, or lower the shares")
     # in an order of no meaning: calibration takes the first rows, and files come class by class
     order = np.argsort(keys, kind="stable")
     found: dict[Split, NDArray[np.intp]] = {p: order[split[order] == p] for p in SPLITS}
     for part, chosen in found.items():
         if missing := [names[n] for n in range(len(names)) if not (labels[chosen] == n).any()]:
-            raise DataError(f"data: the {part} split has no picture of class {missing[0]!r}; each needs each")
+            raise DataError(f"data: the {part} split has no {what} of class {missing[0]!r}; each needs each")
     return found
 
 

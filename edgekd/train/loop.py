@@ -52,17 +52,18 @@ def fit(
     before_epoch: Callable[[int], None] = lambda _epoch: None,
     right: Right | None = None,
     attach: Callable[[Optimizer], None] | None = None,
+    optimizer: Callable[[nn.Module, Training], Optimizer] = optimizer_of,
 ) -> Watch:
     """
     Train `net` in place, so that `objective` falls; `right` looks at val, where that is wanted, and `attach` hangs
-    what belongs to each step on the optimiser.
+    what belongs to each step on the optimiser, which `optimizer` makes.
 
     An epoch draws all its randomness from (seed, epoch), and snapshots in `scratch` hold the rest, so that a killed
     run goes on from the last of them and ends with the weights of an undisturbed one.
     """
     torch.set_num_threads(settings.threads_each)
     keep_memory()
-    run = _Run(net, samples, objective, settings, scratch, progress)
+    run = _Run(net, samples, objective, settings, scratch, progress, optimizer)
     if attach is not None:
         attach(run.optimizer)
     place = snapshots.restore(scratch, net, run.optimizer, run.average)
@@ -88,11 +89,12 @@ class _Run:
     """What the steps of one training share."""
 
     def __init__(
-        self, net: nn.Module, samples: int, objective: Objective, settings: Training, scratch: Path, progress: Progress
-    ) -> None:
+        self, net: nn.Module, samples: int, objective: Objective, settings: Training, scratch: Path, progress: Progress,
+        optimizer: Callable[[nn.Module, Training], Optimizer],
+    ) -> None:  # fmt: skip
         self.net, self.objective, self.settings = net, objective, settings
         self.scratch, self.progress = scratch, progress
-        self.optimizer = optimizer_of(net, settings)
+        self.optimizer = optimizer(net, settings)
         self.parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.steps = math.ceil(samples / settings.batch)
         self.mean_from = math.ceil(settings.average_from * settings.epochs)

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from edgekd.engine.digest import digest_file
 from edgekd.train.average import Average
 
-BUFFERS = ("momentum_buffer", "taught_buffer")
+BUFFERS = ("momentum_buffer", "taught_buffer", "exp_avg", "exp_avg_sq", "step")
 RANDOM = "random"
 
 
@@ -62,7 +62,8 @@ def restore(folder: Path, net: nn.Module, optimizer: Optimizer, average: Average
             for name in BUFFERS:
                 if (kept := tensors.get(f"{name}.{number}")) is not None:
                     # in the parameter's own memory layout, or a resumed run would round differently
-                    optimizer.state[parameter][name] = torch.empty_like(parameter).copy_(kept)
+                    like = parameter if kept.shape == parameter.shape else kept  # AdamW's count of steps is a scalar
+                    optimizer.state[parameter][name] = torch.empty_like(like).copy_(kept)
         if average is not None:
             average.load(_part(tensors, "average"))
         torch.set_rng_state(tensors[RANDOM])

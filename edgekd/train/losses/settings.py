@@ -11,7 +11,7 @@ from edgekd.settings import Settings
 LOGITS: frozenset[str] = frozenset({"logits"})
 
 
-class _Loss(Settings):
+class Loss(Settings):
     """
     `weight` counts from `start` to `stop`, shares of the steps, and grows to its full size over `ramp` of them.
 
@@ -32,11 +32,11 @@ class _Loss(Settings):
         return self.weight * min(1.0, (done - self.start) / self.ramp) if self.ramp else self.weight
 
 
-class _OfLogits(_Loss):
+class _OfLogits(Loss):
     needs: ClassVar[frozenset[str]] = LOGITS
 
 
-class _OfFeatures(_Loss):
+class _OfFeatures(Loss):
     """
     `pairs` name an output of the student and one of the teacher: `stem`, `block3`, `stage2`, `pooled` of edgekd's own
     nets, a module's path of any other.
@@ -53,7 +53,7 @@ class KdLoss(_OfLogits):
     weight: float = Field(default=0.9, ge=0)
 
 
-class CrossEntropyLoss(_Loss):
+class CrossEntropyLoss(Loss):
     name: Literal["cross-entropy"]
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     weight: float = Field(default=0.1, ge=0)
@@ -162,7 +162,7 @@ class OfaStagesLoss(_OfLogits):
     exponent: float = Field(default=1.0, ge=1)
 
 
-class UskdLoss(_Loss):
+class UskdLoss(Loss):
     """Teaches without a teacher. The named output of the student, in its middle, gets a head of its own."""
 
     one_class: ClassVar[bool] = True

@@ -1,0 +1,141 @@
+"""Students of text learn: embeddings from a teacher's, classes from labels and from a teacher's logits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgekd.engine.events import Progress
+from edgekd.errors import ConfigError
+from edgekd.text import tokens as texts
+from edgekd.text.encoder import Encoder, States
+from edgekd.text.folders import Model
+from edgekd.text.lesson import Lesson
+from edgekd.text.settings import DistillEmbedding, TeachClasses
+from edgekd.text.tokens import Tokens
+from edgekd.train.lesson import Lesson as ClassLesson
+from edgekd.train.loop import Batch, Batches, fit
+from edgekd.train.settings import Training
+from edgekd.train.terms import Said
+from edgekd.train.watch import Watch
+
+ANSWERED = 128  # texts that a teacher answers at a time
+SAID_EVERY = 20  # of these
+
+
+@torch.no_grad()
+def answers(model: Model, tokens: Tokens, progress: Progress | None = None, precision: str = "float32") -> Tensor:
+    """What a model says of each text: embeddings [N, D] or logits [N, C], in the texts' order."""
+    net = model.net.eval()
+    order = tokens.lengths.argsort()
+    parts = order.split(ANSWERED)
+    found: Tensor | None = None
+    for number, rows in enumerate(parts):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            said = net(*tokens.read(rows)).float()
+        if found is None:
+            found = said.new_empty(len(tokens), said.shape[1])
+        found[rows] = said
+        if progress is not None and number % SAID_EVERY == 0:
+            progress.step(number + 1, len(parts), "batch")
+    assert found is not None
+    return found
+
+
+def distil(
+    model: Model, tokens: Tokens, targets: Tensor, settings: DistillEmbedding, scratch: Path, progress: Progress,
+    teacher: Model, *, teacher_tokens: Tokens | None = None,
+) -> Watch:  # fmt: skip
+    """
+    In place: the student comes to say what its teacher says, `targets` [N, D], of each text.
+
+    Losses that look at the teacher's layers ask it in every step; then both read the same tokens. Raises ConfigError.
+    A killed run goes on from the last snapshot in `scratch`.
+    """
+    net, train = model.net, settings.train
+    lesson = Lesson(settings.losses, steps_of(tokens, train), net.shape, teacher.net.shape, train.seed)
+    if lesson.needs_teacher and teacher_tokens is not None and not torch.equal(teacher_tokens.ids, tokens.ids):
+        raise ConfigError("losses: these look at the teacher's layers, token by token, and the student's tokens differ")
+    freeze(net, words=settings.freeze_words)
+    teacher.net.eval()
+
+    def objective(batch: Batch) -> Tensor:
+        ids, mask = tokens.read(batch.x)
+        own = net.states(ids, mask)
+        answer = net.answer(own.pooled)
+        theirs = asked(teacher.net, ids, mask, settings) if lesson.needs_teacher else None
+        value: Tensor = lesson(own, answer, targets[batch.x], mask, theirs)
+        return value
+
+    net.train()
+    both = nn.ModuleDict({"net": net, "lesson": lesson})
+    watch = fit(
+        both, batches_of(tokens, train.batch), len(tokens), objective, train, scratch, progress, optimizer=adamw
+    )
+    net.eval()
+    return watch
+
+
+@torch.no_grad()
+def asked(teacher: Encoder, ids: Tensor, mask: Tensor, settings: DistillEmbedding) -> States:
+    """The teacher's states; q, k and v of the layer that the relations name."""
+    layer = next((loss.layer for loss in settings.losses if loss.name == "relations"), 0)
+    return teacher.states(ids, mask, layer or None)
+
+
+def teach(
+    model: Model, tokens: Tokens, labels: Tensor, settings: TeachClasses, scratch: Path, progress: Progress,
+    *, targets: Tensor | None = None, right: Callable[[], tuple[int, int]] | None = None,
+) -> Watch:  # fmt: skip
+    """In place: the classifier learns `labels` [N], and a teacher's logits `targets` [N, C]. Raises ConfigError."""
+    net, train = model.net, settings.train
+    if targets is None and (asking := [loss.name for loss in settings.losses if loss.needs]):
+        raise ConfigError(f"losses: {asking[0]} needs a teacher's logits, and there is no teacher")
+    lesson = ClassLesson(settings.losses, steps_of(tokens, train), model.config.num_labels)
+    freeze(net, words=settings.freeze_words)
+
+    def objective(batch: Batch) -> Tensor:
+        ids, mask = tokens.read(batch.x)
+        pooled = nn.functional.dropout(net.pool(net.tokens(ids, mask), mask), settings.dropout, net.training)
+        said = Said(net.answer(pooled).float())
+        value: Tensor = lesson(said, None if targets is None else Said(targets[batch.x]), labels[batch.x])
+        return value
+
+    net.train()
+    both = nn.ModuleDict({"net": net, "lesson": lesson})
+    watch = fit(both, batches_of(tokens, train.batch), len(tokens), objective, train, scratch, progress,
+                right=right if train.looks else None, optimizer=adamw)  # fmt: skip
+    net.eval()
+    return watch
+
+
+def batches_of(tokens: Tokens, batch: int) -> Batches:
+    """Rows [B], which an objective reads itself: in place of labels too, for they are counted."""
+
+    def epoch(generator: torch.Generator) -> Iterator[Batch]:
+        for rows in texts.buckets(tokens, batch, generator):
+            yield Batch(rows, rows)
+
+    return epoch
+
+
+def steps_of(tokens: Tokens, train: Training) -> int:
+    return train.epochs * math.ceil(len(tokens) / train.batch)
+
+
+def freeze(net: Encoder, *, words: bool) -> None:
+    net.words.weight.requires_grad_(not words)
+
+
+def adamw(net: nn.Module, settings: Training) -> torch.optim.Optimizer:
+    """Loshchilov and Hutter, "Decoupled weight decay regularization" (2019). Decay for matrices alone."""
+    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=0.0, betas=(settings.momentum, 0.999), eps=1e-8)
