@@ -48,8 +48,8 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "base": Recipe(Student(layers=3, units=1024), 5e-4, 6),
-    "tiny": Recipe(Student(layers=1, heads=8, units=768), 1e-3, 8),
+    "base": Recipe(Student(layers=3, units=1024), 5e-4, 4),
+    "tiny": Recipe(Student(layers=1, heads=8, units=768), 1e-3, 6),
     "static": Recipe(Student(layers=0), 5e-3, 12, 128, freeze_words=False),
 }
 
@@ -157,7 +157,7 @@ def exported(model: Model, folder: Path, name: str) -> tuple[Path, Path]:
     dims = {0: torch.export.Dim("batch", min=1, max=64), 1: torch.export.Dim("sequence", min=1, max=LENGTH * 2)}
     # an output may not be called embedding: the table's look-up is
     torch.onnx.export(
-        model.net.eval(), (ids, ids), path, dynamo=True, input_names=["input_ids", "attention_mask"],
+        model.net.eval(), (ids, ids.clone()), path, dynamo=True, input_names=["input_ids", "attention_mask"],
         output_names=["sentence_embedding"], dynamic_shapes=(dims, dims), external_data=False, verbose=False,
     )  # fmt: skip
     quantize_dynamic(path, path.with_suffix(".int8.onnx"), weight_type=QuantType.QInt8, per_channel=True)
