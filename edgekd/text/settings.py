@@ -114,6 +114,9 @@ EmbeddingLosses = Annotated[
     EmbeddingLoss | CosineLoss | SimilaritiesLoss | QueueLoss | MarginsLoss | MiniLmLoss | RelationsLoss | HiddenLoss,
     Field(discriminator="name"),
 ]
+SupernetLosses = Annotated[
+    EmbeddingLoss | CosineLoss | SimilaritiesLoss | MarginsLoss | RelationsLoss, Field(discriminator="name")
+]  # those that learn and remember nothing of their own
 ClassLosses = Annotated[KdLoss | CrossEntropyLoss | DkdLoss, Field(discriminator="name")]
 
 
@@ -124,6 +127,20 @@ class DistillEmbedding(Settings):
         default=(EmbeddingLoss(), SimilaritiesLoss(name="similarities")), min_length=1
     )
     freeze_words: bool = True
+    train: TextTraining = TextTraining()
+
+
+class TextSupernet(Settings):
+    """AutoDistil: which band of sub-networks, and how all of them learn at once; `others` are chance's a step."""
+
+    band: Literal["base", "small", "tiny"] = "base"
+    values: int = Field(default=4, ge=1)  # of depth, heads, width and units each
+    others: int = Field(default=2, ge=0)
+    losses: tuple[SupernetLosses, ...] = Field(
+        default=(RelationsLoss(name="relations"), EmbeddingLoss(), SimilaritiesLoss(name="similarities")), min_length=1
+    )
+    freeze_words: bool = False
+    held_out: int = Field(default=512, ge=1)  # texts that sub-networks are scored by
     train: TextTraining = TextTraining()
 
 

@@ -129,7 +129,7 @@ def shape_of(told: Student, whole: EncoderShape, vocabulary: Tensor | None = Non
 
 def truncated(
     teacher: Model, shape: EncoderShape, layers: Sequence[int], importance: Importance, labels: Sequence[str] = (),
-    vocabulary: Tensor | None = None,
+    vocabulary: Tensor | None = None, *, ranked: bool = False,
 ) -> Model:  # fmt: skip
     """
     The student of this shape: its layer n is what is left of the teacher's layer `layers[n]`.
@@ -138,12 +138,13 @@ def truncated(
     the teacher's width starts as what puts them in their places. A factorised table starts as the best one of its size
     (its singular vectors).
 
-    Of a trimmed vocabulary the table's rows `vocabulary` [V] are taken. Raises ConfigError where the shape is not
-    within the teacher's.
+    With `ranked` the most important come first, as the parts of a supernet do. Of a trimmed vocabulary the table's
+    rows `vocabulary` [V] are taken. Raises ConfigError where the shape is not within the teacher's.
     """
     own = teacher.net
     _check(shape, own.shape, layers)
-    hidden = best(importance.hidden, shape.hidden_size)
+    narrow = shape.hidden_size < own.shape.hidden_size
+    hidden = best(importance.hidden, shape.hidden_size, ranked=ranked and narrow)
     model = build(shape, 0, labels)
     net = model.net
     with torch.no_grad():
@@ -155,15 +156,16 @@ def truncated(
             _norm(net.norm, own.norm, hidden)
         for number, place in enumerate(layers[:: shape.share]):
             layer, source = net.layer(number * shape.share), own.layer(place)
-            cut_layer(layer, source, best(importance.heads[place], layer.heads),
-                      best(importance.units[place], layer.up.out_features), hidden)  # fmt: skip
+            cut_layer(layer, source, best(importance.heads[place], layer.heads, ranked=ranked),
+                      best(importance.units[place], layer.up.out_features, ranked=ranked), hidden)  # fmt: skip
         _out(net, own, hidden)
     return model
 
 
-def best(importance: Tensor, count: int) -> Tensor:
-    """The numbers of the `count` most important, in their order."""
-    return importance.topk(count).indices.sort().values
+def best(importance: Tensor, count: int, *, ranked: bool = False) -> Tensor:
+    """The numbers of the `count` most important, in their order, or the most important first."""
+    found = importance.topk(count).indices
+    return found if ranked else found.sort().values
 
 
 def cut_layer(layer: Layer, source: Layer, heads: Tensor, units: Tensor, hidden: Tensor) -> None:
