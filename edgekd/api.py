@@ -22,16 +22,17 @@ from edgekd.engine.workspace import default_workspace, size_cap_bytes, temporary
 from edgekd.errors import ConfigError, SomeTargetsFailedError
 from edgekd.hardware.profile import load_profile, profile_of
 from edgekd.order import Order, artifact, built, chained, each, lead
-from edgekd.pipeline import Pipeline, load_pipeline, pipeline_of
+from edgekd.pipeline import Pipeline
 from edgekd.report import targets_page
 from edgekd.sources import given_teacher
 from edgekd.target import cpu_of
+from edgekd.tasks import AnyPipeline, load, of_tree
 
 LADDER = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1)  # shares of a pipeline that a time budget may buy
 
 
 def build(
-    pipeline: Pipeline | str,
+    pipeline: AnyPipeline | str,
     *,
     targets: Sequence[str] = (),
     workspace: Path | None = None,
@@ -50,7 +51,7 @@ def build(
     (ssh://user@host:port), and asked for their answers there, where one is given. Files of code that the pipeline names
     run only where `allow_code`.
     """
-    pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
+    pipeline = load(pipeline) if isinstance(pipeline, str) else pipeline
     check_code(pipeline.code, allow_code)
     profiles = [load_profile(name) for name in dict.fromkeys(targets or pipeline.targets)]
     if len({profile.name for profile in profiles}) < len(profiles):
@@ -88,7 +89,7 @@ def rebuild(
     lock = read_lock(locked)
     if lock.pipeline.get("command") == "export":
         raise ConfigError(f"{locked}: is of an export; use edgekd export --locked {locked}")
-    pipeline = pipeline_of(lock.pipeline, f"{locked}: pipeline")
+    pipeline = of_tree(lock.pipeline, f"{locked}: pipeline")
     profile = profile_of(lock.profile, f"{locked}: profile")
     led_by = profile_of(lock.lead, f"{locked}: lead") if lock.lead else None
     check_code(pipeline.code, allow_code)
@@ -103,12 +104,15 @@ def rebuild(
     return built(Order(pipeline, store, out, listener, include_samples, device), profile, led_by, replay=lock)
 
 
-def validate(name: str) -> Pipeline:
+def validate(name: str) -> AnyPipeline:
     """A pipeline whose settings, files, devices and teacher fit together, as far as can be seen before it runs."""
-    pipeline = load_pipeline(name)
+    pipeline = load(name)
     for target in pipeline.targets:
         load_profile(target)
-    given_teacher(pipeline)
+    if isinstance(pipeline, Pipeline):
+        given_teacher(pipeline)
+    else:
+        _ = pipeline.teacher.folder
     return pipeline
 
 
@@ -144,7 +148,7 @@ def check_code(files: Sequence[str], allowed: bool) -> None:
 
 
 def plan(
-    pipeline: Pipeline | str,
+    pipeline: AnyPipeline | str,
     *,
     targets: Sequence[str] = (),
     only: str | None = None,
@@ -152,7 +156,7 @@ def plan(
     device: str | None = None,
 ) -> dict[str, list[Step]]:
     """For each target, or for one `only` of them, every call of the build: cached, or to be run and why."""
-    pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
+    pipeline = load(pipeline) if isinstance(pipeline, str) else pipeline
     store = Store(workspace or default_workspace())
     names = targets or pipeline.targets
     profiles = [load_profile(name) for name in names]
@@ -167,8 +171,8 @@ def plan(
 
 
 def within(
-    pipeline: Pipeline, seconds: float, estimate: Callable[[Pipeline], float], *, teacher: bool = True
-) -> tuple[Pipeline, float]:
+    pipeline: AnyPipeline, seconds: float, estimate: Callable[[AnyPipeline], float], *, teacher: bool = True
+) -> tuple[AnyPipeline, float]:
     """
     The largest share of the pipeline whose estimate keeps to `seconds`, else the smallest; and its estimate (s).
 

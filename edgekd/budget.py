@@ -12,6 +12,7 @@ from edgekd.errors import InconclusiveError
 from edgekd.settings import Settings
 
 TEACHER, TEACHER_INT8 = "teacher-fp32", "teacher-int8"  # the names of what every student is held against
+QUALITY = ("accuracy_drop_points", "fidelity", "spearman", "spearman_drop_points")  # limits on what answers are worth
 State = Literal["pass", "fail", "inconclusive"]
 
 

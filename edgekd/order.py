@@ -24,13 +24,16 @@ from edgekd.errors import EdgekdError
 from edgekd.hardware.profile import DeviceProfile, load_profile
 from edgekd.pipeline import Pipeline
 from edgekd.target import cpu_of
+from edgekd.tasks import AnyPipeline
+from edgekd.text_chain import TextChain, text_chain
+from edgekd.text_parts import text_parts
 
 
 @dataclass(frozen=True)
 class Order:
     """What is the same for all targets of a build."""
 
-    pipeline: Pipeline
+    pipeline: AnyPipeline
     store: Store
     out: Path
     listener: Listener
@@ -60,13 +63,15 @@ def lead(profile: DeviceProfile, profiles: Sequence[DeviceProfile]) -> DevicePro
 
 def chained(
     engine: Engine,
-    pipeline: Pipeline,
+    pipeline: AnyPipeline,
     profile: DeviceProfile,
     led_by: DeviceProfile | None,
     differences: Sequence[str] | None = None,
     device: str | None = None,
-) -> Chain:
+) -> Chain | TextChain:
     """The chain of one target, which an engine runs or plans."""
+    if not isinstance(pipeline, Pipeline):
+        return text_chain(engine, pipeline, profile, differences, device)
     if led_by is None:
         return chain(engine, pipeline, profile, differences, device)
     return elsewhere(engine, pipeline, profile, led_by, differences, device)
@@ -82,7 +87,7 @@ def built(order: Order, profile: DeviceProfile, led_by: DeviceProfile | None, re
 
 
 def _published(
-    order: Order, builder: Builder, done: Chain, profile: DeviceProfile, led_by: DeviceProfile | None
+    order: Order, builder: Builder, done: Chain | TextChain, profile: DeviceProfile, led_by: DeviceProfile | None
 ) -> Built:
     assert isinstance(done.report, Artifact)
     told = done.report.json("report.json")
@@ -91,14 +96,11 @@ def _published(
     led = led_by.model_dump(mode="json", by_alias=True) if led_by else None
     lock = Lock.of(plain[0], plain[1], device, builder.trail, led)
     folder = order.out / order.pipeline.name / profile.name
-    parts = bundle.Parts(
-        model=artifact(done.models[told["shipped"]]),
-        report=done.report,
-        lock=lock,
-        data=artifact(done.data),
-        samples=order.samples,
-    )
-    bundle.publish(folder, parts)
+    model = artifact(done.models[told["shipped"]])
+    if isinstance(done, TextChain):
+        bundle.publish(folder, text_parts(done, model, lock, order.samples))
+    else:
+        bundle.publish(folder, bundle.Parts(model, done.report, lock, artifact(done.data), order.samples))
     verdicts = tuple(Verdict.model_validate_json(json.dumps(row)) for row in told["verdicts"])
     return Built(profile.name, folder, told, verdicts, tuple(told.get("undecided", ())))
 

@@ -18,6 +18,7 @@ from edgekd.plans import DistillPlan, QuantizePlan, SearchPlan, TeacherPlan
 from edgekd.search.spaces import CodeSpace
 from edgekd.settings import Settings, override, read_yaml, validate
 from edgekd.sparse.plans import MaybeSparse
+from edgekd.text.plans import TASKS
 
 
 class Pipeline(Settings):
@@ -154,6 +155,15 @@ class Pipeline(Settings):
         return self
 
     @property
+    def effort(self) -> str:
+        """What a time budget made of it."""
+        own = f"teacher {self.teacher.train.epochs} epochs, " if self.teacher.train else ""
+        return (
+            f"{own}distillation {self.distill.epochs} epochs, {self.search.candidates} candidates, "
+            f"{self.search.measure} measured"
+        )
+
+    @property
     def code(self) -> tuple[str, ...]:
         """Files of the person's own whose code would run."""
         teachers = [self.teacher.from_, *(member.from_ for member in self.teacher.pool)]
@@ -198,6 +208,8 @@ def load_pipeline(name: str, assignments: Sequence[str] = (), *, quick: bool = F
         override(tree, assignment)
     if isinstance(tree, dict) and name.endswith((".yaml", ".yml")):
         tree.setdefault("name", Path(name).stem.lower())
+    if isinstance(tree, dict) and tree.get("task") in TASKS:
+        raise ConfigError(f"{name}: task {tree['task']}: `edgekd build` and `edgekd plan` take it, this takes images")
     return pipeline_of(tree, name)
 
 

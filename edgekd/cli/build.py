@@ -33,9 +33,7 @@ if TYPE_CHECKING:
     from edgekd.deploy.bundle import Built
     from edgekd.engine.plan import Step
     from edgekd.errors import EdgekdError
-    from edgekd.pipeline import Pipeline
-
-ACCURACY = ("accuracy_drop_points",)
+    from edgekd.tasks import AnyPipeline
 
 
 def build(
@@ -84,7 +82,7 @@ def build(
     from edgekd.cli.progress import Watcher
     from edgekd.errors import SomeTargetsFailedError
     from edgekd.hardware.remote.farm import reached
-    from edgekd.pipeline import load_pipeline
+    from edgekd.tasks import load
 
     start = time.perf_counter()
     there = reached(device) if device else None
@@ -99,7 +97,7 @@ def build(
         if locked is not None:
             done = [api.rebuild(locked, **where)]
         else:
-            settings = load_pipeline(str(pipeline), set_ or (), quick=quick)
+            settings = load(str(pipeline), set_ or (), quick=quick)
             settings = _estimated(settings, target, {"workspace": workspace, "device": device}, limit_s, watcher)
             try:
                 done = api.build(settings, targets=target or (), **where)
@@ -126,8 +124,10 @@ def _warnings(done: list[Built]) -> list[str]:
 
 def exit_code(done: Sequence[Built], inconclusive: str, *, some_failed: bool = False) -> int:
     """0; else the first that applies of 3 (accuracy), 4 (costs), 6 (a target), 5 (undecided and told to fail)."""
+    from edgekd.budget import QUALITY
+
     failed = {v.limit for built in done for v in built.verdicts if v.state == "fail"}
-    if failed & set(ACCURACY):
+    if failed & set(QUALITY):
         return 3
     if failed:
         return 4
@@ -138,29 +138,26 @@ def exit_code(done: Sequence[Built], inconclusive: str, *, some_failed: bool = F
 
 
 def _estimated(
-    settings: Pipeline, targets: list[str] | None, where: dict[str, Any], limit_s: float | None, watcher: Any
-) -> Pipeline:
+    settings: AnyPipeline, targets: list[str] | None, where: dict[str, Any], limit_s: float | None, watcher: Any
+) -> AnyPipeline:
     """Say how long it will take; with a time budget, make the pipeline fit it."""
     from edgekd.api import within
 
-    def steps(pipeline: Pipeline) -> list[Step]:
+    def steps(pipeline: AnyPipeline) -> list[Step]:
         names = targets or list(pipeline.targets)
         found = [_planned(pipeline, names, name, where) for name in names]
         each = {(step.stage, step.at): step for row in found for step in row if not step.cached}  # targets share some
         return list(each.values())
 
-    def estimate(pipeline: Pipeline) -> float:
+    def estimate(pipeline: AnyPipeline) -> float:
         return sum(step.seconds for step in steps(pipeline))
 
     expected = estimate(settings)
     if limit_s is not None and expected > limit_s:
-        untrained = any(step.stage == "teacher.train" for step in steps(settings))  # else keep the one that is there
+        trainings = ("teacher.train", "text.teach")
+        untrained = any(step.stage in trainings for step in steps(settings))  # else keep the one that is there
         smaller, expected = within(settings, limit_s, estimate, teacher=untrained)
-        own = f"teacher {smaller.teacher.train.epochs} epochs, " if smaller.teacher.train else ""
-        watcher.said(
-            f"--time-budget: {own}distillation {smaller.distill.epochs} epochs, "
-            f"{smaller.search.candidates} candidates, {smaller.search.measure} measured"
-        )
+        watcher.said(f"--time-budget: {smaller.effort}")
         if expected > limit_s:
             watcher.said(f"even so it may take {duration(expected)}: exporting and measuring have no smaller size")
         settings = smaller
@@ -169,7 +166,7 @@ def _estimated(
     return settings
 
 
-def _planned(pipeline: Pipeline, names: Sequence[str], name: str, where: dict[str, Any]) -> list[Step]:
+def _planned(pipeline: AnyPipeline, names: Sequence[str], name: str, where: dict[str, Any]) -> list[Step]:
     """Of one target; of several, one that cannot be planned has no steps: the build says why, and goes on."""
     from edgekd.api import plan
     from edgekd.errors import EdgekdError

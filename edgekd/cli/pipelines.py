@@ -20,9 +20,9 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")
       edgekd pipelines list
     """
     from edgekd import resources
-    from edgekd.pipeline import load_pipeline
+    from edgekd.tasks import load
 
-    rows = [load_pipeline(name) for name in resources.shipped("pipelines")]
+    rows = [load(name) for name in resources.shipped("pipelines")]
     if as_json:
         print_json([{"name": row.name, "task": row.task, "targets": list(row.targets)} for row in rows])
         return
@@ -63,9 +63,9 @@ def show(
       edgekd pipelines show digits > my.yaml
     """
     from edgekd import resources
-    from edgekd.pipeline import load_pipeline
+    from edgekd.tasks import load
 
     if as_json:
-        print_json(load_pipeline(name).model_dump(mode="json", by_alias=True))
+        print_json(load(name).model_dump(mode="json", by_alias=True))
     else:
         typer.echo(resources.read("pipelines", name), nl=False)

@@ -29,9 +29,9 @@ def plan(
       edgekd plan digits --set distill.losses.0.temperature=2
     """
     from edgekd import api
-    from edgekd.pipeline import load_pipeline
+    from edgekd.tasks import load
 
-    settings = load_pipeline(pipeline, set_ or (), quick=quick)
+    settings = load(pipeline, set_ or (), quick=quick)
     found = api.plan(settings, targets=target or (), workspace=workspace)
     if as_json:
         print_json({name: [asdict(step) for step in steps] for name, steps in found.items()})

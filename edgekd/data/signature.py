@@ -22,14 +22,25 @@ class TensorIn(Settings):
 
 class TensorOut(Settings):
     name: str
-    meaning: Literal["logits", "values"] = "logits"
+    meaning: Literal["logits", "embedding", "values"] = "logits"
     labels: tuple[str, ...] = ()
+
+
+class ReadsText(Settings):
+    """How text becomes the inputs, `input_ids` and `attention_mask`; pooling and normalisation are in the graph."""
+
+    tokenizer: str = "tokenizer.json"  # the fast tokenizers' format, special tokens among it
+    max_length: int = Field(ge=2)  # tokens, special ones counted: the rest of a text is not read
+    padding: int = Field(default=0, ge=0)  # the number of the padding's token, which the mask hides
+    pooling: Literal["mean", "cls"] = "mean"
+    normalised: bool = True  # whether embeddings have length 1
 
 
 class Signature(Settings):
     schema_version: int = Field(default=1, alias="schema")
     inputs: tuple[TensorIn, ...] = Field(min_length=1)
     outputs: tuple[TensorOut, ...] = Field(min_length=1)
+    text: ReadsText | None = None  # of models that read text
 
 
 def fixed_shape(spec: TensorIn, batch: int) -> tuple[int, ...]:
@@ -48,6 +59,18 @@ def of_images(image: tuple[int, int, int], labels: list[str], preprocess: Prepro
         shape = ("batch", height, width, channels)
         pixels = TensorIn(name="pixel_values", dtype="uint8", layout="NHWC", shape=shape, preprocess=preprocess)
     return Signature(inputs=(pixels,), outputs=(TensorOut(name="logits", labels=tuple(labels)),))
+
+
+def of_text(length: int, reads: ReadsText, labels: tuple[str, ...] = ()) -> Signature:
+    """Of an encoder with free batch and sequence, measured at `length` tokens; with `labels` it is a classifier."""
+    shape = ("batch", "sequence")
+    inputs = tuple(
+        TensorIn(name=name, dtype="int64", layout="any", shape=shape, example=(length,))
+        for name in ("input_ids", "attention_mask")
+    )
+    embedding = TensorOut(name="sentence_embedding", meaning="embedding")  # "embedding" is the name of the look-up
+    output = TensorOut(name="logits", labels=labels) if labels else embedding
+    return Signature(inputs=inputs, outputs=(output,), text=reads)
 
 
 def write(signature: Signature, folder: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from edgekd.errors import UnavailableError
 from edgekd.hardware.specs import CompilerSpec, read_runtime
 
 SCHEMA = 1
-CODE = {"run.py": ("edgekd.deploy", "run_bundle.py"), "pixels.py": ("edgekd.data", "pixels.py")}  # that goes along
+RUNTIMES = {"runtimes.py": ("edgekd.deploy", "bundle_runtimes.py")}
+CODE = {"run.py": ("edgekd.deploy", "run_bundle.py"), "pixels.py": ("edgekd.data", "pixels.py")} | RUNTIMES
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,10 @@ class Parts:
     model: Artifact  # exported
     report: Artifact
     lock: Lock
-    data: Artifact
-    samples: int  # images of the test split that go with it, because the person asked
+    data: Artifact | None = None  # that samples are taken from
+    samples: int = 0  # images of the test split that go with it, because the person asked
+    code: Mapping[str, tuple[str, str]] = field(default_factory=lambda: CODE)  # by name: the package and file it is of
+    more: Mapping[str, Path | str] = field(default_factory=dict)  # by place in the bundle: a file, or what it says
 
 
 def publish(folder: Path, parts: Parts) -> Path:
@@ -88,15 +92,25 @@ def _assemble(folder: Path, parts: Parts) -> None:
         shutil.copyfile(parts.report.file(name), folder / name)
     (folder / "edgekd.lock").write_text(parts.lock.dump(), "utf-8")
     here = not isinstance(read_runtime(json.dumps(exported["runtime"])), CompilerSpec)
-    for name, (package, source) in CODE.items() if here else ():  # what was compiled runs on its device alone
+    for name, (package, source) in parts.code.items() if here else ():  # what was compiled runs on its device alone
         (folder / name).write_text((files(package) / source).read_text("utf-8"), "utf-8")
     described = signature.read(parts.model.path)
-    if here and entry.endswith(".onnx") and described.outputs[0].meaning == "logits":
+    for place, given in parts.more.items():
+        _add(folder / place, given)
+    if here and entry.endswith(".onnx") and described.outputs[0].meaning == "logits" and described.text is None:
         (folder / "config.json").write_text(json.dumps(hub_config(described), indent=1), "utf-8")
-    if parts.samples:
+    if parts.samples and parts.data is not None:
         _write_samples(folder / "samples", parts.data, parts.samples)
     written = sorted(p for p in folder.rglob("*") if p.is_file())
     (folder / "manifest.json").write_text(json.dumps(_manifest(parts, entry, folder, written), indent=1), "utf-8")
+
+
+def _add(path: Path, given: Path | str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(given, str):
+        path.write_text(given, "utf-8")
+    else:
+        shutil.copyfile(given, path)
 
 
 def hub_config(described: Signature) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def to_onnx(net: nn.Module, example: Tensor, input_name: str, output_name: str) 
 
 def exported(net: nn.Module, example: Tensor, input_name: str, output_name: str) -> torch.onnx.ONNXProgram:
     try:
-        with _quiet():
+        with quiet():
             program = torch.onnx.export(
                 net,
                 (example,),
@@ -160,7 +160,7 @@ def _strip(graph: onnx.ModelProto) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Torch's exporter warns of its own deprecations, and that there is no torchvision: nobody can help it."""
     log = logging.getLogger("torch.onnx")
     level = log.level

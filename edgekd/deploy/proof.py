@@ -41,7 +41,8 @@ def prove(
     answers = predict(deployable.onnx.name, session, feeds, batch=64)
     graph = onnx.load(deployable.onnx)
     quantised = is_quantised(graph)
-    parity = compared(answers, reference, step_of(graph, reference.answers) if quantised else None, family(graph))
+    step = step_of(graph, reference.answers) if quantised else None
+    parity = compared(answers, reference, step, family(graph), described.outputs[0].meaning)
     if not deployable.trained:
         return parity, None
     if not quantised and exact:
@@ -50,13 +51,13 @@ def prove(
     return parity, refusal(parity)
 
 
-def compared(answers: Array, reference: Reference, step: float | None, kind: str) -> Parity:
+def compared(answers: Array, reference: Reference, step: float | None, kind: str, meaning: str = "logits") -> Parity:
     """Answers [N, ...] of a runtime against those of the reference; `step` is the scale of the output."""
     apart = np.abs(reference.answers.astype(np.float64) - answers)
     floats = reference.floats
     return Parity(
         max_abs_diff=float(apart.max()),
-        top1_agreement=float(agrees(reference.answers, answers).mean()),
+        top1_agreement=float(agrees(reference.answers, answers, meaning).mean()),
         samples=len(answers),
         step=step,
         steps_p99=None if step is None else float(np.percentile(apart, 99)) / step,
@@ -68,9 +69,9 @@ def compared(answers: Array, reference: Reference, step: float | None, kind: str
     )
 
 
-def agrees(expected: Array, answers: Array) -> NDArray[np.bool_]:
+def agrees(expected: Array, answers: Array, meaning: str = "logits") -> NDArray[np.bool_]:
     """Which samples [N] get the same class of logits [N, C]; of other answers, which point the same way."""
-    if expected.ndim == 2 and expected.shape[1] > 1:
+    if meaning != "embedding" and expected.ndim == 2 and expected.shape[1] > 1:
         return np.asarray(expected.argmax(1) == answers.argmax(1))
     a, b = (rows.reshape(len(rows), -1).astype(np.float64) for rows in (expected, answers))
     if a.shape[1] == 1:  # one number a sample: within a hundredth of what they range over

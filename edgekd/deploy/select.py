@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgekd.budget import TEACHER, Verdict, at_least, worst
+from edgekd.budget import QUALITY, TEACHER, Verdict, at_least, worst
 from edgekd.deploy.evaluate import correct
 from edgekd.deploy.stages import Select
 from edgekd.deploy.verdicts import accuracy, latency_and_size
@@ -36,7 +36,7 @@ class Ranked:
 
     @property
     def place(self) -> tuple[bool, int, int, int, float]:
-        """Accuracy comes before all other limits: what misses one of those is no reason to lose answers too."""
+        """Quality comes before all other limits: what misses one of those is no reason to lose answers too."""
         return (
             self.refused is not None,
             *kept_limits(self.verdicts),
@@ -46,12 +46,27 @@ class Ranked:
 
 
 def kept_limits(verdicts: Sequence[Verdict]) -> tuple[int, int]:
-    """How well accuracy keeps its limit, and then all of them theirs: the smaller the better."""
-    lost = [verdict for verdict in verdicts if verdict.limit == "accuracy_drop_points"]
+    """How well accuracy and its like keep their limits, and then all of them theirs: the smaller the better."""
+    lost = [verdict for verdict in verdicts if verdict.limit in QUALITY]
     return PREFERENCE[worst(lost)], PREFERENCE[worst(verdicts)]
 
 
 def rank(settings: Select, inputs: Mapping[str, Artifact]) -> list[Ranked]:
+    """The variants by what they answer right on val."""
+    base = correct(inputs[f"val.{settings.base}"])
+
+    def lost(name: str) -> list[Verdict]:
+        return accuracy(settings.budget, paired_difference(base, correct(inputs[f"val.{name}"])))
+
+    return ranked(settings, inputs, result.read(inputs["comparison"]), lost)
+
+
+def ranked(
+    settings: Select,
+    inputs: Mapping[str, Artifact],
+    comparison: Comparison,
+    quality: Callable[[str], list[Verdict]],
+) -> list[Ranked]:
     """
     What its exporter refused comes last. Variants that keep the budget come before those that cannot be decided,
     those before failing ones; then those that are surely no slower than the float graph; then the fastest.
@@ -59,17 +74,14 @@ def rank(settings: Select, inputs: Mapping[str, Artifact]) -> list[Ranked]:
     A failing variant comes first only where all fail: the report then says by how much, and the build ends with
     the exit code of its failure.
     """
-    comparison = result.read(inputs["comparison"])
-    base = correct(inputs[f"val.{settings.base}"])
     found = []
     for name in settings.variants:
-        change = paired_difference(base, correct(inputs[f"val.{name}"]))
-        verdicts = accuracy(settings.budget, change) + latency_and_size(settings.budget, comparison, name)
+        verdicts = quality(name) + latency_and_size(settings.budget, comparison, name)
         refused = inputs[f"model.{name}"].json("export.json")["refused"]
         speedup, over_floor = (_speedup(comparison, name, against) for against in (settings.base, settings.floor))
         never_slower = at_least(f"speedup_over_{settings.floor}", 1.0, *over_floor)
         found.append(Ranked(name, speedup, tuple(verdicts), never_slower, refused))
-    return sorted(found, key=lambda ranked: ranked.place)
+    return sorted(found, key=lambda one: one.place)
 
 
 def _speedup(comparison: Comparison, name: str, base: str) -> Interval:

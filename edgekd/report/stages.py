@@ -10,6 +10,7 @@ from edgekd.engine.stage import Stage
 from edgekd.hardware.specs import Numerics
 from edgekd.search.stages import RankName
 from edgekd.settings import Settings
+from edgekd.text.stages import SelectText
 
 
 class Tell(Settings):
@@ -43,6 +44,16 @@ class TellCompiled(Settings):
     dialect: str
     not_written: dict[str, str] = {}
     advice: tuple[str, ...] = ()
+    replayed: tuple[str, ...] | None = None
+
+
+class TellText(Settings):
+    pipeline: str
+    task: str
+    target: str
+    select: SelectText
+    length: int  # in tokens, that latencies are of
+    not_written: dict[str, str] = {}
     replayed: tuple[str, ...] | None = None
 
 
@@ -97,6 +108,22 @@ COMPILED = Stage[TellCompiled](
         "precision": "decision",
         "selection": "selection",
         "student": "checkpoint",
+    },
+    gives="report",
+    nature="observation",
+    uses=("scipy",),
+)
+TEXT = Stage[TellText](
+    "report.text",
+    "edgekd.report.texts:run",
+    takes={
+        "model.*": "exported",
+        "val.*": "predictions",
+        "test.*": "predictions",
+        "comparison": "comparison",
+        "selection": "selection",
+        "student": "text-model",
+        "texts": "texts",
     },
     gives="report",
     nature="observation",

@@ -86,6 +86,12 @@ def copy_tokenizer(source: Path, folder: Path) -> None:
             shutil.copyfile(source / name, folder / name)
 
 
+def classes_of(model: Model) -> tuple[str, ...]:
+    """The names of a classifier's classes, in the order of its logits."""
+    names = model.config.id2label
+    return tuple(str(names[number]) for number in sorted(names))
+
+
 def longest(folder: Path, most: int) -> int:
     """Tokens that a folder's model is meant to read: sentence-transformers' max_seq_length, or `most`."""
     told = _json(folder / "sentence_bert_config.json", {})

@@ -1,0 +1,175 @@
+"""The report of a build of text: what every file is worth and costs, what ships, and why the others do not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from edgekd.budget import TEACHER, Verdict, worst
+from edgekd.deploy.select import why_not
+from edgekd.deploy.verdicts import latency_and_size
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact
+from edgekd.hardware.measure import result
+from edgekd.hardware.measure.result import Comparison
+from edgekd.report.stages import TellText
+from edgekd.report.tell import how_measured
+from edgekd.text import evaluate, judged
+from edgekd.text.held import read as read_texts
+from edgekd.text.select import best, held_against, rank
+
+SCHEMA = 2
+FLOAT = "fp32"
+
+
+def run(settings: TellText, inputs: Mapping[str, Artifact], work: Work) -> None:
+    comparison = result.read(inputs["comparison"])
+    shipped = inputs["selection"].json("decision.json")["variant"]
+    ranked = rank(settings.select, inputs)
+    own = next(one for one in ranked if one.name == shipped)
+    verdicts = _judge(settings, inputs, comparison, shipped)
+    report = {
+        "schema": SCHEMA,
+        "pipeline": settings.pipeline,
+        "task": settings.task,
+        "target": settings.target,
+        "shipped": shipped,
+        "state": worst(verdicts),
+        "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts],
+        "teachers_best": best(comparison, settings.select.teachers),
+        "length": settings.length,
+        "texts": _texts(inputs),
+        "training": _training(inputs["student"]),
+        "measurement": how_measured(comparison),
+        "variants": {name: _variant(name, inputs, comparison) for name in comparison.models},
+        "rejected": {one.name: why_not(one, own) for one in ranked if one.name != shipped},
+        "not_written": settings.not_written,
+        "replayed": list(settings.replayed) if settings.replayed is not None else None,
+    }
+    (work.out / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
+    (work.out / "report.md").write_text(markdown(report), "utf-8")
+
+
+def _judge(settings: TellText, inputs: Mapping[str, Artifact], comparison: Comparison, shipped: str) -> list[Verdict]:
+    """What ships against the budget, its quality on test, which nothing before has read."""
+    budget = settings.select.budget
+    teacher, own = (evaluate.read(inputs[f"test.{name}"]) for name in (TEACHER, shipped))
+    costs = latency_and_size(budget, held_against(comparison, settings.select.teachers), shipped)
+    return judged.quality(budget, own, teacher) + costs
+
+
+def _variant(name: str, inputs: Mapping[str, Artifact], comparison: Comparison) -> dict[str, Any]:
+    exported = inputs[f"model.{name}"].json("export.json")
+    floats = TEACHER if name.startswith("teacher-") else FLOAT
+    teacher, own, base = (evaluate.read(inputs[f"test.{of}"]) for of in (TEACHER, name, floats))
+    return {
+        "size_bytes": comparison.models[name].size_bytes,
+        "test": judged.told(own, teacher, base),
+        "latency": {"kind": comparison.kind, **comparison.models[name].model_dump(mode="json")},
+        "speedup_over": {base: list(row[name]) for base, row in comparison.speedup_over.items() if name in row},
+        "coverage": exported["coverage"],
+        "parity": exported["parity"],
+        "refused": exported["refused"],
+        "runtime": exported["runtime"],
+    }
+
+
+def _texts(inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    texts = read_texts(inputs["texts"].path)
+    return {**{name: len(some) for name, some in texts.texts.items()}, "classes": list(texts.names), **texts.about}
+
+
+def _training(student: Artifact) -> dict[str, Any]:
+    told: dict[str, Any] = student.json("training.json")["training"]
+    covered = student.path / "vocabulary.json"
+    return told | {"vocabulary": student.json("vocabulary.json")["sentence"] if covered.is_file() else None}
+
+
+def markdown(report: dict[str, Any]) -> str:
+    """report.json for a reader."""
+    how, texts = report["measurement"], report["texts"]
+    classes = report["task"] == "text-classification"
+    left_out = f"; {texts['left_out']} are left out, for they judge" if texts.get("left_out") else ""
+    lines = [
+        f"# {report['pipeline']} on {report['target']}: ships `{report['shipped']}`, budget {report['state']}",
+        "",
+        *(f"- {Verdict(**verdict)}" for verdict in report["verdicts"]),
+        "",
+        *(_classes(report) if classes else _embeddings(report)),
+        "",
+        f"Quality: of the exported file in its runtime, on {_n(report)} test texts that decided nothing, each alone; "
+        "intervals of 90 %, changes paired. Latency: "
+        f"{how['kind']}, batch {how['batch']}, {report['length']} tokens, one comparison: {how['processes']} processes "
+        f"x {how['rounds']} rounds; ratios with 95 % intervals over processes. The teacher's best file is "
+        f"`{report['teachers_best']}`: speedup_over_teacher_int8 is over that one.",
+        *(f"Too noisy to rely on: {reason}." for reason in how["noise"]["reasons"]),
+        f"Device: {how['device']['model']}, {', '.join(how['device']['isa'])}.",
+        "",
+        f"Learnt from {texts['train']} texts ({texts.get('source', 'given')}); {texts['val']} are val and "
+        f"{texts['test']} test{left_out}.",
+        *([f"Vocabulary: {report['training']['vocabulary']}."] if report["training"]["vocabulary"] else []),
+        "",
+        *(f"- `{name}` does not ship: {why}" for name, why in report["rejected"].items()),
+        *(f"- `{name}` could not be written: {why}" for name, why in report["not_written"].items()),
+        "",
+        *_replayed(report["replayed"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _n(report: dict[str, Any]) -> int:
+    return int(report["variants"][report["shipped"]]["test"]["n"])
+
+
+def _embeddings(report: dict[str, Any]) -> list[str]:
+    pairs = report["variants"][TEACHER]["test"].get("pairs")
+    scored = f" | Spearman x 100 (n {pairs}) | below the teacher" if pairs else ""
+    lines = [f"| variant | like the teacher{scored} | cosine to its fp32 | p50 ms | times faster | size MB |"]
+    lines.append("|---" * (lines[0].count("|") - 1) + "|")
+    for name, row in report["variants"].items():
+        test = row["test"]
+        cells = [name, _ends(test["fidelity"], ".3f")]
+        if pairs:
+            cells += [
+                _ends([100 * end for end in test["spearman"]], ".2f"),
+                _ends(test["spearman_drop_points"], "+.2f"),
+            ]
+        lines.append(f"| {' | '.join([*cells, *_costs(row)])} |")
+    return [*lines, "", "Like the teacher: how both rank pairs of texts by how alike they are, Spearman."]
+
+
+def _classes(report: dict[str, Any]) -> list[str]:
+    lines = [
+        "| variant | accuracy % | against the teacher | agrees with it % | cosine to its fp32 | p50 ms | times faster "
+        "| size MB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in report["variants"].items():
+        test = row["test"]
+        change = "" if name == TEACHER else _ends(test["accuracy_change_points"], "+.2f")
+        cells = [name, _ends(test["accuracy_percent"], ".1f"), change, f"{test['agrees_with_teacher_percent']:.1f}"]
+        lines.append(f"| {' | '.join([*cells, *_costs(row)])} |")
+    return lines
+
+
+def _costs(row: Mapping[str, Any]) -> list[str]:
+    near, faster = row["test"]["cosine_to_float"], row["speedup_over"].get(TEACHER)
+    return [
+        "" if near is None else f"{near[0]:.4f}",
+        f"{row['latency']['latency_p50_ms'][0]:.3f}",
+        _ends(faster, ".2f") if faster else "1",
+        f"{row['size_bytes'] / 1e6:.1f}",
+    ]
+
+
+def _ends(interval: list[float], how: str) -> str:
+    value, low, high = (format(end, how) for end in interval)
+    return f"{value} [{low}, {high}]"
+
+
+def _replayed(differences: list[str] | None) -> list[str]:
+    if differences is None:
+        return []
+    said = [f"- {sentence}" for sentence in differences] or ["- nowhere"]
+    return ["Built from a lock. Where today would have come out otherwise:", *said, ""]

@@ -1,0 +1,86 @@
+"""What an exported encoder answers in its own runtime, kept whole, so that comparisons can be paired."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from edgekd.data import signature
+from edgekd.data.signature import ReadsText
+from edgekd.deploy import exporter
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact
+from edgekd.errors import EdgekdError
+from edgekd.hardware.runtime import Session
+from edgekd.text import held
+from edgekd.text.stages import EvaluateText
+from edgekd.text.tokens import tokenizer_of
+
+FILE = "predictions.safetensors"
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of texts [N, D] or [N, C], whose classes are `labels` [N]; of the pairs' texts [P, D], and their scores [P]."""
+
+    texts: Array
+    labels: NDArray[np.int64] | None = None
+    first: Array = field(default_factory=lambda: np.zeros((0, 1), np.float32))
+    second: Array = field(default_factory=lambda: np.zeros((0, 1), np.float32))
+    scores: Array = field(default_factory=lambda: np.zeros(0))
+
+
+def run(settings: EvaluateText, inputs: Mapping[str, Artifact], work: Work) -> None:
+    model, texts = inputs["model"], held.read(inputs["texts"].path)
+    reads = signature.read(inputs["hub"].path).text
+    if reads is None:
+        raise EdgekdError("text.evaluate: this model reads no text")
+    reader = Reader(inputs["hub"].path, reads)
+    session = exporter.opened(model, settings.threads)
+    some = texts.texts[settings.split][: settings.texts]
+    kept = {"texts": answered(session, reader, some)}
+    if texts.labels is not None:
+        kept["labels"] = np.asarray(texts.labels[settings.split][: settings.texts], np.int64)
+    if "pairs" in inputs:
+        pairs = held.read_pairs(inputs["pairs"].path, settings.split)
+        if pairs.first:
+            kept |= {name: answered(session, reader, side) for name, side in
+                     (("first", pairs.first), ("second", pairs.second))} | {"scores": pairs.scores}  # fmt: skip
+    session.close()
+    save_file({name: np.ascontiguousarray(array) for name, array in kept.items()}, work.out / FILE)
+    (work.out / "about.json").write_text(json.dumps({"schema": 1, "split": settings.split, "n": len(some)}), "utf-8")
+
+
+def read(predictions: Artifact) -> Answers:
+    return Answers(**load_file(predictions.file(FILE)))
+
+
+class Reader:
+    """Text to what a model reads of it, as a bundle's run.py does it."""
+
+    def __init__(self, folder: Path, reads: ReadsText) -> None:
+        self.tokenizer = tokenizer_of(folder)
+        self.tokenizer.enable_truncation(reads.max_length)
+
+    def __call__(self, text: str) -> dict[str, Array]:
+        """Of one text: [1, T]."""
+        ids = np.asarray([self.tokenizer.encode(text).ids], np.int64)
+        return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+
+
+def answered(session: Session, reader: Reader, texts: Sequence[str]) -> Array:
+    """[N, D], each text alone: what is quantised as it comes depends on what else is in the batch."""
+    known = [tensor.name for tensor in session.describe().inputs]
+    rows = []
+    for text in texts:
+        feeds = reader(text)
+        rows.append(np.array(session.run({name: feeds[name] for name in known})[0][0], np.float32))
+    return np.stack(rows)

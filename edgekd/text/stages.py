@@ -1,0 +1,152 @@
+"""Stages of text, from its sources to answers of exported files; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from edgekd.data.stages import Split
+from edgekd.deploy.stages import Select
+from edgekd.engine.stage import Stage
+from edgekd.hardware.dialect import Dialect
+from edgekd.hardware.fingerprint import Cpu
+from edgekd.resources import cores
+from edgekd.settings import Settings
+from edgekd.text.plans import Pairs, TextBudget
+from edgekd.text.settings import DistillEmbedding, Student, TeachClasses
+from edgekd.text.sources import TextSource
+
+TORCH = ("torch", "transformers", "tokenizers")
+ONNX = ("onnx", "onnxruntime", "tokenizers")
+
+
+class ReadTexts(Settings):
+    source: TextSource
+
+
+class TakeTeacher(Settings):
+    """A folder that save_pretrained wrote; `digest` is of its files."""
+
+    path: str
+    digest: str
+
+
+class Tokenize(Settings):
+    length: int = Field(ge=4)
+
+
+class Answer(Settings):
+    """What a teacher says of each text; where classes are wanted it has to know them."""
+
+    threads: int = Field(default_factory=cores, ge=1)
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class CutStudent(Settings):
+    """With `classes` it is a classifier of the data's; without `keep` the whole model gets a fresh head for them."""
+
+    keep: Student | None
+    classes: bool = False
+    threads: int = Field(default_factory=cores, ge=1)
+
+
+class ExportText(Settings):
+    length: int = Field(ge=2)  # that latencies are of
+    max_length: int = Field(ge=4)
+    threads: int = Field(default_factory=cores, ge=1)
+
+
+class Lighter(Settings):
+    """fp16-weights: float32 arithmetic with weights that are kept in 16 bits. int8-dynamic: see quantise_dynamic."""
+
+    variant: Literal["fp16-weights", "int8-dynamic"]
+    dialect: Dialect
+
+
+class StaticText(Settings):
+    """int8 with ranges of activations from training texts, padded to `length`."""
+
+    dialect: Dialect
+    texts: int = Field(ge=8)
+    length: int = Field(ge=4)
+
+
+class EvaluateText(Settings):
+    """Each text alone and as long as it is, as a device sees it; accuracy is no latency, so all cores may help."""
+
+    split: Split
+    cpu: Cpu
+    texts: int = Field(ge=8)
+    threads: int = Field(default_factory=cores, ge=1)
+
+
+class Stock(Settings):
+    """The float student under the names that transformers has for it."""
+
+    max_length: int = Field(ge=4)
+
+
+class SelectText(Select):
+    budget: TextBudget
+    teachers: tuple[str, ...]  # all files of the teacher's, the fastest of which is the one to beat
+
+
+PAIRS = Stage[Pairs]("data.pairs", "edgekd.text.making:read_pairs", gives="pairs")
+DATA = Stage[ReadTexts](
+    "data.text", "edgekd.text.making:read", takes={"pairs": "pairs"}, may_lack=("pairs",), gives="texts", typical_s=20.0
+)
+TEACHER = Stage[TakeTeacher](
+    "teacher.text", "edgekd.text.making:take", gives="text-model", uses=("transformers",), typical_s=2.0
+)
+TOKENS = Stage[Tokenize](
+    "data.tokens", "edgekd.text.making:cut_texts", takes={"texts": "texts", "model": "text-model"}, gives="tokens",
+    uses=("tokenizers",), typical_s=3.0,
+)  # fmt: skip
+TARGETS = Stage[Answer](
+    "teacher.answers", "edgekd.text.making:ask", takes={"tokens": "tokens", "model": "text-model"},
+    gives="targets", uses=TORCH, memory="lengths.train", typical_s=120.0,
+)  # fmt: skip
+CUT = Stage[CutStudent](
+    "text.cut", "edgekd.text.making:cut", takes={"model": "text-model", "tokens": "tokens", "texts": "texts"},
+    gives="text-model", uses=TORCH, typical_s=6.0,
+)  # fmt: skip
+DISTIL = Stage[DistillEmbedding](
+    "text.distil", "edgekd.text.making:distil",
+    takes={"student": "text-model", "tokens": "tokens", "targets": "targets", "teacher": "text-model",
+           "teacher_tokens": "tokens"},
+    may_lack=("teacher_tokens",),  # of students that have the teacher's vocabulary
+    gives="text-model", uses=TORCH, cost=lambda settings: settings.train.epochs, memory="distill.train.batch",
+    typical_s=120.0,
+)  # fmt: skip
+TEACH = Stage[TeachClasses](
+    "text.teach", "edgekd.text.making:teach",
+    takes={"student": "text-model", "tokens": "tokens", "texts": "texts", "targets": "targets"},
+    may_lack=("targets",),  # of a teacher that learns from labels alone
+    gives="text-model", uses=TORCH, cost=lambda settings: settings.train.epochs, memory="distill.train.batch",
+    typical_s=30.0,
+)  # fmt: skip
+ONNX_TEXT = Stage[ExportText](
+    "onnx.text", "edgekd.text.hub:run", takes={"model": "text-model", "texts": "texts"}, gives="onnx",
+    uses=(*TORCH, "onnx", "onnxscript"), typical_s=8.0,
+)  # fmt: skip
+LIGHTER = Stage[Lighter](
+    "text.lighter", "edgekd.text.variants:run_lighter", takes={"hub": "onnx"}, gives="onnx", uses=ONNX, typical_s=5.0
+)
+STATIC = Stage[StaticText](
+    "text.static", "edgekd.text.variants:run_static", takes={"hub": "onnx", "texts": "texts"}, gives="onnx", uses=ONNX,
+    memory="calibration_texts", typical_s=20.0,
+)  # fmt: skip
+EVALUATE = Stage[EvaluateText](
+    "text.evaluate", "edgekd.text.evaluate:run",
+    takes={"model": "exported", "hub": "onnx", "texts": "texts", "pairs": "pairs"},
+    may_lack=("pairs",), gives="predictions", uses=("tokenizers",), typical_s=4.0,
+)  # fmt: skip
+SELECT = Stage[SelectText](
+    "text.select", "edgekd.text.select:run",
+    takes={"model.*": "exported", "val.*": "predictions", "comparison": "comparison"},
+    gives="selection", nature="decision", uses=("scipy",),
+)  # fmt: skip
+STOCK = Stage[Stock](
+    "text.stock", "edgekd.text.stock:run", takes={"model": "text-model"}, gives="stock", uses=TORCH, typical_s=1.0
+)

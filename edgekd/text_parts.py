@@ -1,0 +1,28 @@
+"""What goes into a bundle of text besides the model: its tokenizer, `run.py`, and the float student for others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekd.deploy.bundle import RUNTIMES, Parts
+from edgekd.engine.lock import Lock
+from edgekd.engine.store import Artifact
+from edgekd.text.held import FILE
+from edgekd.text_chain import TextChain
+
+CODE = {"run.py": ("edgekd.text", "run_text.py")} | RUNTIMES
+TOKENIZER, STOCK, WHY = "tokenizer.json", "transformers", "why_not.txt"
+
+
+def text_parts(done: TextChain, model: Artifact, lock: Lock, samples: int) -> Parts:
+    """`samples` test texts go with it, because the person asked."""
+    assert isinstance(done.report, Artifact)
+    assert isinstance(done.hub, Artifact)
+    more: dict[str, Path | str] = {TOKENIZER: done.hub.file(TOKENIZER)}
+    if isinstance(done.stock, Artifact) and not (done.stock.path / WHY).is_file():
+        found = (path for path in sorted(done.stock.path.rglob("*")) if path.is_file())
+        more |= {f"{STOCK}/{path.relative_to(done.stock.path).as_posix()}": path for path in found}
+    if samples and isinstance(done.texts, Artifact):
+        texts = done.texts.json(FILE)["texts"]["test"][:samples]
+        more["samples/texts.txt"] = "\n".join(" ".join(text.split()) for text in texts) + "\n"
+    return Parts(model, done.report, lock, code=CODE, more=more)
