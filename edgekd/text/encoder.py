@@ -101,7 +101,9 @@ class Layer(nn.Module):
     def step(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What `forward` gives, and q, k, v [B, A, T, d]."""
         batch, length, _ = x.shape
-        q, k, v = self.qkv(x).view(batch, length, 3, self.heads, self.size).permute(2, 0, 3, 1, 4).unbind(0)
+        # three slices of one product: fewer nodes than a view of five dimensions, and a little faster in ONNX Runtime
+        parts = (part.view(batch, length, self.heads, self.size) for part in self.qkv(x).chunk(3, dim=-1))
+        q, k, v = (part.transpose(1, 2) for part in parts)
         scores = torch.matmul(q, k.transpose(-1, -2)) * self.size**-0.5 + mask
         mixed = torch.matmul(scores.softmax(-1), v).transpose(1, 2).reshape(batch, length, self.heads * self.size)
         x = self.norm1(x + self.attended(mixed))

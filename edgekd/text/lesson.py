@@ -89,7 +89,7 @@ class Lesson(nn.Module):
         if isinstance(loss, HiddenLoss):
             places = [0, *(n + 1 for n in evenly(self.teacher.layers, self.student.layers))]
             each = [
-                losses.hidden(projector(x), theirs.hidden[place], mask)
+                losses.hidden(projector(x), theirs.hidden[place], mask, scaled=loss.scaled)
                 for projector, x, place in zip(self.projectors, own.hidden, places, strict=True)
             ]
             return torch.stack(each).mean()

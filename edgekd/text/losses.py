@@ -117,7 +117,14 @@ def divergence(student: Tensor, teacher: Tensor, mask: Tensor, measure: str) -> 
     return (each * rows).sum() / rows.sum()
 
 
-def hidden(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
-    """The mean square error of tokens [B, T, H], without padding."""
+def hidden(student: Tensor, teacher: Tensor, mask: Tensor, *, scaled: bool = False) -> Tensor:
+    """
+    The mean square error of tokens [B, T, H], without padding; `scaled` divides it by the teacher's mean square.
+
+    Source of that: Kurtic et al., "Sparse fine-tuning for inference acceleration of large language models" (2023),
+    equation 1, SquareHead, [63].
+    """
+    student, teacher = student.float(), teacher.float()
     counted = mask.to(student.dtype)[:, :, None].expand_as(student)
-    return ((student - teacher).square() * counted).sum() / counted.sum()
+    apart = ((student - teacher).square() * counted).sum()
+    return apart / ((teacher.square() * counted).sum() + 1e-12) if scaled else apart / counted.sum()

@@ -104,10 +104,16 @@ class RelationsLoss(Loss):
 
 
 class HiddenLoss(Loss):
-    """Hidden states of the student's layers against those of evenly spread ones of the teacher, through projectors."""
+    """
+    Hidden states of the student's layers against those of evenly spread ones of the teacher, through projectors.
+
+    `scaled` divides by the mean square of the teacher's, so that layers of any scale count alike: SquareHead, for
+    students that zeros come into.
+    """
 
     needs: ClassVar[frozenset[str]] = frozenset({"module"})
     name: Literal["hidden"]
+    scaled: bool = False
 
 
 EmbeddingLosses = Annotated[
@@ -117,7 +123,10 @@ EmbeddingLosses = Annotated[
 SupernetLosses = Annotated[
     EmbeddingLoss | CosineLoss | SimilaritiesLoss | MarginsLoss | RelationsLoss, Field(discriminator="name")
 ]  # those that learn and remember nothing of their own
-ClassLosses = Annotated[KdLoss | CrossEntropyLoss | DkdLoss, Field(discriminator="name")]
+StateLosses = Annotated[MiniLmLoss | RelationsLoss | HiddenLoss, Field(discriminator="name")]
+ClassLosses = Annotated[
+    KdLoss | CrossEntropyLoss | DkdLoss | MiniLmLoss | RelationsLoss | HiddenLoss, Field(discriminator="name")
+]
 
 
 class DistillEmbedding(Settings):
@@ -145,7 +154,12 @@ class TextSupernet(Settings):
 
 
 class TeachClasses(Settings):
-    """A classifier, with or without a teacher; `dropout` leaves out this share of what is pooled, while it learns."""
+    """
+    A classifier, with or without a teacher; `dropout` leaves out this share of what is pooled, while it learns.
+
+    Losses of logits and of layers count between their `start` and `stop`: ERNIE-Tiny's stages of one text and one
+    teacher are one training.
+    """
 
     losses: tuple[ClassLosses, ...] = Field(default=(CrossEntropyLoss(name="cross-entropy", weight=1.0),), min_length=1)
     freeze_words: bool = False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +16,18 @@ from edgekd.text import tokens as texts
 from edgekd.text.encoder import Encoder, States
 from edgekd.text.folders import Model
 from edgekd.text.lesson import Lesson
-from edgekd.text.settings import DistillEmbedding, TeachClasses
+from edgekd.text.settings import DistillEmbedding, HiddenLoss, MiniLmLoss, RelationsLoss, TeachClasses
 from edgekd.text.tokens import Tokens
 from edgekd.train.lesson import Lesson as ClassLesson
 from edgekd.train.loop import Batch, Batches, fit
+from edgekd.train.losses.settings import CrossEntropyLoss, DkdLoss, KdLoss, Loss
 from edgekd.train.settings import Training
 from edgekd.train.terms import Said
 from edgekd.train.watch import Watch
 
 ANSWERED = 128  # texts that a teacher answers at a time
 SAID_EVERY = 20  # of these
+LOGITS = (KdLoss, CrossEntropyLoss, DkdLoss)
 
 
 @torch.no_grad()
@@ -67,7 +70,7 @@ def distil(
         ids, mask = tokens.read(batch.x)
         own = net.states(ids, mask)
         answer = net.answer(own.pooled)
-        theirs = asked(teacher.net, ids, mask, settings) if lesson.needs_teacher else None
+        theirs = asked(teacher.net, ids, mask, settings.losses) if lesson.needs_teacher else None
         value: Tensor = lesson(own, answer, targets[batch.x], mask, theirs)
         return value
 
@@ -81,36 +84,58 @@ def distil(
 
 
 @torch.no_grad()
-def asked(teacher: Encoder, ids: Tensor, mask: Tensor, settings: DistillEmbedding) -> States:
+def asked(teacher: Encoder, ids: Tensor, mask: Tensor, losses: Sequence[Loss]) -> States:
     """The teacher's states; q, k and v of the layer that the relations name."""
-    layer = next((loss.layer for loss in settings.losses if loss.name == "relations"), 0)
+    layer = next((loss.layer for loss in losses if isinstance(loss, RelationsLoss)), 0)
     return teacher.states(ids, mask, layer or None)
 
 
 def teach(
     model: Model, tokens: Tokens, labels: Tensor, settings: TeachClasses, scratch: Path, progress: Progress,
-    *, targets: Tensor | None = None, right: Callable[[], tuple[int, int]] | None = None,
+    *, targets: Tensor | None = None, teacher: Model | None = None,
+    right: Callable[[], tuple[int, int]] | None = None,
 ) -> Watch:  # fmt: skip
-    """In place: the classifier learns `labels` [N], and a teacher's logits `targets` [N, C]. Raises ConfigError."""
-    net, train = model.net, settings.train
-    if targets is None and (asking := [loss.name for loss in settings.losses if loss.needs]):
-        raise ConfigError(f"losses: {asking[0]} needs a teacher's logits, and there is no teacher")
-    lesson = ClassLesson(settings.losses, steps_of(tokens, train), model.config.num_labels)
+    """
+    In place: the classifier learns `labels` [N], a teacher's logits `targets` [N, C], and what its layers hold.
+
+    Raises ConfigError for losses that need what is not given.
+    """
+    net, train, steps = model.net, settings.train, steps_of(tokens, settings.train)
+    check_given(settings, targets, teacher)
+    lesson = ClassLesson([loss for loss in settings.losses if isinstance(loss, LOGITS)], steps, model.config.num_labels)
+    layers = [loss for loss in settings.losses if of_states(loss)]
+    inner = Lesson(layers, steps, net.shape, teacher.net.shape, train.seed) if teacher is not None and layers else None
     freeze(net, words=settings.freeze_words)
 
     def objective(batch: Batch) -> Tensor:
         ids, mask = tokens.read(batch.x)
-        pooled = nn.functional.dropout(net.pool(net.tokens(ids, mask), mask), settings.dropout, net.training)
-        said = Said(net.answer(pooled).float())
+        own = net.states(ids, mask)
+        said = Said(net.answer(nn.functional.dropout(own.pooled, settings.dropout, net.training)).float())
         value: Tensor = lesson(said, None if targets is None else Said(targets[batch.x]), labels[batch.x])
-        return value
+        if inner is None or teacher is None:
+            return value
+        theirs = asked(teacher.net, ids, mask, layers)
+        return torch.cat([value, inner(own, own.pooled, theirs.pooled, mask, theirs).view(1)])
 
     net.train()
-    both = nn.ModuleDict({"net": net, "lesson": lesson})
+    both = nn.ModuleDict({"net": net, "lesson": lesson} | ({"inner": inner} if inner is not None else {}))
     watch = fit(both, batches_of(tokens, train.batch), len(tokens), objective, train, scratch, progress,
                 right=right if train.looks else None, optimizer=adamw)  # fmt: skip
     net.eval()
     return watch
+
+
+def of_states(loss: Loss) -> TypeGuard[MiniLmLoss | RelationsLoss | HiddenLoss]:
+    return isinstance(loss, (MiniLmLoss, RelationsLoss, HiddenLoss))
+
+
+def check_given(settings: TeachClasses, targets: Tensor | None, teacher: Model | None) -> None:
+    """Raises ConfigError for a loss that needs what is not there."""
+    for loss in settings.losses:
+        if of_states(loss) and teacher is None:
+            raise ConfigError(f"losses: {loss.name} looks at a teacher's layers, and there is no teacher")
+        if "logits" in loss.needs and targets is None:
+            raise ConfigError(f"losses: {loss.name} needs a teacher's logits, and there is no teacher")
 
 
 def batches_of(tokens: Tokens, batch: int) -> Batches:

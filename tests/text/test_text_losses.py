@@ -130,5 +130,14 @@ def test_hidden_states_leave_padding_out() -> None:
     assert float(losses.hidden(tensor(s), tensor(t), tensor(MASK))) == pytest.approx(wanted)
 
 
+def test_scaled_hidden_states_do_not_depend_on_the_scale() -> None:
+    s, t = DRAW.normal(size=(2, B, T, D))
+    part = [(b, n) for b in range(B) for n in range(LENGTHS[b])]
+    wanted = sum(np.square(s[at] - t[at]).sum() for at in part) / sum(np.square(t[at]).sum() for at in part)
+    for scale in (1, 1000):
+        found = losses.hidden(tensor(s * scale), tensor(t * scale), tensor(MASK), scaled=True)
+        assert float(found) == pytest.approx(wanted, rel=1e-5)
+
+
 def test_two_texts_have_no_margins() -> None:
     assert float(losses.margins(tensor(S[:2]), tensor(E[:2]))) == 0

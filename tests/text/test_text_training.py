@@ -172,6 +172,35 @@ def test_a_classifier_learns_from_labels_and_from_a_teacher(
     assert (train.answers(model, tokens).argmax(1) == reds).float().mean() > 0.95
 
 
+def test_a_classifier_learns_from_layers_and_then_from_logits_too(
+    teacher: Model, tokens: Tokens, tmp_path: Path
+) -> None:
+    reds = torch.tensor([int("red" in text) for text in texts(96)])
+    logits = torch.nn.functional.one_hot(reds, 2).float() * 8
+    model = folders.build(teacher.net.shape.model_copy(update={"heads": (4,), "units": (48,)}), 0, ("no", "yes"))
+    ids, mask = tokens.read(torch.arange(96))
+
+    @torch.no_grad()
+    def apart() -> float:
+        return float(
+            (model.net.states(ids, mask).hidden[-1] - teacher.net.states(ids, mask).hidden[-1]).square().mean()
+        )
+
+    before = apart()
+    latent: Any = (HiddenLoss(name="hidden"), KdLoss(name="kd", start=0.5))
+    settings = TeachClasses(losses=latent, train=TRAIN.model_copy(update={"epochs": 30}))
+    train.teach(model, tokens, 1 - reds, settings, tmp_path, SILENT, targets=logits, teacher=teacher)
+    assert apart() < before
+    assert (train.answers(model, tokens).argmax(1) == reds).float().mean() > 0.95
+
+
+def test_losses_of_layers_are_refused_without_a_teacher(teacher: Model, tokens: Tokens, tmp_path: Path) -> None:
+    settings = TeachClasses(losses=(HiddenLoss(name="hidden"),), train=TRAIN)
+    model = folders.build(teacher.net.shape, 0, ("a", "b"))
+    with pytest.raises(ConfigError, match="hidden looks at a teacher's layers, and there is no teacher"):
+        train.teach(model, tokens, torch.zeros(96, dtype=torch.int64), settings, tmp_path, SILENT)
+
+
 def test_losses_that_need_a_teacher_are_refused_without_one(teacher: Model, tokens: Tokens, tmp_path: Path) -> None:
     settings = TeachClasses(losses=(KdLoss(name="kd"),), train=TRAIN)
     model = folders.build(teacher.net.shape, 0, ("a", "b"))
