@@ -184,11 +184,14 @@ def _show_all(done: Sequence[Built], failed: Mapping[str, EdgekdError], *, quick
     from rich.console import Console
     from rich.table import Table
 
+    from edgekd.cli import texts
     from edgekd.report import targets_page
 
     for built in done:
         if "student_of" in built.report:
             _show_compiled(built)
+        elif "task" in built.report:
+            texts.show(built, quick=quick)
         else:
             _show(built, quick=quick)
     console = Console()

@@ -34,6 +34,8 @@ def row(report: Mapping[str, Any]) -> dict[str, Any]:
     """One target's line, of what it ships; the latency keeps its kind."""
     name = report["shipped"]
     own = report["variants"][name]
+    if "task" in report:
+        return _text_row(report, own)
     elsewhere = "student_of" in report
     parity = own["parity"]
     return {
@@ -53,6 +55,26 @@ def row(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _text_row(report: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    test, parity = own["test"], own["parity"]
+    return {
+        "target": report["target"],
+        "ships": report["shipped"],
+        "state": report["state"],
+        "accuracy_percent": test.get("accuracy_percent"),
+        "fidelity": test["fidelity"],
+        "n": test["n"],
+        "change_points": test.get("accuracy_change_points"),
+        "numerics": "device",
+        "top1_agreement_percent": None if parity is None else 100 * parity["top1_agreement"],
+        "steps_p99": None if parity is None else parity["steps_p99"],
+        "size_bytes": own["size_bytes"],
+        "latency_kind": own["latency"]["kind"],
+        "latency_ms": own["latency"]["latency_p50_ms"][0],
+        "undecided": [],
+    }
+
+
 def cells(one: Mapping[str, Any]) -> list[str]:
     """The line as text, in the order of HEADINGS."""
     change = one["change_points"]
@@ -62,13 +84,20 @@ def cells(one: Mapping[str, Any]) -> list[str]:
     return [
         one["target"],
         one["ships"],
-        f"{one['accuracy_percent'][0]:.1f} % ({one['numerics']})",
-        f"{change[0]:+.1f} [{change[1]:+.1f}, {change[2]:+.1f}]",
+        f"{quality(one)} ({one['numerics']})",
+        f"{change[0]:+.1f} [{change[1]:+.1f}, {change[2]:+.1f}]" if change else "",
         parity,
         f"{one['size_bytes'] / 1e3:.1f}",
         latency(one),
         one["state"] + (f", {len(one['undecided'])} undecided" if one["undecided"] else ""),
     ]
+
+
+def quality(one: Mapping[str, Any]) -> str:
+    """Accuracy; of embeddings how like the teacher's they rank pairs of texts."""
+    if one["accuracy_percent"] is None:
+        return f"{one['fidelity'][0]:.3f} like the teacher"
+    return f"{one['accuracy_percent'][0]:.1f} %"
 
 
 def latency(costs: Mapping[str, Any] | None) -> str:

@@ -48,6 +48,8 @@ class Corpus:
 
 def read(source: TextSource) -> Corpus:
     """Raises DataError for what is no text, has none, lacks a column, or has one class only."""
+    if isinstance(source, DocstringsSource) and source.label:
+        return _by_package(source)
     if isinstance(source, DocstringsSource):
         found, versions = docstrings.sentences(source.packages or docstrings.PACKAGES)
         return Corpus(found[: source.limit], about={"source": "docstrings", "versions": versions})
@@ -56,6 +58,14 @@ def read(source: TextSource) -> Corpus:
     if isinstance(source, TextTableSource):
         return _of_table(source)
     return _of_huggingface(source)
+
+
+def _by_package(source: DocstringsSource) -> Corpus:
+    names = source.packages or docstrings.PACKAGES
+    texts, labels, versions = docstrings.by_package(names)
+    texts, labels = texts[: source.limit], labels[: source.limit]
+    check_classes("docstrings", labels, names)
+    return Corpus(texts, labels, names, about={"source": "docstrings", "versions": versions})
 
 
 def lines(path: Path) -> list[str]:

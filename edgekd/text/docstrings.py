@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator, Sequence
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 from edgekd.errors import DataError
@@ -39,15 +39,44 @@ def sentences(packages: Sequence[str] = PACKAGES) -> tuple[list[str], dict[str, 
     for sentence in _of_files(_library()):
         found.setdefault(sentence.lower(), sentence)
     for package in packages:
-        try:
-            installed = distribution(package)
-        except PackageNotFoundError:
-            raise DataError(f"docstrings: {package} is not installed; leave it out of packages") from None
+        installed = _installed(package)
         versions[package] = installed.version
-        names = sorted(str(name) for name in installed.files or () if name.suffix == ".py")
-        for sentence in _of_files(Path(str(installed.locate_file(name))) for name in names if not TESTS.search(name)):
+        for sentence in _of_files(_files(installed)):
             found.setdefault(sentence.lower(), sentence)
     return sorted(found.values(), key=lambda text: hashlib.sha256(text.encode()).digest()), versions
+
+
+def by_package(packages: Sequence[str]) -> tuple[list[str], list[int], dict[str, str]]:
+    """
+    Sentences of packages alone, the number of the package of each, and the versions: a classification for trying out.
+
+    What two packages say alike is left out. Raises DataError for a package that is not installed.
+    """
+    found: dict[str, tuple[str, int]] = {}
+    twice: set[str] = set()
+    versions = {}
+    for number, package in enumerate(packages):
+        installed = _installed(package)
+        versions[package] = installed.version
+        for sentence in _of_files(_files(installed)):
+            key = sentence.lower()
+            if found.setdefault(key, (sentence, number))[1] != number:
+                twice.add(key)
+    kept = [one for key, one in found.items() if key not in twice]
+    kept.sort(key=lambda one: hashlib.sha256(one[0].encode()).digest())
+    return [text for text, _ in kept], [number for _, number in kept], versions
+
+
+def _installed(package: str) -> Distribution:
+    try:
+        return distribution(package)
+    except PackageNotFoundError:
+        raise DataError(f"docstrings: {package} is not installed; leave it out of packages") from None
+
+
+def _files(installed: Distribution) -> Iterator[Path]:
+    names = sorted(str(name) for name in installed.files or () if name.suffix == ".py")
+    return (Path(str(installed.locate_file(name))) for name in names if not TESTS.search(name))
 
 
 def _library() -> Iterator[Path]:

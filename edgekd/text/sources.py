@@ -15,10 +15,15 @@ TABLES = (".csv", ".jsonl", ".parquet")
 
 
 class DocstringsSource(Parts):
-    """Sentences of the docstrings of the standard library and of installed packages; `limit` takes so many of them."""
+    """
+    Sentences of the docstrings of the standard library and of installed packages; `limit` takes so many of them.
+
+    With `label: package` they are of the packages alone, and a sentence's class is the package that it stands in.
+    """
 
     source: Literal["docstrings"] = "docstrings"
     packages: tuple[str, ...] = ()  # none: those that edgekd depends on
+    label: Literal["package"] | None = None
     limit: int | None = Field(default=None, ge=10)
 
     def pinned(self) -> DocstringsSource:

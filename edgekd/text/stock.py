@@ -72,7 +72,7 @@ def check(shape: EncoderShape, *, classifier: bool) -> None:
 
 
 def encoder_state(net: Encoder) -> dict[str, Tensor]:
-    """Tensors under BertModel's names, without its unused pooler."""
+    """Tensors under BertModel's names, without its pooler."""
     assert net.positions is not None
     assert net.norm is not None
     words = net.words.weight if net.widen is None else net.words.weight @ net.widen.weight.T
@@ -120,8 +120,9 @@ def _dense(name: str, module: torch.nn.Module) -> dict[str, Tensor]:
 
 
 def _head(net: Encoder, prefix: str) -> dict[str, Tensor]:
-    if net.classifier is None or net.pooler is None:
-        return {}
+    if net.classifier is None or net.pooler is None:  # BertModel has one that embeddings do not read
+        wide = net.shape.hidden_size
+        return {"pooler.dense.weight": torch.zeros(wide, wide), "pooler.dense.bias": torch.zeros(wide)}
     return _dense(f"{prefix}pooler.dense", net.pooler) | _dense("classifier", net.classifier)
 
 
