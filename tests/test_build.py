@@ -88,7 +88,8 @@ def test_run_py_keeps_to_the_cores_that_were_measured(built: Built) -> None:
     core = min(os.sched_getaffinity(0))
     code = (
         "import json, os, run; manifest = json.loads((run.HERE / 'manifest.json').read_text());"
-        f"manifest['runtime']['affinity'] = [{core}]; run.open_model(manifest); print(os.sched_getaffinity(0))"
+        f"manifest['runtime']['affinity'] = [{core}]; run.runtimes.open_model(run.HERE, manifest);"
+        "print(os.sched_getaffinity(0))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=built.folder,

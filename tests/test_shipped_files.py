@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from edgekd import pipeline, resources
+from edgekd import resources, tasks
 from edgekd.deploy.exporter import Exported
 from edgekd.engine.events import Silent
 from edgekd.engine.executor import Builder
@@ -29,14 +29,14 @@ def test_a_profile_loads_under_its_own_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", resources.shipped("pipelines"))
 def test_a_pipeline_loads_under_its_own_name_and_names_shipped_devices(name: str) -> None:
-    loaded = pipeline.load_pipeline(name)
+    loaded = tasks.load(name)
     assert loaded.name == name
     assert set(loaded.targets) <= set(resources.shipped("hw_profiles"))
 
 
 @pytest.mark.parametrize("name", resources.shipped("pipelines"))
 def test_what_quick_sets_exists(name: str) -> None:
-    assert pipeline.load_pipeline(name, quick=True) != pipeline.load_pipeline(name)
+    assert tasks.load(name, quick=True) != tasks.load(name)
 
 
 @pytest.mark.parametrize("kind", ["exporters", "pipelines", "hw_profiles"])

@@ -116,9 +116,7 @@ class TextPipeline(Settings):
                 "positions; raise keep.max_positions, or lower them"
             )
         if self.lengths.measured > self.lengths.read:
-            raise ValueError(
-                f"lengths.measured: {self.lengths.measured} is more than lengths.read, {self.lengths.read}"
-            )
+            raise ValueError(f"lengths.measured: {self.lengths.measured} is more than lengths.read {self.lengths.read}")
         if "fp32" not in self.variants:
             raise ValueError("variants: fp32 is what all others are held against; keep it")
         return self

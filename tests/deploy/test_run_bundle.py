@@ -24,7 +24,7 @@ def opened(run_py: Any, folder: Path, batch: int | str, axes: list[int]) -> Any:
     graph = helper.make_graph([node], "mean", [read], [told], [which])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(model, folder / "mean.onnx")
-    return run_py.in_onnxruntime(str(folder / "mean.onnx"), RUNTIME)
+    return run_py.runtimes.in_onnxruntime(str(folder / "mean.onnx"), RUNTIME)
 
 
 def signature(batch: int | str) -> dict[str, Any]:
