@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 from edgekd.data.stages import SPLITS, CodeSource, loading
 from edgekd.deploy.bundle import Built
@@ -170,9 +170,16 @@ def plan(
     return found
 
 
-def within(
-    pipeline: AnyPipeline, seconds: float, estimate: Callable[[AnyPipeline], float], *, teacher: bool = True
-) -> tuple[AnyPipeline, float]:
+class Scalable(Protocol):
+    """A pipeline of any task."""
+
+    def scaled(self, share: float, *, teacher: bool = True) -> Self: ...
+
+
+P = TypeVar("P", bound=Scalable)
+
+
+def within(pipeline: P, seconds: float, estimate: Callable[[P], float], *, teacher: bool = True) -> tuple[P, float]:
     """
     The largest share of the pipeline whose estimate keeps to `seconds`, else the smallest; and its estimate (s).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -173,7 +173,7 @@ class Pipeline(Settings):
             *(part.path for part in (self.data, self.search.space) if isinstance(part, CodeSource | CodeSpace)),
         )
 
-    def scaled(self, share: float, *, teacher: bool = True) -> Pipeline:
+    def scaled(self, share: float, *, teacher: bool = True) -> Self:
         """The same with about `share` of the epochs and candidates: what a time budget buys."""
 
         def part(count: int, least: int = 1) -> int:

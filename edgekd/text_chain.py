@@ -113,7 +113,8 @@ def taught(engine: Engine, pipeline: AnyTextPipeline) -> Taught:
     lesson = {"student": cut, "tokens": own, "targets": targets}
     if isinstance(pipeline, ClassifierPipeline):
         plan = pipeline.distill.model_copy(update={"train": pipeline.trained(pipeline.distill.train)})
-        student = engine.call(stages.TEACH, plan, lesson | {"texts": texts}, Coordinates(student="student"))
+        more = {"texts": texts} | ({"teacher": given} if same else {})  # which would read other tokens
+        student = engine.call(stages.TEACH, plan, lesson | more, Coordinates(student="student"))
     else:
         more = {"teacher": given} | ({} if same else {"teacher_tokens": tokens})
         settings = pipeline.distill.model_copy(update={"train": pipeline.trained(pipeline.distill.train)})

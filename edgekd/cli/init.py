@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,10 @@ def init(
     data: Annotated[
         str | None, typer.Option(help="A folder of pictures by class, .npz, .csv, .parquet, .py or a hub name.")
     ] = None,
+    task: Annotated[
+        Literal["image-classification", "sentence-embedding", "text-classification"],
+        typer.Option(help="What the model is to do."),
+    ] = "image-classification",
     teacher: Annotated[
         str | None, typer.Option(help="A folder of transformers, a hub name, .onnx or .py; without one it is trained.")
     ] = None,
@@ -40,6 +44,8 @@ def init(
 
       edgekd init --data photos --teacher model.py --weights model.safetensors --size 96 --out flowers.yaml
 
+      edgekd init --task text-classification --data intents.csv --out intents.yaml
+
       edgekd init --data train.csv --teacher resnet50.onnx --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
     """
     if data is None:
@@ -58,13 +64,21 @@ def init(
     if out.suffix not in (".yaml", ".yml"):
         raise ConfigError(f"--out {out}: a pipeline's file ends in .yaml")
     load_profile(target)
+    name = re.sub(r"[^a-z0-9._-]+", "-", out.stem.lower()).strip("-._") or "mine"
+    if task != "image-classification":
+        from edgekd.starting_text import drafted_text
+
+        text, told = drafted_text(task, data, teacher, target, name)
+        write_atomically(out, text)
+        typer.echo(told or "every line is a text")
+        typer.echo(f"{out} is written. Next: edgekd plan {out}, edgekd build {out}")
+        return
     wanted = Wanted(
         data=data, teacher=teacher, weights=weights, function=function, target=target, size=size,
         mean=parse_numbers(mean, "--mean"), std=parse_numbers(std, "--std"),
         labels=tuple(label.strip() for label in labels.split(",")) if labels else (),
         max_accuracy_drop=max_accuracy_drop,
     )  # fmt: skip
-    name = re.sub(r"[^a-z0-9._-]+", "-", out.stem.lower()).strip("-._") or "mine"
     text, told = drafted(wanted, name)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, text)

@@ -27,7 +27,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")
         print_json([{"name": row.name, "task": row.task, "targets": list(row.targets)} for row in rows])
         return
     for row in rows:
-        typer.echo(f"{row.name:16} {row.task:24} {', '.join(row.targets)}")
+        typer.echo(f"{row.name:20} {row.task:24} {', '.join(row.targets)}")
 
 
 @app.command("validate")

@@ -13,6 +13,10 @@ from edgekd.units import duration
 EVERY_S = 5.0  # between plain lines of one stage
 LONG = (
     "data.load",
+    "data.text",
+    "teacher.answers",
+    "text.distil",
+    "text.teach",
     "teacher.train",
     "search.score",
     "search.candidate",

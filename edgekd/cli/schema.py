@@ -9,7 +9,10 @@ import typer
 
 from edgekd.cli.console import print_json
 
-NAMES = ("pipeline", "device", "lock", "signature", "limits", "check", "measurement", "devices")
+NAMES = (
+    "pipeline", "sentence-embedding", "text-classification", "device", "lock", "signature", "limits", "check",
+    "measurement", "devices",
+)  # fmt: skip  # a pipeline is of images; those of text are named by their task
 
 
 def schema(
@@ -33,9 +36,11 @@ def schema(
     from edgekd.hardware.remote.farm import Farm
     from edgekd.pipeline import Pipeline
     from edgekd.settings import Settings
+    from edgekd.text.plans import TASKS
 
     models: dict[str, type[Settings]] = {
         "pipeline": Pipeline,
+        **TASKS,
         "device": DeviceProfile,
         "lock": Lock,
         "signature": Signature,

@@ -140,9 +140,11 @@ def teach(settings: TeachClasses, inputs: Mapping[str, Artifact], work: Work) ->
     labels = held.read(inputs["texts"].path).labels
     assert labels is not None
     targets = load_file(inputs["targets"].file(TARGETS))["targets"] if "targets" in inputs else None
+    teacher = folders.load(inputs["teacher"].path) if "teacher" in inputs else None
     watch = train.teach(
-        student, made, torch.tensor(labels["train"]), settings, work.scratch, work.progress, targets=targets
-    )
+        student, made, torch.tensor(labels["train"]), settings, work.scratch, work.progress, targets=targets,
+        teacher=teacher,
+    )  # fmt: skip
     _keep(student, inputs["student"], watch.told(), work.out)
 
 

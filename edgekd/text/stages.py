@@ -121,8 +121,9 @@ DISTIL = Stage[DistillEmbedding](
 )  # fmt: skip
 TEACH = Stage[TeachClasses](
     "text.teach", "edgekd.text.making:teach",
-    takes={"student": "text-model", "tokens": "tokens", "texts": "texts", "targets": "targets"},
-    may_lack=("targets",),  # of a teacher that learns from labels alone
+    takes={"student": "text-model", "tokens": "tokens", "texts": "texts", "targets": "targets",
+           "teacher": "text-model"},
+    may_lack=("targets", "teacher"),  # of a teacher that learns from labels alone; of a vocabulary of its own
     gives="text-model", uses=TORCH, cost=lambda settings: settings.train.epochs, memory="distill.train.batch",
     typical_s=30.0,
 )  # fmt: skip

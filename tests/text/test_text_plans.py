@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import bert
 
 from edgekd import api, tasks
 from edgekd.errors import ConfigError, UnavailableError
 from edgekd.pipeline import load_pipeline
+from edgekd.starting_text import drafted_text
 from edgekd.text import plans
 from edgekd.text.plans import ClassifierPipeline, EmbeddingPipeline
 
@@ -102,3 +104,41 @@ def test_a_device_that_is_compiled_for_elsewhere_is_refused(tmp_path: Path) -> N
     any_: Any = api.plan
     with pytest.raises(UnavailableError, match="device cortex-m7: is compiled for elsewhere, and text is built for"):
         any_("sentence-embedding", targets=["cortex-m7"], workspace=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("task", "file", "text", "source"),
+    [
+        ("sentence-embedding", "lines.txt", "who is it\n", {"source": "lines"}),
+        ("sentence-embedding", "mine.jsonl", '{"Question": "who"}\n', {"source": "text-table", "text": ["Question"]}),
+        ("text-classification", "mine.csv", "intent,query\na,b\n", {"text": ["query"], "label": "intent"}),
+    ],
+)
+def test_init_writes_a_pipeline_of_text_for_a_persons_data(
+    tmp_path: Path, task: str, file: str, text: str, source: dict[str, Any]
+) -> None:
+    (tmp_path / file).write_text(text, "utf-8")
+    bert.folder(tmp_path / "teacher")
+    made, _ = drafted_text(task, str(tmp_path / file), str(tmp_path / "teacher"), "local-cpu", "mine")
+    (tmp_path / "mine.yaml").write_text(made, "utf-8")
+    loaded = tasks.load(str(tmp_path / "mine.yaml"), ["student=tiny"], quick=True)
+    assert (loaded.name, loaded.task) == ("mine-tiny", task)
+    assert source.items() <= loaded.data.model_dump(mode="json").items()
+    assert loaded.teacher.from_ == str(tmp_path / "teacher")
+
+
+@pytest.mark.parametrize(
+    ("task", "file", "text", "why"),
+    [
+        ("text-classification", "lines.txt", "who\n", "lines have no classes"),
+        ("text-classification", "mine.csv", "text,place\na,b\n", "which column has the label"),
+        ("sentence-embedding", "mine.csv", "a,b\na,b\n", "which column has the text"),
+        ("sentence-embedding", "mine.pdf", "x", "text comes as .txt"),
+        ("sentence-embedding", "none.csv", None, "no such file"),
+    ],
+)
+def test_init_says_which_data_it_cannot_take(tmp_path: Path, task: str, file: str, text: str | None, why: str) -> None:
+    if text is not None:
+        (tmp_path / file).write_text(text, "utf-8")
+    with pytest.raises(ConfigError, match=why):
+        drafted_text(task, str(tmp_path / file), None, "local-cpu", "mine")
