@@ -11,7 +11,8 @@ from edgekd.text.held import FILE
 from edgekd.text_chain import TextChain
 
 CODE = {"run.py": ("edgekd.text", "run_text.py")} | RUNTIMES
-TOKENIZER, STOCK, WHY = "tokenizer.json", "transformers", "why_not.txt"
+TOKENIZER, WHY = "tokenizer.json", "why_not.txt"
+STOCK, OWN = "transformers", "edgekd-encoder"  # one of the two: the second loads once edgekd is imported
 
 
 def text_parts(done: TextChain, model: Artifact, lock: Lock, samples: int) -> Parts:
@@ -19,10 +20,17 @@ def text_parts(done: TextChain, model: Artifact, lock: Lock, samples: int) -> Pa
     assert isinstance(done.report, Artifact)
     assert isinstance(done.hub, Artifact)
     more: dict[str, Path | str] = {TOKENIZER: done.hub.file(TOKENIZER)}
-    if isinstance(done.stock, Artifact) and not (done.stock.path / WHY).is_file():
-        found = (path for path in sorted(done.stock.path.rglob("*")) if path.is_file())
-        more |= {f"{STOCK}/{path.relative_to(done.stock.path).as_posix()}": path for path in found}
+    if isinstance(done.stock, Artifact):
+        stock = not (done.stock.path / WHY).is_file()
+        more |= _files(done.stock.path, STOCK if stock else OWN)
+        if not stock and isinstance(done.student, Artifact):
+            more |= _files(done.student.path, OWN)
     if samples and isinstance(done.texts, Artifact):
         texts = done.texts.json(FILE)["texts"]["test"][:samples]
         more["samples/texts.txt"] = "\n".join(" ".join(text.split()) for text in texts) + "\n"
     return Parts(model, done.report, lock, code=CODE, more=more)
+
+
+def _files(folder: Path, place: str) -> dict[str, Path]:
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {f"{place}/{path.relative_to(folder).as_posix()}": path for path in found}

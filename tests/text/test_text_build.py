@@ -182,6 +182,20 @@ def test_a_lock_builds_it_again_with_the_same_decision(trimmed: Built, home: Pat
 
 
 @pytest.mark.slow
+def test_what_is_no_stock_bert_says_why_and_loads_with_edgekd(home: Path) -> None:
+    from transformers import AutoModel
+
+    sets = ["keep.layers=0", "name=static", "variants=[fp32]", "distill.freeze_words=false"]
+    folder = run(home, embedding(home, *sets)).folder
+    assert not (folder / "transformers").exists()
+    assert "a static embedding is no BERT" in (folder / "edgekd-encoder" / "why_not.txt").read_text("utf-8")
+    model = AutoModel.from_pretrained(folder / "edgekd-encoder").eval()
+    ids, mask = bert.read(folder / "edgekd-encoder", ["the cat sat"])
+    (own,) = (json.loads(line)["embedding"] for line in ask(folder, "the cat sat", "--json").splitlines())
+    np.testing.assert_allclose(model(ids, mask).pooler_output[0].detach().numpy(), own, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_a_classifier_learns_from_a_table_and_loads_in_transformers(home: Path) -> None:
     from transformers import pipeline
 
