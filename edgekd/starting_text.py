@@ -27,7 +27,7 @@ def drafted_text(task: str, data: str, teacher: str | None, target: str, name: s
     for key, value in given.items():
         rest = re.sub(rf"^{key}: .*$", lambda _, line=f"{key}: {value}": line, rest, count=1, flags=re.MULTILINE)
     rest = rest.replace(f"name: {task}-", f"name: {name}-")
-    rest = re.sub(r"^  data\.limit: .*\n", "", rest, flags=re.MULTILINE)  # which docstrings alone have
+    rest = re.sub(r"^  data(\.limit)?: .*\n", "", rest, flags=re.MULTILINE)  # what --quick reads of docstrings
     if teacher is not None:
         rest = rest.replace("from: all-MiniLM-L6-v2", f"from: {json.dumps(teacher, ensure_ascii=False)}", 1)
     made = f"# {name}: written by `edgekd init`; every other setting has a default.\nschema: 1\n{rest}"

@@ -125,18 +125,23 @@ def _n(report: dict[str, Any]) -> int:
 def _embeddings(report: dict[str, Any]) -> list[str]:
     pairs = report["variants"][TEACHER]["test"].get("pairs")
     scored = f" | Spearman x 100 (n {pairs}) | below the teacher" if pairs else ""
-    lines = [f"| variant | like the teacher{scored} | cosine to its fp32 | p50 ms | times faster | size MB |"]
+    costs = "cosine to its fp32 | p50 ms | times faster | size MB"
+    lines = [f"| variant | like the teacher | recall at 10, %{scored} | {costs} |"]
     lines.append("|---" * (lines[0].count("|") - 1) + "|")
     for name, row in report["variants"].items():
         test = row["test"]
-        cells = [name, _ends(test["fidelity"], ".3f")]
+        cells = [name, _ends(test["fidelity"], ".3f"), f"{test['recall_at_10_percent']:.1f}"]
         if pairs:
             cells += [
                 _ends([100 * end for end in test["spearman"]], ".2f"),
                 _ends(test["spearman_drop_points"], "+.2f"),
             ]
         lines.append(f"| {' | '.join([*cells, *_costs(row)])} |")
-    return [*lines, "", "Like the teacher: how both rank pairs of texts by how alike they are, Spearman."]
+    said = (
+        "Like the teacher: how both rank pairs of test texts by how alike they are, Spearman. Recall at 10: for how "
+        "many texts the one that the teacher finds nearest is among the ten nearest here."
+    )
+    return [*lines, "", said]
 
 
 def _classes(report: dict[str, Any]) -> list[str]:

@@ -42,6 +42,22 @@ def cosine(own: Answers, other: Answers) -> Interval | None:
     return mean_interval(cosines(own.texts, other.texts).tolist())
 
 
+def nearest(own: Answers, teacher: Answers, k: int = NEIGHBOURS) -> float:
+    """For how many texts, in percent, the one that the teacher finds nearest is among the `k` nearest: recall at k."""
+    mine, theirs = (_similarities(answers.texts) for answers in (own, teacher))
+    wanted = theirs.argmax(1)
+    above = (mine > mine[np.arange(len(mine)), wanted][:, None]).sum(1)
+    return 100 * float((above < k).mean())
+
+
+def _similarities(texts: Array) -> Array:
+    """Cosines of all with all others [N, N]; with itself a text is not compared."""
+    unit = texts / np.maximum(np.linalg.norm(texts, axis=1, keepdims=True), 1e-12)
+    found = unit @ unit.T
+    np.fill_diagonal(found, -2.0)
+    return np.asarray(found)
+
+
 def pairs_spearman(own: Answers) -> Interval:
     found = cosines(own.first, own.second)
     return bootstrap_difference(lambda rows: spearman(found[rows], own.scores[rows]), len(found), resamples=RESAMPLES)
@@ -88,6 +104,7 @@ def told(own: Answers, teacher: Answers, floats: Answers) -> dict[str, Any]:
     if own.labels is None:
         found["fidelity"] = list(fidelity(own, teacher))
         found["cosine_to_teacher"] = _plain(cosine(own, teacher))
+        found["recall_at_10_percent"] = nearest(own, teacher)
     else:
         correct = right(own)
         found["accuracy_percent"] = list(proportion_interval(int(correct.sum()), len(correct)))

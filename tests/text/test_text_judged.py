@@ -48,6 +48,13 @@ def test_a_student_in_another_space_is_judged_by_what_it_finds_alike() -> None:
     assert judged.cosine(Answers(wider), Answers(TEACHER)) is None
 
 
+def test_what_the_teacher_finds_nearest_is_found_again_unless_noise_hides_it() -> None:
+    teacher = Answers(TEACHER)
+    assert judged.nearest(teacher, teacher) == 100
+    assert 100 > judged.nearest(paired(0.1), teacher) > judged.nearest(paired(1.0), teacher)
+    assert judged.nearest(Answers(embeddings()), teacher) < 15  # ten of 299 by chance
+
+
 def test_noise_costs_fidelity_and_the_interval_holds_the_value() -> None:
     found = [judged.fidelity(paired(much), Answers(TEACHER)) for much in (0.05, 0.2, 0.8)]
     assert found[0].value > found[1].value > found[2].value
