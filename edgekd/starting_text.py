@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgekd import resources
@@ -23,9 +23,7 @@ def drafted_text(task: str, data: str, teacher: str | None, target: str, name: s
     source, told = _source(Path(data), task)
     text = resources.read("pipelines", task)
     rest = text.split("schema: 1\n", 1)[1]  # without what the shipped file says of itself
-    given = {"name": name, "data": source, "targets": f"[{json.dumps(target)}]"}
-    for key, value in given.items():
-        rest = re.sub(rf"^{key}: .*$", lambda _, line=f"{key}: {value}": line, rest, count=1, flags=re.MULTILINE)
+    rest = _with(rest, {"name": name, "data": source, "targets": f"[{json.dumps(target)}]"})
     rest = rest.replace(f"name: {task}-", f"name: {name}-")
     rest = re.sub(r"^  data(\.limit)?: .*\n", "", rest, flags=re.MULTILINE)  # what --quick reads of docstrings
     if teacher is not None:
@@ -33,6 +31,14 @@ def drafted_text(task: str, data: str, teacher: str | None, target: str, name: s
     made = f"# {name}: written by `edgekd init`; every other setting has a default.\nschema: 1\n{rest}"
     of_tree(read_yaml(made, f"{name}.yaml"), f"{name}.yaml")
     return made, told
+
+
+def _with(text: str, given: Mapping[str, str]) -> str:
+    """With these values of settings that stand at the top."""
+    return "".join(
+        f"{key}: {given[key]}\n" if (key := line.partition(":")[0]) in given else line
+        for line in text.splitlines(keepends=True)
+    )
 
 
 def _source(path: Path, task: str) -> tuple[str, str]:

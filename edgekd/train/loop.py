@@ -118,7 +118,7 @@ class _Run:
             seen += len(batch.labels)
             now = time.perf_counter()
             self.progress.step(epoch * self.steps + step + 1, self.settings.epochs * self.steps, "step",
-                               epoch=epoch + 1, loss=value, images_per_s=seen / (now - start))  # fmt: skip
+                               epoch=epoch + 1, loss=value, samples_per_s=seen / (now - start))  # fmt: skip
             if now - saved > self.settings.snapshot_s and step + 1 < self.steps:
                 saved = now
                 self.keep(Place(epoch, step + 1, self.notes(watch)))
