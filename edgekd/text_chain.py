@@ -105,9 +105,9 @@ def taught(engine: Engine, pipeline: AnyTextPipeline) -> Taught:
     if isinstance(pipeline, ClassifierPipeline):
         given = _classifier(engine, pipeline, texts, given, tokens)
     whole = {"model": given, "tokens": tokens}
-    targets = engine.call(stages.TARGETS, stages.Answer(precision=pipeline.computed), whole, Coordinates())
     classes = isinstance(pipeline, ClassifierPipeline)
     cut = engine.call(stages.CUT, stages.CutStudent(keep=pipeline.keep, classes=classes), whole | {"texts": texts})
+    targets = engine.call(stages.TARGETS, stages.Answer(precision=pipeline.computed), whole)
     same = pipeline.keep.vocabulary is None
     own = tokens if same else _tokens(engine, pipeline, texts, cut, "student")
     lesson = {"student": cut, "tokens": own, "targets": targets}

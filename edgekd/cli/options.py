@@ -33,7 +33,9 @@ Locked = Annotated[Path | None, typer.Option(help="Build again what this edgekd.
 Inconclusive = Annotated[
     str, typer.Option(help="What an undecidable limit means: pass (with a warning) or fail (exit code 5).")
 ]
-Samples = Annotated[int, typer.Option(min=0, help="Put N images of the test split into the bundle; none unless asked.")]
+Samples = Annotated[
+    int, typer.Option(min=0, help="Put N images or texts of the test split into the bundle; none unless asked.")
+]
 ReportsAsJson = Annotated[bool, typer.Option("--json", help="Print the reports as JSON on stdout.")]
 AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Run the .py files that the pipeline names: read them first.")

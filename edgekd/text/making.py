@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ from edgekd.text.stages import Answer, CutStudent, ReadTexts, TakeTeacher, Token
 TARGETS = "targets.safetensors"
 LOG = "training.json"
 COVERAGE = "vocabulary.json"
+FEWEST = 8  # texts of each split
 
 
 def read_pairs(settings: Pairs, _inputs: Mapping[str, Artifact], work: Work) -> None:
@@ -61,6 +62,7 @@ def read(settings: ReadTexts, inputs: Mapping[str, Artifact], work: Work) -> Non
     rows = found.rows(settings.source)
     kept = {name: [int(n) for n in rows[name] if found.texts[n] not in judged] for name in SPLITS}
     labels = found.labels
+    check_enough(kept)
     Texts(
         {name: [found.texts[n] for n in kept[name]] for name in SPLITS},
         None if labels is None else {name: [labels[n] for n in kept[name]] for name in SPLITS},
@@ -68,6 +70,15 @@ def read(settings: ReadTexts, inputs: Mapping[str, Artifact], work: Work) -> Non
         found.about | {"left_out": len(found.texts) - sum(map(len, kept.values()))},
     ).write(work.out)
     work.progress.say(", ".join(f"{len(kept[name])} {name}" for name in SPLITS) + " texts")
+
+
+def check_enough(rows: Mapping[Split, Sequence[int]]) -> None:
+    """Raises DataError where too few texts are left to judge by."""
+    if few := [name for name in SPLITS if len(rows[name]) < FEWEST]:
+        raise DataError(
+            f"data: {len(rows[few[0]])} {few[0]} texts, at least {FEWEST} are needed; give more, or a larger share "
+            "(data.val_share, data.test_share)"
+        )
 
 
 def take(settings: TakeTeacher, _inputs: Mapping[str, Artifact], work: Work) -> None:
@@ -100,8 +111,8 @@ def cut(settings: CutStudent, inputs: Mapping[str, Artifact], work: Work) -> Non
     if settings.keep is None:
         folders.save(with_head(teacher, names), work.out, folder)
         return
-    if names and teacher.net.classifier is not None and (own := folders.classes_of(teacher)) != names:
-        raise ConfigError(f"teacher.from: its classes are {', '.join(own)}, and the data's are {', '.join(names)}")
+    if names:
+        check_classes(teacher, names)
     kept = None
     if settings.keep.vocabulary is not None:
         kept = vocabulary.chosen(folder, made, settings.keep.vocabulary)
@@ -113,6 +124,17 @@ def cut(settings: CutStudent, inputs: Mapping[str, Artifact], work: Work) -> Non
         work.progress.say(sentence)
     model = truncate.student_of(teacher, settings.keep, made, names, kept)
     folders.save(model, work.out, folder if kept is None else None)
+
+
+def check_classes(teacher: Model, names: tuple[str, ...]) -> None:
+    """Raises ConfigError for a teacher that does not know just these classes, in this order."""
+    if teacher.net.classifier is None:
+        raise ConfigError("teacher.from: has no classes; say with teacher.train how it learns the data's")
+    if (own := folders.classes_of(teacher)) != names:
+        raise ConfigError(
+            f"teacher.from: its classes are {', '.join(own)}, and the data's are {', '.join(names)}; name them alike "
+            "and in its order with data.labels, or let it learn the data's by teacher.train"
+        )
 
 
 def with_head(encoder: Model, names: tuple[str, ...]) -> Model:
