@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import cifar
 import numpy as np
