@@ -2,7 +2,8 @@
 The pretrained CIFAR-10 ResNets down to a share of their measured int8 latency, three ways, taught by the whole net.
 
     python benchmarks/prune_cifar.py DATA [--folder prune] [--net resnet56] [--runtime litert] [--package FOLDER]
-        [--ratio 0.8,0.65,0.5,0.4] [--against 0.65] [--step 8] [--epochs 4] [--rate 0.05] [--seeds 1] [--threads 2]
+        [--ratio 0.8,0.65,0.5,0.4] [--against 0.65] [--step 8] [--judged trajectory] [--epochs 4] [--rate 0.05]
+        [--seeds 1] [--threads 2]
 
 * latency: units by what they lose and what they cost the runtime (`edgekd prune`), at every `--ratio`; the ladder and
   the staircase are made once.
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import bakeoff_cifar
 import cifar
@@ -28,7 +29,7 @@ from about import versions
 
 from edgekd.cli.progress import Watcher
 from edgekd.pipeline import pipeline_of
-from edgekd.prune.stages import By
+from edgekd.prune.stages import By, Judged
 from edgekd.pruning import Pruning, prune_net, ratios_of
 from edgekd.report.cuts import markdown
 
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--package", type=Path)
     parser.add_argument("--ratio", default="0.8,0.65,0.5,0.4")
     parser.add_argument("--against", default="0.65")
+    parser.add_argument("--judged", choices=get_args(Judged), default="answers")
     parser.add_argument("--step", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--rate", type=float, default=0.05)
@@ -54,8 +56,10 @@ def main() -> None:
     asked = parser.parse_args()
     pipeline, seeds = pipeline_of(tree(asked), asked.net), tuple(range(asked.seeds))
     plans = [
-        Pruning(ratios_of([asked.against]), by=("latency", *BASELINES), step=asked.step, seeds=seeds),
-        Pruning(ratios_of([asked.ratio]), step=asked.step, seeds=seeds),
+        Pruning(
+            ratios_of([asked.against]), by=("latency", *BASELINES), step=asked.step, seeds=seeds, judged=asked.judged
+        ),
+        Pruning(ratios_of([asked.ratio]), step=asked.step, seeds=seeds, judged=asked.judged),
     ]
     print(versions())
     for number, plan in enumerate(plans):

@@ -57,9 +57,12 @@ class Cutter:
     lesson: dict[str, Any]
     whole: dict[str, Any]
     streams: bool  # whether what stages hand on is cut too
+    judged: prune.Judged
 
     @classmethod
-    def of(cls, builder: Builder, pipeline: Pipeline, profile: Any, *, streams: bool) -> Cutter:
+    def of(
+        cls, builder: Builder, pipeline: Pipeline, profile: Any, *, streams: bool, judged: prune.Judged = "answers"
+    ) -> Cutter:
         target = Target.of(builder, pipeline, profile)
         data = dataset_of(builder, pipeline)
         net, given = teacher_of(builder, pipeline, data)
@@ -67,7 +70,7 @@ class Cutter:
         kept = targets_of(builder, pipeline, data, net, given)
         lesson = {"data": data, "teacher": net} | ({"targets": kept} if kept else {})
         models = _whole(target, net, data)
-        return cls(builder, pipeline, target, there(data), there(net), there(net), lesson, models, streams)
+        return cls(builder, pipeline, target, there(data), there(net), there(net), lesson, models, streams, judged)
 
     def cuts(self, name: str, ratio: float, by: prune.By, step: int, rounds: int, seed: int) -> tuple[Artifact, ...]:
         """
@@ -134,7 +137,9 @@ class Cutter:
         return model
 
     def ladder(self, step: int) -> Artifact:
-        settings = prune.Climb(step=step, streams=self.streams, preprocess=self.pipeline.preprocess.outside)
+        settings = prune.Climb(
+            step=step, streams=self.streams, judged=self.judged, preprocess=self.pipeline.preprocess.outside
+        )
         return self.builder.call(prune.LADDER, settings, {"net": self.start, "data": self.data})
 
     def staircase(self, step: int) -> Artifact:

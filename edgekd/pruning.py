@@ -41,6 +41,7 @@ class Pruning:
     step: int = 8
     seeds: tuple[int, ...] = (0,)
     streams: bool = False  # what whole stages hand on is cut too
+    judged: prune.Judged = "answers"  # what a place is worth: by the logits, or by all stages on the way to them
     rounds: int = 1  # of cutting and teaching, each with a look of its own
 
     def nets(self) -> dict[str, tuple[float, prune.By, int]]:
@@ -85,7 +86,7 @@ def prune_net(
         if runtime is not None and installed(profile)[0].name != runtime:
             raise UnavailableError(f"--runtime {runtime}: is not installed; pip install 'edgekd[{runtime}]'")
         builder = Builder(store, listener or Silent(), pipeline=pipeline.name, need=need)
-        run = Cutter.of(builder, pipeline, profile, streams=asked.streams)
+        run = Cutter.of(builder, pipeline, profile, streams=asked.streams, judged=asked.judged)
         cuts = {
             name: run.cuts(name, ratio, by, asked.step, asked.rounds, seed)
             for name, (ratio, by, seed) in asked.nets().items()

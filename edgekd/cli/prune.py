@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
@@ -24,6 +24,10 @@ def prune(
     runtime: Annotated[str | None, typer.Option(help="One of the device's runtimes; else its first.")] = None,
     step: Annotated[int, typer.Option(min=1, help="Units between two widths that are tried.")] = 8,
     stages: Annotated[bool, typer.Option("--stages", help="Cut the width of whole stages too.")] = False,
+    judged: Annotated[
+        str,
+        typer.Option("--judged", help="What units are worth by: answers, or the trajectory to them (OPTIN)."),
+    ] = "answers",
     rounds: Annotated[int, typer.Option(min=1, help="Of cutting and teaching, each an equal share of the way.")] = 1,
     out: Annotated[Path, typer.Option(help="A folder for each latency: checkpoint, int8 file, what went.")] = Path(
         "pruned"
@@ -51,10 +55,16 @@ def prune(
     """
     from edgekd.cli.progress import Watcher
     from edgekd.pipeline import load_pipeline
+    from edgekd.prune.stages import Judged
     from edgekd.pruning import Pruning, prune_net, ratios_of
 
     start = time.perf_counter()
-    asked = Pruning(ratios=ratios_of(latency_ratio), step=step, streams=stages, rounds=rounds)
+    ways = get_args(Judged)
+    if judged not in ways:
+        raise typer.BadParameter(f"{judged!r}: {' or '.join(ways)}", param_hint="--judged")
+    asked = Pruning(
+        ratios=ratios_of(latency_ratio), step=step, streams=stages, judged=cast(Judged, judged), rounds=rounds
+    )
     with Watcher(verbose=bool(verbose)) as watcher:
         report = prune_net(
             load_pipeline(pipeline, set_ or ()), asked, target=target, runtime=runtime, out=out, workspace=workspace,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -17,10 +18,11 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import UnsupportedError
 from edgekd.models import checkpoint, foreign
-from edgekd.models.residual_cnn import ResidualCnnForImageClassification
+from edgekd.models.features import known, outputs
+from edgekd.models.residual_cnn import ResidualCnn, ResidualCnnForImageClassification
 from edgekd.prune.obs import least_missed, made_up, remove
 from edgekd.prune.places import Units, rungs, units_of
-from edgekd.prune.stages import Climb
+from edgekd.prune.stages import Climb, Judged
 from edgekd.sparse.inputs import columns_of
 
 BATCH = 128
@@ -33,9 +35,10 @@ def run(settings: Climb, inputs: Mapping[str, Artifact], work: Work) -> None:
     `ladder.json`: for each place the rungs and their errors, the mean square of what the logits change by, over the
     logits' own variance; `ladder.safetensors`: the order in which its units go, and the readers' weights at each rung.
 
-    The order is ZipLM's (see `remove`); a rung is judged by what it does to the net's answers, as in OPTIN (Khaki and
-    Plataniotis, "The need for speed: Pruning transformers with one recipe", 2024, section 3.2), whose trajectory ends
-    there: of each place alone, others whole.
+    The order is ZipLM's (see `remove`); a rung is judged by what it does to the net's answers, of each place alone,
+    others whole. With `trajectory` also by what it does on the way there, to every later stage, as OPTIN has it (Khaki
+    and Plataniotis, "The need for speed: Pruning transformers with one recipe", 2024, equations 4 to 6, [88]); we take
+    square errors over variances in the place of its manifold loss and KL, and the end of each stage for every layer.
     """
     torch.set_num_threads(settings.threads)
     model = own_net(inputs["net"]).eval()
@@ -43,14 +46,13 @@ def run(settings: Climb, inputs: Mapping[str, Artifact], work: Work) -> None:
     x = some_images(data, settings.images, settings.seed, settings.preprocess)
     shape = model.config.shape
     units = units_of(shape, streams=settings.streams)
-    logits = answers(model.net, x)
-    spread = float(logits.var())
+    whole = said(model.net, x, settings.judged)
     rows: list[dict[str, Any]] = []
     tensors: dict[str, Tensor] = {}
     for each in work.progress.over(units, len(units), "place"):
         stops = rungs(each, settings.step, shape)
         order, weights = removed(model.net, each, x, set(stops))
-        errors = [_error(model.net, each, weights[stays], stays, x, logits) / spread for stays in stops]
+        errors = [shift(model.net, each, weights[stays], stays, x, whole) for stays in stops]
         rows.append({"place": each.name, "size": each.size, "rungs": stops, "errors": errors})
         tensors[f"{each.name}.order"] = torch.tensor(order)
         for stays in stops:
@@ -80,6 +82,16 @@ def some_images(data: Dataset, count: int, seed: int, settings: Preprocess) -> T
 @torch.no_grad()
 def answers(net: nn.Module, x: Tensor) -> Tensor:
     return torch.cat([net(batch) for batch in x.split(BATCH)])
+
+
+@torch.no_grad()
+def said(net: ResidualCnn, x: Tensor, judged: Judged) -> dict[str, Tensor]:
+    """The logits [n, K]; on the way to them what each stage hands on [n, C, H, W], and what is pooled [n, C]."""
+    if judged == "answers":
+        return {"logits": answers(net, x)}
+    names = [name for name in known(net) if name.startswith("stage") or name == "pooled"]
+    parts = [outputs(net, batch) for batch in x.split(BATCH)]
+    return {name: torch.cat([part[name] for part in parts]) for name in (*names, "logits")}
 
 
 @torch.no_grad()
@@ -124,11 +136,16 @@ def _weight(net: nn.Module, name: str) -> Tensor:
     return net.get_parameter(f"{name}.weight").detach()
 
 
-def _error(net: nn.Module, units: Units, weights: Weights, stays: int, x: Tensor, logits: Tensor) -> float:
+def shift(
+    net: ResidualCnn, units: Units, weights: Weights, stays: int, x: Tensor, whole: Mapping[str, Tensor]
+) -> float:
+    """The mean over what `whole` has of its change, over its own variance; what comes before the place has none."""
     if stays == units.size:
         return 0.0
     with _without(net, units, weights, whole=stays > 0):
-        return float((answers(net, x) - logits).square().mean())
+        now = said(net, x, "answers" if len(whole) == 1 else "trajectory")
+    changes = [float((now[name] - value).square().mean() / value.var()) for name, value in whole.items()]
+    return fmean(changes)
 
 
 @contextmanager

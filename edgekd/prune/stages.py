@@ -16,6 +16,7 @@ from edgekd.resources import cores
 from edgekd.settings import Settings
 
 By = Literal["latency", "uniform", "magnitude"]
+Judged = Literal["answers", "trajectory"]
 
 
 class Climb(Settings):
@@ -24,6 +25,7 @@ class Climb(Settings):
     preprocess: Preprocess
     step: int = Field(default=8, ge=1)  # units between two rungs: what the device's kernels round up to
     streams: bool = False  # what stages hand on, too
+    judged: Judged = "answers"  # what a rung changes: the logits alone, or also what stages hand on to them
     images: int = Field(default=512, ge=32)
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default_factory=cores, ge=1)

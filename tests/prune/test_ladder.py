@@ -1,0 +1,52 @@
+"""What a place is worth: by the answers alone, or by all that changes on the way to them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from edgekd.models import checkpoint
+from edgekd.models.shape import NetShape
+from edgekd.prune.ladder import removed, said, shift
+from edgekd.prune.places import rungs, units_of
+
+SHAPE = NetShape(stem_width=8, widths=((8, 8), (8, 8), (16, 16)), strides=(1, 1, 2))
+
+
+def test_the_trajectory_is_every_stage_and_what_is_pooled_of_it() -> None:
+    net = checkpoint.build(SHAPE, ["a", "b", "c"], 3, 0).net.eval()
+    x = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert {name: tuple(value.shape) for name, value in said(net, x, "trajectory").items()} == {
+        "stage1": (5, 8, 8, 8), "stage2": (5, 16, 4, 4), "pooled": (5, 16), "logits": (5, 3),
+    }  # fmt: skip
+    torch.testing.assert_close(said(net, x, "trajectory")["logits"], said(net, x, "answers")["logits"])
+
+
+@pytest.mark.parametrize("judged", ["answers", "trajectory"])
+def test_a_whole_place_changes_nothing_and_fewer_units_change_more(judged: str) -> None:
+    net = checkpoint.build(SHAPE, ["a", "b", "c"], 3, 0).net.eval()
+    x = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    whole = said(net, x, judged)  # type: ignore[arg-type]
+    units = units_of(SHAPE)[0]
+    stops = sorted(rungs(units, 4, SHAPE), reverse=True)
+    _, weights = removed(net, units, x, set(stops))
+    errors = [shift(net, units, weights[stays], stays, x, whole) for stays in stops]
+    assert errors[0] == 0.0
+    assert errors == sorted(errors)
+    assert errors[1] > 0
+
+
+def test_what_the_answers_do_not_show_the_trajectory_does() -> None:
+    """A net that reads only one channel of its last stage: what the others lose, the logits do not tell."""
+    net = checkpoint.build(SHAPE, ["a", "b", "c"], 3, 0).net.eval()
+    with torch.no_grad():
+        net.classifier.weight[:, 1:] = 0
+    x = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    units = units_of(SHAPE)[-1]
+    weights = {layer: torch.zeros_like(net.get_parameter(f"{layer}.weight")) for layer in units.readers}
+    with torch.no_grad():  # all but what the first channel reads goes
+        for layer in units.readers:
+            weights[layer][0] = net.get_parameter(f"{layer}.weight")[0]
+    errors = [shift(net, units, weights, 4, x, said(net, x, judged)) for judged in ("answers", "trajectory")]
+    assert errors[0] == pytest.approx(0, abs=1e-9)
+    assert errors[1] > 0.01
