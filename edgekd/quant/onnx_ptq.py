@@ -7,7 +7,7 @@ import logging
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import chdir, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +198,9 @@ def prepare(model: Path, out: Path) -> None:
         try:
             if not skip and family(onnx.load(model)) == "conv":
                 continue
-            quant_pre_process(str(model), str(out), skip_symbolic_shape=skip)
+            paths = str(model.absolute()), str(out.absolute())
+            with _elsewhere():
+                quant_pre_process(*paths, skip_symbolic_shape=skip)
             graph = onnx.load(out)
             pool_means(graph)
             onnx.save(graph, out)
@@ -246,6 +248,13 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         size = len(next(iter(feeds.values())))
         for start in range(0, size - size % batch if whole else size, batch):
             yield {name: np.ascontiguousarray(array[start : start + batch]) for name, array in feeds.items()}
+
+
+@contextmanager
+def _elsewhere() -> Iterator[None]:
+    """Where symbolic inference gives up, it leaves the whole model in the working folder: not in the person's."""
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        yield
 
 
 @contextmanager

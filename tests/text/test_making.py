@@ -51,7 +51,7 @@ def test_no_text_of_a_pair_is_learnt_from_whatever_split_it_were_in(builder: Bui
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_pairs_decide_by_one_part_and_are_judged_by_the_other(builder: Builder, tmp_path: Path, share: float) -> None:
     known = builder.call(stages.PAIRS, pairs(tmp_path, pair_rows(LINES[:20]), val_share=share), {})
-    val, test = (held.read_pairs(known.path, split) for split in ("val", "test"))  # type: ignore[arg-type]
+    val, test = (held.read_pairs(known.path, split) for split in ("val", "test"))
     assert (len(val.scores), len(test.scores)) == (round(20 * share), 20 - round(20 * share))
     assert sorted([*val.scores, *test.scores]) == list(range(20))
     assert sorted([*val.first, *test.first]) == sorted(LINES[:20])

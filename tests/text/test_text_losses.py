@@ -62,8 +62,8 @@ def np_attention() -> float:
 @pytest.mark.parametrize("measure", ["kl", "mse"])
 @pytest.mark.parametrize("heads", [1, 2, 3, 5, 12])
 def test_relations_are_as_transcribed_whatever_the_heads(measure: str, heads: int) -> None:
-    parts = (losses.relation_heads(tensor(x), heads) for x in (VS, VT))
-    found = losses.relation(*parts, tensor(MASK), measure)
+    own, theirs = (losses.relation_heads(tensor(x), heads) for x in (VS, VT))
+    found = losses.relation(own, theirs, tensor(MASK), measure)
     assert float(found) == pytest.approx(np_relation(VS, VT, heads, measure), rel=1e-5)
 
 

@@ -12,8 +12,8 @@ DRAW = np.random.default_rng(0)
 
 def test_spearman_is_pearsons_of_ranks() -> None:
     a, b = DRAW.normal(size=(2, 50))
-    ranks = [np.argsort(np.argsort(x)) for x in (a, b)]
-    assert metrics.spearman(a, b) == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    first, second = (np.argsort(np.argsort(x)).astype(float) for x in (a, b))
+    assert metrics.spearman(a, b) == pytest.approx(np.corrcoef(first, second)[0, 1])
     assert metrics.spearman(a, np.zeros(50)) == 0
 
 

@@ -61,7 +61,7 @@ def test_the_bands_of_bert_base_are_the_published_ones(
     band: str, layers: list[int], heads: list[int], hidden: list[int], ratios: list[float]
 ) -> None:
     assert band in BANDS
-    found = shapes(BERT_BASE, band)  # type: ignore[arg-type]
+    found = shapes(BERT_BASE, band)
     assert len(found) == 256
     assert sorted({shape.layers for shape in found}) == layers
     assert sorted({shape.heads[0] for shape in found}) == heads

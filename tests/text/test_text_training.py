@@ -14,6 +14,7 @@ from torch import Tensor
 from edgekd.engine.events import Progress, Silent
 from edgekd.errors import ConfigError
 from edgekd.text import folders, train
+from edgekd.text import tokens as token_rows
 from edgekd.text.folders import Model
 from edgekd.text.metrics import fidelity
 from edgekd.text.settings import (
@@ -132,14 +133,14 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
         return model.net.state_dict()
 
     whole = run("whole")
-    buckets, seen = train.texts.buckets, iter(range(99))
+    buckets, seen = token_rows.buckets, iter(range(99))
 
     def dying(*args: Any) -> Iterator[Tensor]:
         if next(seen) == 2:
             raise KilledError
         yield from buckets(*args)
 
-    monkeypatch.setattr(train.texts, "buckets", dying)
+    monkeypatch.setattr(token_rows, "buckets", dying)
     with pytest.raises(KilledError):
         run("killed")
     monkeypatch.undo()
