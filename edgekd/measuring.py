@@ -169,9 +169,15 @@ def prepared(subject: Subject, described: Described, shapes: Shapes, data: Path 
         arrays = read_feeds(data, name, described)
         inputs = {t.name: Tensor(t.name, t.dtype, arrays[t.name].shape) for t in described.inputs}
     else:
-        inputs = resolved(name, described, shapes, batch)
+        inputs = resolved(name, described, {**examples(subject), **shapes}, batch)
     size = batch_of(name, described, inputs)
     return Model(subject.path, subject.runtime, inputs, data.resolve() if data else None, size)
+
+
+def examples(subject: Subject) -> Shapes:
+    """Of inputs whose free axes edgekd measured at some length: the same one, where nothing else is said."""
+    known = subject.signature.inputs if subject.signature else ()
+    return {spec.name: (1, *spec.example) for spec in known if spec.example is not None}
 
 
 def _path(data: str | Path | None) -> Path | None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from helpers import bert
 
-from edgekd import api, tasks
+from edgekd import api, measuring, tasks
 from edgekd.deploy.bundle import Built
 from edgekd.engine.events import Silent
 from edgekd.tasks import AnyPipeline
@@ -212,3 +212,9 @@ def test_a_classifier_learns_from_a_table_and_loads_in_transformers(home: Path) 
     (theirs,) = pipeline("text-classification", model=str(done.folder / "transformers"))([text])
     assert own["label"] == theirs["label"]
     assert own["probability"] == pytest.approx(theirs["score"], abs=0.1)
+
+
+@pytest.mark.slow
+def test_a_bundle_is_profiled_at_the_length_that_it_was_measured_at(built: Built) -> None:
+    found = measuring.measure(built.folder, TARGET)
+    assert [text.split(" ", 1)[1] for text in found.inputs] == ["int64 [1, 16]", "int64 [1, 16]"]
