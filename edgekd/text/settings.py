@@ -165,3 +165,21 @@ class TeachClasses(Settings):
     freeze_words: bool = False
     dropout: float = Field(default=0.1, ge=0, lt=1)
     train: TextTraining = TextTraining(epochs=5, learning_rate=1e-4, batch=32)
+
+
+class TextStage(Settings):
+    """One of several trainings of a classifier, one after the other: on which text, from which teacher."""
+
+    text: Literal["general", "task"]
+    teacher: Literal["pretrained", "tuned"] = "tuned"
+    learn: TeachClasses
+
+
+HIDDEN = HiddenLoss(name="hidden")
+KD = KdLoss(name="kd", temperature=2.0)
+FOUR_STAGES: tuple[TextStage, ...] = (
+    TextStage(text="general", teacher="pretrained", learn=TeachClasses(losses=(HIDDEN,))),
+    TextStage(text="general", learn=TeachClasses(losses=(HIDDEN,))),
+    TextStage(text="task", learn=TeachClasses(losses=(HIDDEN, KD))),
+    TextStage(text="task", learn=TeachClasses(losses=(HIDDEN, KD, CrossEntropyLoss(name="cross-entropy", weight=1.0)))),
+)

@@ -32,8 +32,14 @@ LOGITS = (KdLoss, CrossEntropyLoss, DkdLoss)
 
 @torch.no_grad()
 def answers(model: Model, tokens: Tokens, progress: Progress | None = None, precision: str = "float32") -> Tensor:
-    """What a model says of each text: embeddings [N, D] or logits [N, C], in the texts' order."""
-    net = model.net.eval()
+    """
+    What a model says of each text: embeddings [N, D] or logits [N, C], in the texts' order.
+
+    Raises ConfigError for texts that are longer than it reads.
+    """
+    check_length(model.net, tokens)
+    net, was = model.net, model.net.training
+    net.eval()
     order = tokens.lengths.argsort()
     parts = order.split(ANSWERED)
     found: Tensor | None = None
@@ -46,6 +52,7 @@ def answers(model: Model, tokens: Tokens, progress: Progress | None = None, prec
         if progress is not None and number % SAID_EVERY == 0:
             progress.step(number + 1, len(parts), "batch")
     assert found is not None
+    net.train(was)
     return found
 
 
@@ -60,6 +67,7 @@ def distil(
     A killed run goes on from the last snapshot in `scratch`.
     """
     net, train = model.net, settings.train
+    check_length(net, tokens)
     lesson = Lesson(settings.losses, steps_of(tokens, train), net.shape, teacher.net.shape, train.seed)
     if lesson.needs_teacher and teacher_tokens is not None and not torch.equal(teacher_tokens.ids, tokens.ids):
         raise ConfigError("losses: these look at the teacher's layers, token by token, and the student's tokens differ")
@@ -101,6 +109,7 @@ def teach(
     Raises ConfigError for losses that need what is not given.
     """
     net, train, steps = model.net, settings.train, steps_of(tokens, settings.train)
+    check_length(net, tokens)
     check_given(settings, targets, teacher)
     lesson = ClassLesson([loss for loss in settings.losses if isinstance(loss, LOGITS)], steps, model.config.num_labels)
     layers = [loss for loss in settings.losses if of_states(loss)]
@@ -123,6 +132,15 @@ def teach(
                 right=right if train.looks else None, optimizer=adamw)  # fmt: skip
     net.eval()
     return watch
+
+
+def check_length(net: Encoder, tokens: Tokens) -> None:
+    """Raises ConfigError for texts that are longer than a net reads."""
+    longest, most = int(tokens.lengths.max()), net.shape.max_positions
+    if net.shape.layers and longest > most:
+        raise ConfigError(
+            f"texts of {longest} tokens, and the net reads {most}; cut them there, or raise max_positions"
+        )
 
 
 def of_states(loss: Loss) -> TypeGuard[MiniLmLoss | RelationsLoss | HiddenLoss]:

@@ -80,6 +80,21 @@ def test_what_a_teacher_says_of_a_text_depends_on_no_other(teacher: Model, token
     torch.testing.assert_close(targets[:5], alone, atol=1e-5, rtol=0)
 
 
+def test_texts_longer_than_the_net_reads_are_refused(teacher: Model, tokens: Tokens, tmp_path: Path) -> None:
+    model = student(teacher, max_positions=5)
+    with pytest.raises(ConfigError, match=r"texts of 10 tokens, and the net reads 5; cut them there, or raise max_pos"):
+        train.answers(model, tokens)
+    with pytest.raises(ConfigError, match=r"texts of 10 tokens, and the net reads 5"):
+        train.distil(model, tokens, torch.zeros(96, 32), DistillEmbedding(train=TRAIN), tmp_path, SILENT, teacher)
+
+
+def test_asking_leaves_a_net_in_its_mode(teacher: Model, tokens: Tokens) -> None:
+    model = student(teacher)
+    model.net.train()
+    train.answers(model, tokens)
+    assert model.net.training
+
+
 @pytest.mark.parametrize(
     "losses",
     [
