@@ -64,6 +64,8 @@ def build(
 
       edgekd build my.yaml --set distill.epochs=40 --time-budget 30m
 
+      edgekd build sentence-embedding --set student=tiny
+
       edgekd build digits --target local-cpu --target ethos-u55-128 --target cortex-m7
 
       edgekd build digits --device ssh://pi@raspberrypi.local

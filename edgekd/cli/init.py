@@ -14,7 +14,10 @@ from edgekd.cli.options import parse_numbers
 
 def init(
     data: Annotated[
-        str | None, typer.Option(help="A folder of pictures by class, .npz, .csv, .parquet, .py or a hub name.")
+        str | None,
+        typer.Option(
+            help="A folder of pictures by class, .npz, .csv, .parquet, .py, a hub name; text: .txt, .csv, .jsonl, .parquet."
+        ),
     ] = None,
     task: Annotated[
         Literal["image-classification", "sentence-embedding", "text-classification"],
