@@ -16,7 +16,7 @@ def init(
     data: Annotated[
         str | None,
         typer.Option(
-            help="A folder of pictures by class, .npz, .csv, .parquet, .py, a hub name; text: .txt, .csv, .jsonl, .parquet."
+            help="A folder of pictures by class, .npz, .csv, .parquet, .py or a hub name; text also as .txt, .jsonl."
         ),
     ] = None,
     task: Annotated[

@@ -16,8 +16,11 @@ import pytest
 from helpers import bert
 
 from edgekd import api, measuring, tasks
+from edgekd.deploy import subject
 from edgekd.deploy.bundle import Built
 from edgekd.engine.events import Silent
+from edgekd.hardware.profile import load_profile
+from edgekd.report import targets_page
 from edgekd.tasks import AnyPipeline
 
 TARGET = str(Path(__file__).parents[1] / "micro-cpu.yaml")
@@ -52,12 +55,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def embedding(home: Path, *more: str) -> AnyPipeline:
-    return tasks.load("sentence-embedding", [
+def settings(home: Path) -> list[str]:
+    return [
         *SETS, f"data={{source: lines, path: {home / 'lines.txt'}}}", f"teacher.from={home / 'teacher'}",
         f"pairs.path={home / 'pairs.csv'}", "distill.train={epochs: 2, batch: 16, threads: 1}",
-        "budget={spearman_drop_points: 100, fidelity: 0.01, size_mib: 1}", *more,
-    ])  # fmt: skip
+        "budget={spearman_drop_points: 100, fidelity: 0.01, size_mib: 1}",
+    ]  # fmt: skip
+
+
+def embedding(home: Path, *more: str) -> AnyPipeline:
+    return tasks.load("sentence-embedding", [*settings(home), *more])
 
 
 def run(home: Path, pipeline: AnyPipeline, **more: Any) -> Built:
@@ -124,6 +131,29 @@ def test_a_build_that_is_there_needs_neither_torch_nor_a_runtime(built: Built, h
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_the_command_prints_what_each_file_is_worth_and_which_one_ships(built: Built, home: Path) -> None:
+    sets = [part for assignment in settings(home) for part in ("--set", assignment)]
+    done = subprocess.run(
+        [sys.executable, "-m", "edgekd", "build", "sentence-embedding", *sets, "--include-samples", "3",
+         "--workspace", str(home / "workspace"), "--out", str(home / "dist")],
+        capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "0 stages ran" in done.stderr
+    assert f"{built.report['shipped']} (ships)" in done.stdout
+    assert "Spearman x 100" in done.stdout
+    assert "spearman_drop_points" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_page_of_several_targets_has_a_line_for_text(built: Built) -> None:
+    line = dict(zip(targets_page.HEADINGS, targets_page.cells(targets_page.row(built.report)), strict=True))
+    assert line["target"] == "local-cpu"
+    assert line["accuracy on test"].endswith("like the teacher (device)")
+    assert line["latency"].endswith("ms measured")
 
 
 @pytest.mark.slow
@@ -216,5 +246,8 @@ def test_a_classifier_learns_from_a_table_and_loads_in_transformers(home: Path) 
 
 @pytest.mark.slow
 def test_a_bundle_is_profiled_at_the_length_that_it_was_measured_at(built: Built) -> None:
-    found = measuring.measure(built.folder, TARGET)
-    assert [text.split(" ", 1)[1] for text in found.inputs] == ["int64 [1, 16]", "int64 [1, 16]"]
+    found = subject.find(built.folder, load_profile(TARGET))
+    ready = measuring.prepared(found, subject.describe(found), {}, None, 1)
+    assert {name: tensor.shape for name, tensor in ready.inputs.items()} == dict.fromkeys(
+        ("input_ids", "attention_mask"), (1, 16)
+    )
