@@ -63,7 +63,7 @@ def test_a_run_killed_in_any_stage_goes_on(
     given: tuple[Texts, Teachers], tmp_path: Path, dies_in: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, taught = run(given, tmp_path / "whole"), iter(range(1, 9))
-    teach = staging.teach
+    teach = train.teach
 
     def dying(*args: Any, **more: Any) -> Any:
         if next(taught) == dies_in:
