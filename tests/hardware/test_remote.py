@@ -146,6 +146,11 @@ def test_an_answer_that_takes_too_long_is_given_up() -> None:
         run_bounded("ssh://pi", ["sleep", "20"], subprocess.DEVNULL, 0.1)
 
 
+def test_a_flood_of_complaints_is_given_up_too() -> None:
+    with pytest.raises(UnavailableError, match=r"no answer within 0\.1 s"):
+        run_bounded("ssh://pi", ["sh", "-c", "yes >&2"], subprocess.DEVNULL, 0.1)
+
+
 @pytest.mark.parametrize("text", [b"[]", b'{"m": {"wall": [[-1]]}}', b'{"m": "__import__"}', b"\xff"])
 def test_times_of_another_schema_are_refused(text: bytes) -> None:
     adapters: tuple[TypeAdapter[Any], ...] = (WORKER, ALONE)
