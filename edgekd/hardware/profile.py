@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -16,6 +16,7 @@ from edgekd.hardware.specs import CompilerSpec, Runnable, RuntimeSpec
 from edgekd.settings import Settings, read_yaml, validate
 
 FACT = re.compile(r"hardware\.|runtimes\.\d+\.dialect\.")
+NUMBERED = re.compile(r"runtimes\.(\d+)(.*)")
 
 
 class Measuring(Settings):
@@ -128,6 +129,19 @@ def load_profile(name: str) -> DeviceProfile:
 def profile_of(tree: Any, where: str) -> DeviceProfile:
     """A profile from a tree of any schema."""
     return validate(DeviceProfile, upgraded("device", tree, where) if isinstance(tree, dict) else tree, where)
+
+
+def only(profile: DeviceProfile, runtimes: Collection[str]) -> DeviceProfile:
+    """The profile with these of its runtimes, and with the sources of what is left of them."""
+    kept = [number for number, spec in enumerate(profile.runtimes) if spec.name in runtimes]
+    sources = {}
+    for path, source in profile.sources.items():
+        if not (found := NUMBERED.fullmatch(path)):
+            continue  # of other hardware
+        if int(found[1]) in kept:
+            sources[f"runtimes.{kept.index(int(found[1]))}{found[2]}"] = source
+    left = tuple(profile.runtimes[number] for number in kept)
+    return profile.model_copy(update={"runtimes": left, "sources": sources})
 
 
 def this_cpu(profile: DeviceProfile) -> Cpu:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +19,9 @@ from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError, DeviceLostError, UnavailableError
 from edgekd.gate.limits import Limits
 from edgekd.gate.run import check
+from edgekd.hardware.here import narrowed
 from edgekd.hardware.measure import result
-from edgekd.hardware.profile import load_profile
+from edgekd.hardware.profile import load_profile, only
 from edgekd.hardware.remote import farm
 from edgekd.hardware.remote.device import RemoteDevice
 from edgekd.hardware.remote.farm import Reached, at_once, persistently, reached, several
@@ -80,6 +82,33 @@ def test_an_address_in_a_farm_is_checked_as_one_on_the_command_line(tmp_path: Pa
     with pytest.raises(ConfigError, match=says) as caught:
         reached("pi5", tmp_path / "devices.yaml")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("command", ["build", "search"])
+@pytest.mark.parametrize(
+    ("runtime", "says"),
+    [
+        ("openvino", r"device rpi5: no runtime 'openvino'; it has: onnxruntime .*, litert"),
+        ("litert", r"device rpi5: with litert alone nothing can be built.*leave `runtime: litert` out"),
+    ],
+)
+def test_a_farms_runtime_that_cannot_be_built_for_is_refused_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, runtime: str, says: str
+) -> None:
+    (tmp_path / "devices.yaml").write_text(FARM.replace("runtime: litert", f"runtime: {runtime}"), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, [command, "digits", "--device", "pi5"])
+    assert isinstance(done.exception, ConfigError)
+    assert re.match(says, str(done.exception))
+
+
+def test_a_build_takes_of_a_devices_runtimes_the_one_that_the_farm_names() -> None:
+    shipped = load_profile("local-cpu")
+    assert [spec.name for spec in shipped.runtimes] == ["onnxruntime", "openvino", "litert"]
+    assert narrowed(shipped, "openvino") == only(shipped, ["openvino"])
+    assert narrowed(shipped, None) == shipped
+    compiled = load_profile("ethos-u55-128")  # beside the device that the farm has
+    assert narrowed(compiled, "openvino") == compiled
 
 
 def test_one_device_by_two_names_is_refused() -> None:

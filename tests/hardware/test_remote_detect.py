@@ -15,8 +15,8 @@ from edgekd.errors import UnavailableError
 from edgekd.hardware.detect import as_profile_yaml, detect
 from edgekd.hardware.fingerprint import cpu
 from edgekd.hardware.latencies import LatencyTable, conditions
-from edgekd.hardware.profile import load_profile
-from edgekd.hardware.remote.detect import detect_there, detected, only
+from edgekd.hardware.profile import load_profile, only
+from edgekd.hardware.remote.detect import detect_there, detected
 from edgekd.hardware.remote.device import remote_device
 from edgekd.models.shape import NetShape
 from edgekd.search.calibrate import InProcesses
