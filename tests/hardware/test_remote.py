@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -92,6 +95,68 @@ def test_a_key_that_the_device_does_not_take_is_told(board: Board) -> None:
     (board.home / "authorized").write_text(key(board.home / "other"), "ascii")
     with pytest.raises(UnavailableError, match="takes none of your keys"), connect(board.address):
         pass
+
+
+@needs_sshd
+@pytest.mark.slow
+def test_a_host_of_the_persons_configuration_is_reached_with_a_key_that_their_agent_holds(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, key_file = board.home / "ssh_config", board.home / "mine"
+    said = subprocess.run(["ssh-agent", "-s", "-a", str(board.home / "agent")], check=True, capture_output=True).stdout
+    (pid,) = re.findall(rb"SSH_AGENT_PID=(\d+)", said)
+    try:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(board.home / "agent"))
+        subprocess.run(["ssh-add", "-q", str(key_file)], check=True)
+        key_file.unlink()
+        host = f"HostName 127.0.0.1\nPort {board.address.port}\nUser {board.address.user}\n"
+        config.write_text(f"{config.read_text('ascii')}Host gateway\n{host}", "ascii")
+        with connect(parse_address("ssh://gateway")) as there:
+            assert Path(there.folder).is_dir()
+    finally:
+        os.kill(int(pid), signal.SIGTERM)
+
+
+@needs_sshd
+@pytest.mark.slow
+def test_nothing_is_asked_of_the_person(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a key's passphrase, here, nor a password or a yes."""
+    mine, asked = board.home / "mine", board.home / "asked"
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(mine)], check=True)
+    (board.home / "askpass").write_text(f"#!/bin/sh\ntouch {asked}\necho secret\n", "ascii")
+    (board.home / "askpass").chmod(0o755)
+    monkeypatch.setenv("SSH_ASKPASS", str(board.home / "askpass"))
+    monkeypatch.setenv("SSH_ASKPASS_REQUIRE", "force")
+    with pytest.raises(UnavailableError, match="takes none of your keys"), connect(board.address):
+        pass
+    assert not asked.exists()
+
+
+@needs_sshd
+@pytest.mark.slow
+def test_nothing_listens_on_the_device_whatever_the_persons_configuration_forwards(board: Board) -> None:
+    config = board.home / "ssh_config"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config.write_text(f"{config.read_text('ascii')}RemoteForward 127.0.0.1:{port} 127.0.0.1:1\n", "ascii")
+    with connect(board.address), socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@needs_sshd
+@pytest.mark.slow
+def test_every_command_goes_over_the_first_connection_and_none_is_opened_when_it_is_cut(board: Board) -> None:
+    shell = board.home / "shell"
+    shell.write_text(
+        shell.read_text("ascii").replace("#!/bin/sh\n", f'#!/bin/sh\necho "$SSH_CONNECTION" >>{board.home}/ports\n')
+    )
+    with remote_device(board.address, ()) as there:
+        ports = (board.home / "ports").read_text("ascii").splitlines()
+        assert len(ports) > 3
+        assert len(set(ports)) == 1
+        board.cut()
+        assert there.connection.run(["true"], subprocess.DEVNULL, 20).code != 0
+    assert (board.home / "ports").read_text("ascii").splitlines() == ports
 
 
 @needs_sshd
