@@ -144,7 +144,31 @@ def only(profile: DeviceProfile, runtimes: Collection[str]) -> DeviceProfile:
     return profile.model_copy(update={"runtimes": left, "sources": sources})
 
 
+def emulator(what: str) -> str:
+    return (
+        f"{what}: is an emulator, whose times say nothing of a device: budgets, gates and search refuse them; edgekd "
+        "profile shows them, and edgekd check holds the answers against each other with --max-latency-regression none "
+        "--max-memory-growth none"
+    )
+
+
+def refuse_emulator(profile: DeviceProfile) -> None:
+    """Raises UnavailableError where the profile says that it is one."""
+    if profile.emulated:
+        raise UnavailableError(emulator(f"device {profile.name}"))
+
+
 def this_cpu(profile: DeviceProfile) -> Cpu:
+    """
+    The CPU at hand, for what is decided by its times.
+
+    Raises UnavailableError where the profile describes another, or an emulator.
+    """
+    refuse_emulator(profile)
+    return cpu_beside(profile)
+
+
+def cpu_beside(profile: DeviceProfile) -> Cpu:
     """The CPU at hand, where it is one that the profile describes, or one beside the accelerator that it describes."""
     if profile.connection != "local":
         takes = "edgekd build compiles for it; " if profile.compiler else ""

@@ -21,7 +21,7 @@ from edgekd.gate.limits import Limits
 from edgekd.gate.run import check
 from edgekd.hardware.here import narrowed
 from edgekd.hardware.measure import result
-from edgekd.hardware.profile import load_profile, only
+from edgekd.hardware.profile import load_profile, only, this_cpu
 from edgekd.hardware.remote import farm
 from edgekd.hardware.remote.device import RemoteDevice
 from edgekd.hardware.remote.farm import Reached, at_once, persistently, reached, several
@@ -231,6 +231,8 @@ def test_a_profile_that_says_it_is_emulated_decides_nothing_either(model: Path) 
         cpu_of(profile, None)
     with pytest.raises(UnavailableError, match=f"device local-cpu: {EMULATED}"):
         check(model, model, profile=profile, limits=Limits(memory_growth_percent=None))
+    with pytest.raises(UnavailableError, match=f"device local-cpu: {EMULATED}"):
+        this_cpu(profile)  # of whatever else decides by times taken here: export, sparsity, texts
 
 
 def test_a_comparison_of_an_emulator_is_refused_wherever_one_is_read(tmp_path: Path) -> None:
