@@ -23,7 +23,8 @@ from edgekd.hardware.here import narrowed
 from edgekd.hardware.measure import result
 from edgekd.hardware.profile import load_profile, only, this_cpu
 from edgekd.hardware.remote import farm
-from edgekd.hardware.remote.device import RemoteDevice
+from edgekd.hardware.remote.compare import check_same
+from edgekd.hardware.remote.device import remote_device
 from edgekd.hardware.remote.farm import Reached, at_once, persistently, reached, several
 from edgekd.measuring import measure
 from edgekd.target import cpu_of
@@ -193,19 +194,16 @@ def test_a_device_that_died_is_reported_and_the_others_are_measured(
 @needs_sshd
 @pytest.mark.slow
 def test_a_run_whose_device_dies_once_is_done_by_another_try(
-    board: Board, model: Path, monkeypatch: pytest.MonkeyPatch
+    board: Board, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(farm, "PAUSES_S", (0.5, 1.0))
-    launch, cuts = RemoteDevice.launch, iter([True])
-
-    def cut_once(self: RemoteDevice, module: str) -> object:
-        if next(cuts, False):
-            board.cut()
-        return launch(self, module)
-
-    monkeypatch.setattr(RemoteDevice, "launch", cut_once)
-    found = measure(model, QUICK, device=str(board.address))
-    assert found.comparison.kind == "measured"
+    there = str(board.address)
+    board.dies_once(monkeypatch, "launch")
+    assert measure(model, QUICK, device=there).comparison.kind == "measured"
+    board.dies_once(monkeypatch, "answers")
+    assert (
+        states(check(model, model, data=data, limits=ONLY_ANSWERS, profile=QUICK, device=there))["accuracy"] == "pass"
+    )
+    assert board.left() == []
 
 
 @needs_sshd
@@ -221,6 +219,8 @@ def test_the_times_of_an_emulator_are_shown_as_such_and_nothing_is_decided_by_th
         check(model, model, data=data, profile=QUICK, device=there)
     with pytest.raises(UnavailableError, match=EMULATED):
         cpu_of(load_profile("local-cpu"), there)
+    with remote_device(board.address, ()) as lying, pytest.raises(UnavailableError, match=EMULATED):
+        check_same(lying, lying.place.cpu, {})  # which stands before every stage of a build there
     answers = check(model, model, data=data, limits=ONLY_ANSWERS, profile=QUICK, device=there)
     assert states(answers)["accuracy"] == "pass"
 

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,17 @@ def test_a_hostile_answer_is_refused(board: Board, says: str, problem: str) -> N
 
 @needs_sshd
 @pytest.mark.slow
+def test_times_of_other_models_than_were_asked_for_are_refused(board: Board, tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(b"model")
+    asked = {"models": {"mine": {"path": str(tmp_path / "model.tflite"), "data": None}}}
+    with remote_device(board.address, ()) as there:
+        board.instead_of("python3", "#!/bin/sh\necho '{}'\n")
+        with pytest.raises(UnavailableError, match="its answer is of other models than were asked for"):
+            there.launch("worker")(asked)
+
+
+@needs_sshd
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["..", "a/b", "", "x\n"])
 def test_a_path_that_climbs_out_is_refused(board: Board, part: str) -> None:
     with connect(board.address) as there, pytest.raises(ConfigError, match="is no name of a file that edgekd sends"):
@@ -211,9 +223,16 @@ def test_an_answer_that_takes_too_long_is_given_up() -> None:
         run_bounded("ssh://pi", ["sleep", "20"], subprocess.DEVNULL, 0.1)
 
 
-def test_a_flood_of_complaints_is_given_up_too() -> None:
-    with pytest.raises(UnavailableError, match=r"no answer within 0\.1 s"):
-        run_bounded("ssh://pi", ["sh", "-c", "yes >&2"], subprocess.DEVNULL, 0.1)
+def test_a_runner_that_nobody_waits_for_ends_by_itself() -> None:
+    """Its request never ends."""
+    code = "from edgekd.hardware.remote import device_main as it; it.LIMIT_S = 1; it.main('about')"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as runner:
+        assert runner.wait(60) == -signal.SIGALRM
+
+
+def test_a_device_that_never_falls_silent_is_given_up_too() -> None:
+    with pytest.raises(UnavailableError, match="no answer within 1 s"):
+        run_bounded("ssh://pi", ["sh", "-c", "while sleep 0.05; do echo x >&2; done"], subprocess.DEVNULL, 1)
 
 
 @pytest.mark.parametrize("text", [b"[]", b'{"m": {"wall": [[-1]]}}', b'{"m": "__import__"}', b"\xff"])
