@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgekd.hardware.accuracy import Accuracy
     from edgekd.hardware.latencies import Conditions, LatencyTable
     from edgekd.hardware.measure.process import Launch
+    from edgekd.hardware.measure.result import Conditions as Held
 
 
 CNNS = ("residual-cnn", "plain-cnn", "mobile-cnn")
@@ -101,7 +102,21 @@ def _filled(table: LatencyTable, passes: int, path: Path, run_process: Launch | 
         least = InProcesses(table.conditions, Path(folder), run_process)
         watcher.said(f"{path}: {_left(table, passes)}, about {duration(estimated_s(table, passes, least))}; what is "
                      "measured is kept, the same command goes on")  # fmt: skip
-        return calibrated(table, passes, path, least, Progress(watcher))
+        table = calibrated(table, passes, path, least, Progress(watcher))
+    for sentence in conditions_of(least.seen):
+        watcher.said(sentence)
+    return table
+
+
+def conditions_of(seen: Held | None) -> Iterator[str]:
+    """What the device tells of its heat, its clock and what held it back."""
+    if seen and str(seen):
+        yield str(seen)
+    if seen and seen.throttled:
+        yield (
+            f"the device was throttled while it measured ({seen.throttled}): what is in the table may be too long; "
+            "cool it, or feed it better, and calibrate into another one (--out)"
+        )
 
 
 @dataclass(frozen=True)

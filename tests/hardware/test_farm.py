@@ -174,6 +174,9 @@ def test_several_devices_are_profiled_at_once_into_one_table(two: tuple[Board, B
         ("one", "two"), "measured"
     )
     assert told["failed"] == {}
+    asked = ["check", str(model), "--baseline", str(model), "--device", "one", "--max-memory-growth", "none", "--json"]
+    done = CliRunner().invoke(app, asked)
+    assert json.loads(done.stdout)["comparison"]["noise"]["load_average"] is None  # which is told of this machine alone
     assert [each.left() for each in two] == [[], []]
 
 

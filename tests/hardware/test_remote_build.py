@@ -12,8 +12,10 @@ import pytest
 from helpers.board import Board, needs_sshd
 from helpers.gate import ONLY_ANSWERS, QUICK, X, states, worse
 from safetensors.numpy import load_file
+from typer.testing import CliRunner
 
 from edgekd.api import build
+from edgekd.cli.app import app
 from edgekd.deploy.bundle import Built
 from edgekd.engine.store import Store
 from edgekd.errors import ConfigError, UnavailableError
@@ -95,12 +97,11 @@ def test_a_build_is_measured_on_the_device_and_what_is_slow_there_does_not_ship(
     assert board.left() == []
 
 
-@needs_sshd
-@pytest.mark.slow
-def test_a_study_on_a_device_is_refused_before_anything_is_trained(board: Board, tmp_path: Path) -> None:
+def test_a_study_on_a_device_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
     pipeline = load_pipeline("digits", ["search.study={}"])
-    with pytest.raises(UnavailableError, match=r"search\.study: measures on this machine, and not on ssh://"):
-        build(pipeline, targets=(HERE,), workspace=tmp_path / "w", out=tmp_path, device=str(board.address))
+    with pytest.raises(UnavailableError, match=r"search\.study: measures on this machine, and not on ssh://pi yet"):
+        build(pipeline, targets=(HERE,), workspace=tmp_path / "w", out=tmp_path, device="ssh://pi")
+    assert not (tmp_path / "w" / "objects").exists()
 
 
 def test_a_device_of_another_kind_or_address_is_refused_at_once(tmp_path: Path) -> None:
@@ -112,10 +113,15 @@ def test_a_device_of_another_kind_or_address_is_refused_at_once(tmp_path: Path) 
 
 @needs_sshd
 @pytest.mark.slow
-def test_a_device_without_any_of_the_runtimes_is_told_before_anything_is_trained(board: Board, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["build", "search"])
+def test_a_device_without_any_of_the_runtimes_is_told_before_anything_is_trained(
+    board: Board, tmp_path: Path, command: str
+) -> None:
     board.instead_of("python3", BARE.format(python=sys.executable))
-    with pytest.raises(UnavailableError, match=r"has none of onnxruntime; run `python3 -m pip install` of one on"):
-        build("digits", targets=(HERE,), workspace=tmp_path / "w", out=tmp_path, device=str(board.address))
+    asked = ["digits", "--target", HERE, "--workspace", str(tmp_path / "w"), "--device", str(board.address)]
+    done = CliRunner().invoke(app, [command, *asked])
+    assert isinstance(done.exception, UnavailableError)
+    assert "has none of onnxruntime; run `python3 -m pip install` of one on the device" in str(done.exception)
 
 
 @needs_sshd
