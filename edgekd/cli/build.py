@@ -88,7 +88,7 @@ def build(
 
     start = time.perf_counter()
     there = reached(device) if device else None
-    on = {"device": there.address, "runtime": there.runtime} if there else {}
+    on: dict[str, Any] = {"device": there.address, "runtime": there.runtime} if there else {}
     if there and there.profile and not target and not locked:
         target = [there.profile]
     limit_s = parse_duration(time_budget) if time_budget else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 import typer
 
 from edgekd.cli.console import print_json
-from edgekd.cli.options import ANY_CPU, DEVICES, Runtime, ShapeOption, Target, parse_shapes
+from edgekd.cli.options import DEVICES, Runtime, ShapeOption, Target, parse_shapes, profile_at
 
 T = TypeVar("T")
 Found: TypeAlias = "Measured | Comparison | ByTool"
@@ -79,12 +79,12 @@ def profile(
         if len(places) > 1:
             done, failed = _on_all(places, asked.measured, watcher)
         else:
-            found = asked.measured(places[0], watcher)
+            done, failed = {"": asked.measured(places[0], watcher)}, {}
     if len(places) > 1:
         _tell_all(done, failed, as_json=as_json)
         raise typer.Exit(SOME_FAILED if failed else 0)
     show: Callable[[Any], None] = _show_by_tool if by_tool else _show_several if len(models) > 1 else _show_one
-    _tell(found, show, as_json=as_json)
+    _tell(done[""], show, as_json=as_json)
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ class Asked:
     def measured(self, place: Reached, listener: Listener) -> Found:
         from edgekd import measuring
 
-        on = place.profile if place.profile and self.target == ANY_CPU else self.target
+        on = profile_at(place, self.target, self.runtime)
         shared: dict[str, Any] = {
-            "runtime": self.runtime or place.runtime, "shapes": self.shapes, "device": place.address,
+            "runtime": self.runtime, "shapes": self.shapes, "device": place.address,
             "listener": listener,
         }  # fmt: skip
         if self.by_tool:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from edgekd.errors import ConfigError, UnavailableError
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import Cpu
-from edgekd.hardware.profile import DeviceProfile, only
+from edgekd.hardware.profile import DeviceProfile, with_runtime
 from edgekd.hardware.specs import Runnable, RuntimeSpec
 
 S = TypeVar("S", bound=RuntimeSpec)
@@ -34,18 +34,17 @@ def installed(profile: DeviceProfile) -> list[Runnable]:
 
 def narrowed(profile: DeviceProfile, runtime: str | None) -> DeviceProfile:
     """
-    To the one runtime that is asked for, if any is, of a device that runs its models itself.
+    As `with_runtime`, for a build.
 
-    Raises ConfigError for one that the profile does not have, or that takes no float student to hold others against.
+    Raises ConfigError also for a runtime that takes no float student to hold others against.
     """
-    if runtime is None or profile.compiler:
-        return profile
-    if not takes_floats(profile.runtime(runtime)):
+    found = with_runtime(profile, runtime)
+    if runtime and not (found.compiler or takes_floats(found.runtimes[0])):
         raise ConfigError(
             f"device {profile.name}: with {runtime} alone nothing can be built, since it is held against float files, "
             f"and edgekd writes none for it; leave `runtime: {runtime}` out: its variants are measured beside others"
         )
-    return only(profile, [runtime])
+    return found
 
 
 def devices_of(spec: Runnable) -> list[str]:

@@ -144,6 +144,15 @@ def only(profile: DeviceProfile, runtimes: Collection[str]) -> DeviceProfile:
     return profile.model_copy(update={"runtimes": left, "sources": sources})
 
 
+def with_runtime(profile: DeviceProfile, runtime: str | None) -> DeviceProfile:
+    """
+    With that runtime alone, where one is asked for and the device runs its models itself.
+
+    Raises ConfigError for one that it does not have.
+    """
+    return profile if runtime is None or profile.compiler else only(profile, [profile.runtime(runtime).name])
+
+
 def emulator(what: str) -> str:
     return (
         f"{what}: is an emulator, whose times say nothing of a device: budgets, gates and search refuse them; edgekd "

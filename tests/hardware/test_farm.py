@@ -15,6 +15,7 @@ from helpers.gate import ONLY_ANSWERS, QUICK, states
 from typer.testing import CliRunner
 
 from edgekd.cli.app import app
+from edgekd.cli.options import profile_at
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError, DeviceLostError, UnavailableError
 from edgekd.gate.limits import Limits
@@ -101,6 +102,21 @@ def test_a_farms_runtime_that_cannot_be_built_for_is_refused_before_anything_is_
     done = CliRunner().invoke(app, [command, "digits", "--device", "pi5"])
     assert isinstance(done.exception, ConfigError)
     assert re.match(says, str(done.exception))
+
+
+@pytest.mark.parametrize("words", [["profile"], ["check", "--baseline", "model.onnx"]])
+def test_a_farms_runtime_is_the_one_that_opens_files_unless_another_is_named(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    """A bundle is run as its manifest says, as everywhere."""
+    (tmp_path / "devices.yaml").write_text(FARM, "utf-8")
+    monkeypatch.chdir(model.parent)
+    done = CliRunner().invoke(app, [*words, "model.onnx", "--device", "pi5"])
+    assert str(done.exception) == "device rpi5: no runtime opens .onnx files; it has: litert (.tflite)"
+    place = reached("pi5")
+    assert profile_at(place, "local-cpu", None) == only(load_profile("rpi5"), ["litert"])
+    assert profile_at(place, "local-cpu", "onnxruntime") == load_profile("rpi5")
+    assert profile_at(place, "x86", "onnxruntime") == load_profile("x86")
 
 
 def test_a_build_takes_of_a_devices_runtimes_the_one_that_the_farm_names() -> None:
