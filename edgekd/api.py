@@ -20,6 +20,7 @@ from edgekd.engine.store import Store
 from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import default_workspace, size_cap_bytes, temporary_files_in
 from edgekd.errors import ConfigError, SomeTargetsFailedError
+from edgekd.hardware.here import narrowed
 from edgekd.hardware.profile import load_profile, profile_of
 from edgekd.order import Order, artifact, built, chained, each, lead
 from edgekd.pipeline import Pipeline
@@ -41,6 +42,7 @@ def build(
     include_samples: int = 0,
     allow_code: bool = False,
     device: str | None = None,
+    runtime: str | None = None,
 ) -> list[Built]:
     """
     Run a pipeline for each of its targets and leave one bundle each in `out`/<pipeline>/<target>.
@@ -48,12 +50,12 @@ def build(
     Whatever finished before is read from the workspace. Raises EdgekdError; a missed budget is no exception:
     it stands in the verdicts. Of several targets, those that can be built are, with a page that compares them
     (targets.md); SomeTargetsFailedError says which could not. Targets that are CPUs are measured on `device`
-    (ssh://user@host:port), and asked for their answers there, where one is given. Files of code that the pipeline names
-    run only where `allow_code`.
+    (ssh://user@host:port), and asked for their answers there, where one is given; of their runtimes, `runtime` alone
+    is taken where it is given. Files of code that the pipeline names run only where `allow_code`.
     """
     pipeline = load(pipeline) if isinstance(pipeline, str) else pipeline
     check_code(pipeline.code, allow_code)
-    profiles = [load_profile(name) for name in dict.fromkeys(targets or pipeline.targets)]
+    profiles = [narrowed(load_profile(name), runtime) for name in dict.fromkeys(targets or pipeline.targets)]
     if len({profile.name for profile in profiles}) < len(profiles):
         raise ConfigError(f"targets: two of {', '.join(targets or pipeline.targets)} have one name; rename one")
     store = Store(workspace or default_workspace())
@@ -154,12 +156,13 @@ def plan(
     only: str | None = None,
     workspace: Path | None = None,
     device: str | None = None,
+    runtime: str | None = None,
 ) -> dict[str, list[Step]]:
     """For each target, or for one `only` of them, every call of the build: cached, or to be run and why."""
     pipeline = load(pipeline) if isinstance(pipeline, str) else pipeline
     store = Store(workspace or default_workspace())
     names = targets or pipeline.targets
-    profiles = [load_profile(name) for name in names]
+    profiles = [narrowed(load_profile(name), runtime) for name in names]
     found = {}
     for name, profile in zip(names, profiles, strict=True):
         if only not in (None, name):

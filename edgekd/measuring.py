@@ -15,7 +15,7 @@ from edgekd.hardware.inputs import Shapes, batch_of, read_feeds, resolved
 from edgekd.hardware.measure.alone import Load, observe_alone
 from edgekd.hardware.measure.compare import Model, Place, here, observe
 from edgekd.hardware.measure.result import Alone, Comparison, Measured
-from edgekd.hardware.profile import DeviceProfile, load_profile, this_cpu
+from edgekd.hardware.profile import DeviceProfile, cpu_beside, load_profile
 from edgekd.hardware.remote.address import AnyAddress, parse_address
 from edgekd.hardware.remote.by_tool import ByTool, by_tool
 from edgekd.hardware.remote.connection import connect
@@ -141,7 +141,7 @@ def _address(device: str | None, profile: DeviceProfile) -> AnyAddress | None:
     """Raises UnavailableError where the profile's device is neither here nor said to be elsewhere."""
     if device:
         return parse_address(device)
-    this_cpu(profile)
+    cpu_beside(profile)
     return None
 
 

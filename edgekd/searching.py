@@ -13,6 +13,7 @@ from edgekd.engine.faults import explained
 from edgekd.engine.store import Artifact, Store
 from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import default_workspace, temporary_files_in
+from edgekd.hardware.here import narrowed
 from edgekd.hardware.profile import load_profile
 from edgekd.pipeline import Pipeline, load_pipeline
 from edgekd.report import search_page, searched
@@ -27,20 +28,22 @@ def find_student(
     out: Path = Path("search"),
     workspace: Path | None = None,
     device: str | None = None,
+    runtime: str | None = None,
     listener: Listener | None = None,
     allow_code: bool = False,
 ) -> dict[str, Any]:
     """
     Find the student that a device deserves, and leave its shape in `out` with all that was found: the report's part.
 
-    Candidates are measured on this machine, or on `device` (ssh://user@host:port).
+    Candidates are measured on this machine, or on `device` (ssh://user@host:port); in `runtime`, else in the first of
+    the target's.
 
     What is finished is kept in the workspace: the same call goes on where it stopped, and a build takes it from there.
     Raises EdgekdError.
     """
     pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
     check_code(pipeline.code, allow_code)
-    profile = load_profile(target or pipeline.targets[0])
+    profile = narrowed(load_profile(target or pipeline.targets[0]), runtime)
     store = Store(workspace or default_workspace())
     with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
         builder = Builder(store, listener or Silent(), pipeline=pipeline.name, need=need)

@@ -9,7 +9,6 @@ from typing import Any
 from edgekd.budget import TEACHER, TEACHER_INT8, check_decidable
 from edgekd.engine.plan import Result
 from edgekd.engine.store import Artifact
-from edgekd.errors import UnavailableError
 from edgekd.hardware.profile import is_here, load_profile
 from edgekd.keeping import targets_of
 from edgekd.models.shape import shape_of
@@ -134,11 +133,6 @@ def _explored(
     """One study for all targets that can be measured here, in place of a sample: each build reads the same one."""
     plan = target.pipeline.search.study
     assert plan is not None
-    if target.device:
-        raise UnavailableError(
-            f"search.study: measures on this machine, and not on {target.device} yet; leave the study out: a sample's "
-            "candidates are measured there"
-        )
     all_of_them = together(target)
     settings = search.Explore(
         score=wanted, plan=plan, name=target.pipeline.name, devices=tuple(map(_device, all_of_them)),

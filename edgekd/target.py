@@ -20,7 +20,7 @@ from edgekd.hardware import stages as hardware
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import Cpu, cpu
 from edgekd.hardware.here import installed, is_installed, takes_floats
-from edgekd.hardware.profile import DeviceProfile, mismatch, this_cpu
+from edgekd.hardware.profile import DeviceProfile, mismatch, refuse_emulator, this_cpu
 from edgekd.hardware.remote.address import parse_address
 from edgekd.hardware.specs import CompilerSpec, Runnable, RuntimeSpec
 from edgekd.pipeline import Pipeline
@@ -51,6 +51,11 @@ class Target:
         Raises UnavailableError for a device that is not here nor reached over ssh, before one for a runtime that is
         not installed.
         """
+        if device and pipeline.search.study:
+            raise UnavailableError(
+                f"search.study: measures on this machine, and not on {device} yet; leave the study out: a sample's "
+                "candidates are measured there"
+            )
         found = cpu_of(profile, device)
         runtimes = installed(profile)
         versions: dict[str, str] = {}
@@ -267,10 +272,7 @@ def cpu_of(profile: DeviceProfile, device: str | None) -> Cpu:
 
     Raises UnavailableError for any other, and for an emulator.
     """
-    if profile.emulated:
-        from edgekd.hardware.remote.device import emulator
-
-        raise UnavailableError(emulator(f"device {profile.name}"))
+    refuse_emulator(profile)
     if device is None:
         return this_cpu(profile)
     if profile.kind != "cpu":

@@ -88,21 +88,21 @@ def build(
 
     start = time.perf_counter()
     there = reached(device) if device else None
-    device = there.address if there else None
+    on: dict[str, Any] = {"device": there.address, "runtime": there.runtime} if there else {}
     if there and there.profile and not target and not locked:
         target = [there.profile]
     limit_s = parse_duration(time_budget) if time_budget else None
     failed: dict[str, EdgekdError] = {}
     with Watcher(verbose=bool(verbose)) as watcher:
         where: dict[str, Any] = {"workspace": workspace, "out": out, "listener": watcher}
-        where |= {"include_samples": include_samples, "allow_code": allow_code, "device": device}
+        where |= {"include_samples": include_samples, "allow_code": allow_code}
         if locked is not None:
-            done = [api.rebuild(locked, **where)]
+            done = [api.rebuild(locked, device=there.address if there else None, **where)]
         else:
             settings = load(str(pipeline), set_ or (), quick=quick)
-            settings = _estimated(settings, target, {"workspace": workspace, "device": device}, limit_s, watcher)
+            settings = _estimated(settings, target, {"workspace": workspace, **on}, limit_s, watcher)
             try:
-                done = api.build(settings, targets=target or (), **where)
+                done = api.build(settings, targets=target or (), **where, **on)
             except SomeTargetsFailedError as error:
                 done, failed = error.done, error.failed
         for sentence in _warnings(done):

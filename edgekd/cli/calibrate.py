@@ -16,9 +16,11 @@ from edgekd.cli.options import WorkspaceOption
 from edgekd.units import duration
 
 if TYPE_CHECKING:
+    from edgekd.cli.progress import Watcher
     from edgekd.hardware.accuracy import Accuracy
     from edgekd.hardware.latencies import Conditions, LatencyTable
     from edgekd.hardware.measure.process import Launch
+    from edgekd.hardware.measure.result import Conditions as Held
 
 
 CNNS = ("residual-cnn", "plain-cnn", "mobile-cnn")
@@ -69,31 +71,52 @@ def calibrate(
       edgekd devices calibrate ssh://pi@raspberrypi.local --space mobile-cnn
     """
     from edgekd.cli.progress import Watcher
-    from edgekd.engine.events import Progress
     from edgekd.engine.workspace import default_workspace
     from edgekd.hardware.latencies import opened
+    from edgekd.hardware.remote.farm import persistently
     from edgekd.search.space import drawn
     from edgekd.search.spaces import read_space
 
-    spaces = [read_space(name) for name in space or CNNS]
+    shapes = drawn([read_space(name) for name in space or CNNS], nets, seed)
     asked = Asked((channels, image, image), classes, runtime, quantised=not float_)
-    with (
-        Watcher() as watcher,
-        TemporaryDirectory() as folder,
-        measured_at(device, target, asked) as (where, run_process),
-    ):
-        path = out or (workspace or default_workspace()) / "latencies" / where.file_name
-        table = opened(path, where).planned(drawn(spaces, nets, seed))
-        from edgekd.search.calibrate import InProcesses, calibrated, estimated_s  # after what may be wrong: it is slow
 
-        watcher.started("calibrate", str(where))
-        least = InProcesses(where, Path(folder), run_process)
-        watcher.said(f"{path}: {_left(table, passes)}, about {duration(estimated_s(table, passes, least))}; what is "
-                     "measured is kept, the same command goes on")  # fmt: skip
-        table = calibrated(table, passes, path, least, Progress(watcher))
+    def filled() -> tuple[Path, LatencyTable]:
+        with measured_at(device, target, asked) as (where, run_process):
+            path = out or (workspace or default_workspace()) / "latencies" / where.file_name
+            return path, _filled(opened(path, where).planned(shapes), passes, path, run_process, watcher)
+
+    with Watcher() as watcher:
+        path, table = persistently(filled, watcher.said)
     from edgekd.hardware.accuracy import held_out
 
     _show(path, table, held_out(table), as_json=as_json)
+
+
+def _filled(table: LatencyTable, passes: int, path: Path, run_process: Launch | None, watcher: Watcher) -> LatencyTable:
+    """What is due of it is measured, and written to `path` on the way."""
+    from edgekd.engine.events import Progress
+    from edgekd.search.calibrate import InProcesses, calibrated, estimated_s  # after what may be wrong: it is slow
+
+    watcher.started("calibrate", str(table.conditions))
+    with TemporaryDirectory() as folder:
+        least = InProcesses(table.conditions, Path(folder), run_process)
+        watcher.said(f"{path}: {_left(table, passes)}, about {duration(estimated_s(table, passes, least))}; what is "
+                     "measured is kept, the same command goes on")  # fmt: skip
+        table = calibrated(table, passes, path, least, Progress(watcher))
+    for sentence in conditions_of(least.seen):
+        watcher.said(sentence)
+    return table
+
+
+def conditions_of(seen: Held | None) -> Iterator[str]:
+    """What the device tells of its heat, its clock and what held it back."""
+    if seen and str(seen):
+        yield str(seen)
+    if seen and seen.throttled:
+        yield (
+            f"the device was throttled while it measured ({seen.throttled}): what is in the table may be too long; "
+            "cool it, or feed it better, and calibrate into another one (--out)"
+        )
 
 
 @dataclass(frozen=True)
@@ -106,9 +129,14 @@ class Asked:
 
 @contextmanager
 def measured_at(device: str, target: str | None, asked: Asked) -> Iterator[tuple[Conditions, Launch | None]]:
-    """What nets are measured under, and what runs them: None for processes of this machine."""
+    """
+    What nets are measured under, and what runs them: None for processes of this machine.
+
+    Raises UnavailableError for an emulator: searches believe what stands in a table.
+    """
+    from edgekd.errors import UnavailableError
     from edgekd.hardware.latencies import conditions
-    from edgekd.hardware.profile import load_profile, this_cpu
+    from edgekd.hardware.profile import emulator, load_profile, refuse_emulator, this_cpu
     from edgekd.hardware.remote.address import parse_address
     from edgekd.hardware.remote.detect import detected
     from edgekd.hardware.remote.device import remote_device
@@ -125,7 +153,11 @@ def measured_at(device: str, target: str | None, asked: Asked) -> Iterator[tuple
     assert found.address is not None
     target = target or found.profile
     known = load_profile(target) if target else None
+    if known:
+        refuse_emulator(known)
     with remote_device(parse_address(found.address), ()) as there:
+        if there.emulated:
+            raise UnavailableError(emulator(found.address))
         spec = (known or detected(there).profile).runtime(asked.runtime or found.runtime)
         versions = there.needed(spec.packages)
         where = conditions(

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgekd.cli.console import print_json
-from edgekd.cli.options import OnDevice, Runtime, ShapeOption, Target, on_device, parse_limit, parse_shapes
+from edgekd.cli.options import OnDevice, Runtime, ShapeOption, Target, parse_limit, parse_shapes, profile_at
 
 if TYPE_CHECKING:
     from edgekd.gate.limits import Limits
     from edgekd.gate.result import GateResult
+    from edgekd.hardware.profile import DeviceProfile
 
 MAX = "A share like 3% or a number; none to leave it unchecked."
 
@@ -72,7 +73,6 @@ def check(
 
       edgekd check model.onnx --save-baseline baseline --data eval.npz
     """
-    address, target, usual = on_device(device, target)
     if inconclusive not in ("pass", "fail"):
         raise typer.BadParameter(f"{inconclusive!r}: pass or fail", param_hint="--inconclusive")
     if baseline is None and save_baseline is None:
@@ -80,6 +80,7 @@ def check(
     from edgekd.cli.progress import Watcher
     from edgekd.gate.result import exit_code
     from edgekd.gate.run import check as run
+    from edgekd.hardware.remote.farm import reached
 
     given = {
         "--max-latency-regression": max_latency_regression,
@@ -90,12 +91,13 @@ def check(
     limits = _limits(budget, given)
     files = {"--junit": junit, "--sarif": sarif, "--markdown": markdown}
     _check_places(files)
-    code = 0
+    code, place = 0, reached(device or "local")
     if baseline is not None:
         with Watcher() as watcher:
             result = run(
-                candidate, baseline, data=data, metric=metric, limits=limits, profile=target,
-                runtime=runtime or usual, shapes=parse_shapes(shape), device=address, listener=watcher,
+                candidate, baseline, data=data, metric=metric, limits=limits, runtime=runtime,
+                profile=profile_at(place, target, runtime), shapes=parse_shapes(shape), device=place.address,
+                listener=watcher,
             )  # fmt: skip
         if as_json:
             print_json(result.model_dump(mode="json", by_alias=True))
@@ -109,7 +111,7 @@ def check(
             typer.echo(f"--save-baseline: not saved, since the check did not pass ({result.state})", err=True)
             raise typer.Exit(code)
     if save_baseline is not None:
-        _save(candidate, save_baseline, target, data, runtime)
+        _save(candidate, save_baseline, profile_at(place, target, runtime), data, runtime)
     raise typer.Exit(code)
 
 
@@ -180,12 +182,11 @@ def _to_file(path: Path, text: str, mode: str) -> None:
         raise UnavailableError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
 
 
-def _save(candidate: Path, folder: Path, target: str, data: Path | None, runtime: str | None) -> None:
+def _save(candidate: Path, folder: Path, profile: DeviceProfile, data: Path | None, runtime: str | None) -> None:
     from edgekd.gate import samples
     from edgekd.gate.baseline import save
-    from edgekd.hardware.profile import load_profile
 
-    save(candidate, folder, load_profile(target), samples.read(data) if data else None, runtime)
+    save(candidate, folder, profile, samples.read(data) if data else None, runtime)
     typer.echo(f"baseline: {folder}", err=True)
 
 

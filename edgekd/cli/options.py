@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from edgekd.hardware.profile import DeviceProfile
+    from edgekd.hardware.remote.farm import Reached
 
 PipelineName = Annotated[
     str, typer.Argument(metavar="PIPELINE", help="A shipped pipeline's name, or a path ending in .yaml.")
@@ -53,14 +57,12 @@ ShapeOption = Annotated[
 ]
 
 
-def on_device(text: str | None, target: str) -> tuple[str | None, str, str | None]:
-    """The address that --device means, None for this machine; its profile and its runtime where the farm names them."""
-    if text is None:
-        return None, target, None
-    from edgekd.hardware.remote.farm import reached
+def profile_at(place: Reached, target: str, runtime: str | None) -> DeviceProfile:
+    """The farm's where --target is left out; with the farm's runtime alone where --runtime is."""
+    from edgekd.hardware.profile import load_profile, with_runtime
 
-    found = reached(text)
-    return found.address, found.profile if found.profile and target == ANY_CPU else target, found.runtime
+    profile = load_profile(place.profile if place.profile and target == ANY_CPU else target)
+    return with_runtime(profile, None if runtime else place.runtime)
 
 
 def parse_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 import typer
 
 from edgekd.cli.console import print_json
-from edgekd.cli.options import ANY_CPU, DEVICES, Runtime, ShapeOption, Target, parse_shapes
+from edgekd.cli.options import DEVICES, Runtime, ShapeOption, Target, parse_shapes, profile_at
 
 T = TypeVar("T")
 Found: TypeAlias = "Measured | Comparison | ByTool"
@@ -67,40 +68,62 @@ def profile(
 
       edgekd profile model.tflite --device adb:emulator-5554 --by-tool
     """
-    from edgekd import measuring
     from edgekd.cli.progress import Watcher
     from edgekd.hardware.remote.farm import several
 
-    if len(models) > 1 and by_tool:
-        raise typer.BadParameter("times one model at a time", param_hint="--by-tool")
-    if len(models) > 1 and (batch or sessions):
-        raise typer.BadParameter("throughput is measured of one model at a time", param_hint="--batch")
-    shared: dict[str, Any] = {"shapes": parse_shapes(shape), "data": data}
-    loads: dict[str, Any] = {"batches": batch or (), "sessions": sessions or ()}
-
-    def job(one: Reached, listener: Listener) -> Found:
-        asked = shared | {"runtime": runtime or one.runtime, "device": one.address, "listener": listener}
-        on = one.profile if one.profile and target == ANY_CPU else target
-        if len(models) > 1 and not by_tool:
-            return measuring.compare(_names(models), on, **asked)
-        if by_tool:
-            if one.address is None or data or batch or sessions:
-                raise typer.BadParameter("goes with a --device elsewhere, and without --data, --batch and --sessions")
-            return measuring.measure_by_tool(models[0], on, **{k: v for k, v in asked.items() if k != "data"})
-        return measuring.measure(models[0], on, **loads, **asked)
-
+    asked = Asked(models, target, runtime, parse_shapes(shape), data, batch or [], sessions or [], by_tool=by_tool)
     places = several(device or ["local"])
+    asked.check(places)
     with Watcher() as watcher:
         watcher.started("measure", ", ".join(path.name for path in models))
         if len(places) > 1:
-            done, failed = _on_all(places, job, watcher)
+            done, failed = _on_all(places, asked.measured, watcher)
         else:
-            done, failed = {"": job(places[0], watcher)}, {}
+            done, failed = {"": asked.measured(places[0], watcher)}, {}
     if len(places) > 1:
         _tell_all(done, failed, as_json=as_json)
         raise typer.Exit(SOME_FAILED if failed else 0)
     show: Callable[[Any], None] = _show_by_tool if by_tool else _show_several if len(models) > 1 else _show_one
     _tell(done[""], show, as_json=as_json)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The same of every device."""
+
+    models: list[Path]
+    target: str
+    runtime: str | None
+    shapes: dict[str, tuple[int, ...]]
+    data: Path | None
+    batches: list[int]
+    sessions: list[int]
+    by_tool: bool
+
+    def check(self, places: list[Reached]) -> None:
+        loads = self.batches or self.sessions
+        if len(self.models) > 1 and self.by_tool:
+            raise typer.BadParameter("times one model at a time", param_hint="--by-tool")
+        if len(self.models) > 1 and loads:
+            raise typer.BadParameter("throughput is measured of one model at a time", param_hint="--batch")
+        if self.by_tool and (self.data or loads or any(place.address is None for place in places)):
+            raise typer.BadParameter("goes with a --device elsewhere, and without --data, --batch and --sessions")
+
+    def measured(self, place: Reached, listener: Listener) -> Found:
+        from edgekd import measuring
+
+        on = profile_at(place, self.target, self.runtime)
+        shared: dict[str, Any] = {
+            "runtime": self.runtime, "shapes": self.shapes, "device": place.address,
+            "listener": listener,
+        }  # fmt: skip
+        if self.by_tool:
+            return measuring.measure_by_tool(self.models[0], on, **shared)
+        if len(self.models) > 1:
+            return measuring.compare(_names(self.models), on, data=self.data, **shared)
+        return measuring.measure(
+            self.models[0], on, data=self.data, batches=self.batches, sessions=self.sessions, **shared
+        )
 
 
 def _on_all(

@@ -53,6 +53,7 @@ def search(
         told = find_student(
             load_pipeline(pipeline, set_ or ()), target=target or (there.profile if there else None), out=out,
             workspace=workspace, listener=watcher, allow_code=allow_code, device=there.address if there else None,
+            runtime=there.runtime if there else None,
         )  # fmt: skip
         watcher.said(f"{watcher.ran} stages ran, {watcher.cached} cached, {duration(time.perf_counter() - start)}")
     if as_json:

@@ -21,9 +21,9 @@ from edgekd.hardware.inputs import Shapes
 from edgekd.hardware.measure.alone import observe_alone
 from edgekd.hardware.measure.compare import Model, observe
 from edgekd.hardware.measure.result import Comparison
-from edgekd.hardware.profile import DeviceProfile, load_profile, this_cpu
+from edgekd.hardware.profile import DeviceProfile, cpu_beside, emulator, load_profile, refuse_emulator
 from edgekd.hardware.remote.address import parse_address
-from edgekd.hardware.remote.device import RemoteDevice, emulator, remote_device
+from edgekd.hardware.remote.device import RemoteDevice, remote_device
 from edgekd.hardware.remote.farm import persistently
 from edgekd.hardware.runtime import Tensor
 from edgekd.measuring import prepared
@@ -54,7 +54,7 @@ def check(
     profile = load_profile(profile) if isinstance(profile, str) else profile
     address = parse_address(device) if device else None
     if address is None:
-        this_cpu(profile)
+        cpu_beside(profile)
     old, new = (_side(Path(where), profile, runtime) for where in (baseline, candidate))
     contract.same_task(old.described, new.described, old.subject.signature, new.subject.signature)
     evaluated = samples.read(Path(data)) if data else None
@@ -66,8 +66,8 @@ def check(
     skipped: dict[Name, str] = {}
     agreed = answers.of_contract(old, new)
     models = _models(old, new, limits, shapes or {}, evaluated, profile)
-    if models and profile.emulated:
-        raise UnavailableError(emulator(f"device {profile.name}"))
+    if models:
+        refuse_emulator(profile)
     packages = tuple(dict.fromkeys((*old.subject.runtime.packages, *new.subject.runtime.packages)))
 
     def run() -> tuple[Evaluation | None, Comparison | None, list[Check]]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
 
-from edgekd.errors import UnavailableError
+from edgekd.errors import ConfigError, UnavailableError
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import Cpu
-from edgekd.hardware.profile import DeviceProfile
+from edgekd.hardware.profile import DeviceProfile, with_runtime
 from edgekd.hardware.specs import Runnable, RuntimeSpec
 
 S = TypeVar("S", bound=RuntimeSpec)
@@ -30,6 +30,21 @@ def installed(profile: DeviceProfile) -> list[Runnable]:
             f"{first.computes_on}; run edgekd on a machine that has one"
         )
     return able
+
+
+def narrowed(profile: DeviceProfile, runtime: str | None) -> DeviceProfile:
+    """
+    As `with_runtime`, for a build.
+
+    Raises ConfigError also for a runtime that takes no float student to hold others against.
+    """
+    found = with_runtime(profile, runtime)
+    if runtime and not (found.compiler or takes_floats(found.runtimes[0])):
+        raise ConfigError(
+            f"device {profile.name}: with {runtime} alone nothing can be built, since it is held against float files, "
+            f"and edgekd writes none for it; leave `runtime: {runtime}` out: its variants are measured beside others"
+        )
+    return found
 
 
 def devices_of(spec: Runnable) -> list[str]:

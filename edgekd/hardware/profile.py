@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -16,6 +16,7 @@ from edgekd.hardware.specs import CompilerSpec, Runnable, RuntimeSpec
 from edgekd.settings import Settings, read_yaml, validate
 
 FACT = re.compile(r"hardware\.|runtimes\.\d+\.dialect\.")
+NUMBERED = re.compile(r"runtimes\.(\d+)(.*)")
 
 
 class Measuring(Settings):
@@ -130,7 +131,53 @@ def profile_of(tree: Any, where: str) -> DeviceProfile:
     return validate(DeviceProfile, upgraded("device", tree, where) if isinstance(tree, dict) else tree, where)
 
 
+def only(profile: DeviceProfile, runtimes: Collection[str]) -> DeviceProfile:
+    """The profile with these of its runtimes, and with the sources of what is left of them."""
+    kept = [number for number, spec in enumerate(profile.runtimes) if spec.name in runtimes]
+    sources = {}
+    for path, source in profile.sources.items():
+        if not (found := NUMBERED.fullmatch(path)):
+            continue  # of other hardware
+        if int(found[1]) in kept:
+            sources[f"runtimes.{kept.index(int(found[1]))}{found[2]}"] = source
+    left = tuple(profile.runtimes[number] for number in kept)
+    return profile.model_copy(update={"runtimes": left, "sources": sources})
+
+
+def with_runtime(profile: DeviceProfile, runtime: str | None) -> DeviceProfile:
+    """
+    With that runtime alone, where one is asked for and the device runs its models itself.
+
+    Raises ConfigError for one that it does not have.
+    """
+    return profile if runtime is None or profile.compiler else only(profile, [profile.runtime(runtime).name])
+
+
+def emulator(what: str) -> str:
+    return (
+        f"{what}: is an emulator, whose times say nothing of a device: budgets, gates and search refuse them; edgekd "
+        "profile shows them, and edgekd check holds the answers against each other with --max-latency-regression none "
+        "--max-memory-growth none"
+    )
+
+
+def refuse_emulator(profile: DeviceProfile) -> None:
+    """Raises UnavailableError where the profile says that it is one."""
+    if profile.emulated:
+        raise UnavailableError(emulator(f"device {profile.name}"))
+
+
 def this_cpu(profile: DeviceProfile) -> Cpu:
+    """
+    The CPU at hand, for what is decided by its times.
+
+    Raises UnavailableError where the profile describes another, or an emulator.
+    """
+    refuse_emulator(profile)
+    return cpu_beside(profile)
+
+
+def cpu_beside(profile: DeviceProfile) -> Cpu:
     """The CPU at hand, where it is one that the profile describes, or one beside the accelerator that it describes."""
     if profile.connection != "local":
         takes = "edgekd build compiles for it; " if profile.compiler else ""

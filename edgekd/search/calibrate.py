@@ -14,8 +14,10 @@ from pathlib import Path
 from edgekd.data.stages import Preprocess
 from edgekd.engine.events import Progress
 from edgekd.hardware.latencies import YARDSTICK, Batch, Conditions, LatencyTable
-from edgekd.hardware.measure.compare import WORKER, Model, request
+from edgekd.hardware.measure.compare import WORKER, Model, looks_of, request
 from edgekd.hardware.measure.process import Launch, launch
+from edgekd.hardware.measure.result import Conditions as Held
+from edgekd.hardware.measure.result import Look
 from edgekd.hardware.profile import Measuring
 from edgekd.models.shape import NetShape
 from edgekd.search.latency import as_model
@@ -34,12 +36,19 @@ class InProcesses:
         self.conditions, self.folder = conditions, folder
         self.run_process = run_process or launch(WORKER)  # else one of a device elsewhere
         self.models: dict[NetShape, Model] = {}
+        self.looks: list[Look] = []  # at the device, at the end of each process
 
     def __call__(self, shapes: Sequence[NetShape], seed: int) -> list[float]:
         models = {f"net{number}": self._model(shape) for number, shape in enumerate(shapes)}
         clock = "cpu" if self.conditions.runtime.threads == 1 else "wall"
         answer = self.run_process(request(models, MEASURING, seed))
+        self.looks += looks_of([answer])
         return [min(min(opening) for opening in answer[name][clock]) / 1e6 for name in models]
+
+    @property
+    def seen(self) -> Held | None:
+        """How the device was from the first process to the last; None before any has run."""
+        return Held(before=self.looks[0], during=tuple(self.looks), after=self.looks[-1]) if self.looks else None
 
     def _model(self, shape: NetShape) -> Model:
         if shape not in self.models:

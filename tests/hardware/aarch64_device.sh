@@ -10,6 +10,7 @@ folder=$(cd "$folder" && pwd)
 root=$folder/root site=$folder/site
 
 if ! command -v qemu-aarch64-static >/dev/null || ! command -v debootstrap >/dev/null; then
+  apt-get update -q
   apt-get install -y -q qemu-user-static debootstrap
 fi
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,14 +15,17 @@ from helpers.gate import ONLY_ANSWERS, QUICK, states
 from typer.testing import CliRunner
 
 from edgekd.cli.app import app
+from edgekd.cli.options import profile_at
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError, DeviceLostError, UnavailableError
 from edgekd.gate.limits import Limits
 from edgekd.gate.run import check
+from edgekd.hardware.here import narrowed
 from edgekd.hardware.measure import result
-from edgekd.hardware.profile import load_profile
+from edgekd.hardware.profile import load_profile, only, this_cpu
 from edgekd.hardware.remote import farm
-from edgekd.hardware.remote.device import RemoteDevice
+from edgekd.hardware.remote.compare import check_same
+from edgekd.hardware.remote.device import remote_device
 from edgekd.hardware.remote.farm import Reached, at_once, persistently, reached, several
 from edgekd.measuring import measure
 from edgekd.target import cpu_of
@@ -80,6 +84,48 @@ def test_an_address_in_a_farm_is_checked_as_one_on_the_command_line(tmp_path: Pa
     with pytest.raises(ConfigError, match=says) as caught:
         reached("pi5", tmp_path / "devices.yaml")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("command", ["build", "search"])
+@pytest.mark.parametrize(
+    ("runtime", "says"),
+    [
+        ("openvino", r"device rpi5: no runtime 'openvino'; it has: onnxruntime .*, litert"),
+        ("litert", r"device rpi5: with litert alone nothing can be built.*leave `runtime: litert` out"),
+    ],
+)
+def test_a_farms_runtime_that_cannot_be_built_for_is_refused_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, runtime: str, says: str
+) -> None:
+    (tmp_path / "devices.yaml").write_text(FARM.replace("runtime: litert", f"runtime: {runtime}"), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, [command, "digits", "--device", "pi5"])
+    assert isinstance(done.exception, ConfigError)
+    assert re.match(says, str(done.exception))
+
+
+@pytest.mark.parametrize("words", [["profile"], ["check", "--baseline", "model.onnx"]])
+def test_a_farms_runtime_is_the_one_that_opens_files_unless_another_is_named(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    """A bundle is run as its manifest says, as everywhere."""
+    (tmp_path / "devices.yaml").write_text(FARM, "utf-8")
+    monkeypatch.chdir(model.parent)
+    done = CliRunner().invoke(app, [*words, "model.onnx", "--device", "pi5"])
+    assert str(done.exception) == "device rpi5: no runtime opens .onnx files; it has: litert (.tflite)"
+    place = reached("pi5")
+    assert profile_at(place, "local-cpu", None) == only(load_profile("rpi5"), ["litert"])
+    assert profile_at(place, "local-cpu", "onnxruntime") == load_profile("rpi5")
+    assert profile_at(place, "x86", "onnxruntime") == load_profile("x86")
+
+
+def test_a_build_takes_of_a_devices_runtimes_the_one_that_the_farm_names() -> None:
+    shipped = load_profile("local-cpu")
+    assert [spec.name for spec in shipped.runtimes] == ["onnxruntime", "openvino", "litert"]
+    assert narrowed(shipped, "openvino") == only(shipped, ["openvino"])
+    assert narrowed(shipped, None) == shipped
+    compiled = load_profile("ethos-u55-128")  # beside the device that the farm has
+    assert narrowed(compiled, "openvino") == compiled
 
 
 def test_one_device_by_two_names_is_refused() -> None:
@@ -144,6 +190,9 @@ def test_several_devices_are_profiled_at_once_into_one_table(two: tuple[Board, B
         ("one", "two"), "measured"
     )
     assert told["failed"] == {}
+    asked = ["check", str(model), "--baseline", str(model), "--device", "one", "--max-memory-growth", "none", "--json"]
+    done = CliRunner().invoke(app, asked)
+    assert json.loads(done.stdout)["comparison"]["noise"]["load_average"] is None  # which is told of this machine alone
     assert [each.left() for each in two] == [[], []]
 
 
@@ -164,19 +213,16 @@ def test_a_device_that_died_is_reported_and_the_others_are_measured(
 @needs_sshd
 @pytest.mark.slow
 def test_a_run_whose_device_dies_once_is_done_by_another_try(
-    board: Board, model: Path, monkeypatch: pytest.MonkeyPatch
+    board: Board, model: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(farm, "PAUSES_S", (0.5, 1.0))
-    launch, cuts = RemoteDevice.launch, iter([True])
-
-    def cut_once(self: RemoteDevice, module: str) -> object:
-        if next(cuts, False):
-            board.cut()
-        return launch(self, module)
-
-    monkeypatch.setattr(RemoteDevice, "launch", cut_once)
-    found = measure(model, QUICK, device=str(board.address))
-    assert found.comparison.kind == "measured"
+    there = str(board.address)
+    board.dies_once(monkeypatch, "launch")
+    assert measure(model, QUICK, device=there).comparison.kind == "measured"
+    board.dies_once(monkeypatch, "answers")
+    assert (
+        states(check(model, model, data=data, limits=ONLY_ANSWERS, profile=QUICK, device=there))["accuracy"] == "pass"
+    )
+    assert board.left() == []
 
 
 @needs_sshd
@@ -192,6 +238,8 @@ def test_the_times_of_an_emulator_are_shown_as_such_and_nothing_is_decided_by_th
         check(model, model, data=data, profile=QUICK, device=there)
     with pytest.raises(UnavailableError, match=EMULATED):
         cpu_of(load_profile("local-cpu"), there)
+    with remote_device(board.address, ()) as lying, pytest.raises(UnavailableError, match=EMULATED):
+        check_same(lying, lying.place.cpu, {})  # which stands before every stage of a build there
     answers = check(model, model, data=data, limits=ONLY_ANSWERS, profile=QUICK, device=there)
     assert states(answers)["accuracy"] == "pass"
 
@@ -202,6 +250,8 @@ def test_a_profile_that_says_it_is_emulated_decides_nothing_either(model: Path) 
         cpu_of(profile, None)
     with pytest.raises(UnavailableError, match=f"device local-cpu: {EMULATED}"):
         check(model, model, profile=profile, limits=Limits(memory_growth_percent=None))
+    with pytest.raises(UnavailableError, match=f"device local-cpu: {EMULATED}"):
+        this_cpu(profile)  # of whatever else decides by times taken here: export, sparsity, texts
 
 
 def test_a_comparison_of_an_emulator_is_refused_wherever_one_is_read(tmp_path: Path) -> None:

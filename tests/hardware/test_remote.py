@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
+import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +100,68 @@ def test_a_key_that_the_device_does_not_take_is_told(board: Board) -> None:
 
 @needs_sshd
 @pytest.mark.slow
+def test_a_host_of_the_persons_configuration_is_reached_with_a_key_that_their_agent_holds(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, key_file = board.home / "ssh_config", board.home / "mine"
+    said = subprocess.run(["ssh-agent", "-s", "-a", str(board.home / "agent")], check=True, capture_output=True).stdout
+    (pid,) = re.findall(rb"SSH_AGENT_PID=(\d+)", said)
+    try:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(board.home / "agent"))
+        subprocess.run(["ssh-add", "-q", str(key_file)], check=True)
+        key_file.unlink()
+        host = f"HostName 127.0.0.1\nPort {board.address.port}\nUser {board.address.user}\n"
+        config.write_text(f"{config.read_text('ascii')}Host gateway\n{host}", "ascii")
+        with connect(parse_address("ssh://gateway")) as there:
+            assert Path(there.folder).is_dir()
+    finally:
+        os.kill(int(pid), signal.SIGTERM)
+
+
+@needs_sshd
+@pytest.mark.slow
+def test_nothing_is_asked_of_the_person(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a key's passphrase, here, nor a password or a yes."""
+    mine, asked = board.home / "mine", board.home / "asked"
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", str(mine)], check=True)
+    (board.home / "askpass").write_text(f"#!/bin/sh\ntouch {asked}\necho secret\n", "ascii")
+    (board.home / "askpass").chmod(0o755)
+    monkeypatch.setenv("SSH_ASKPASS", str(board.home / "askpass"))
+    monkeypatch.setenv("SSH_ASKPASS_REQUIRE", "force")
+    with pytest.raises(UnavailableError, match="takes none of your keys"), connect(board.address):
+        pass
+    assert not asked.exists()
+
+
+@needs_sshd
+@pytest.mark.slow
+def test_nothing_listens_on_the_device_whatever_the_persons_configuration_forwards(board: Board) -> None:
+    config = board.home / "ssh_config"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config.write_text(f"{config.read_text('ascii')}RemoteForward 127.0.0.1:{port} 127.0.0.1:1\n", "ascii")
+    with connect(board.address), socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+@needs_sshd
+@pytest.mark.slow
+def test_every_command_goes_over_the_first_connection_and_none_is_opened_when_it_is_cut(board: Board) -> None:
+    shell = board.home / "shell"
+    shell.write_text(
+        shell.read_text("ascii").replace("#!/bin/sh\n", f'#!/bin/sh\necho "$SSH_CONNECTION" >>{board.home}/ports\n')
+    )
+    with remote_device(board.address, ()) as there:
+        ports = (board.home / "ports").read_text("ascii").splitlines()
+        assert len(ports) > 3
+        assert len(set(ports)) == 1
+        board.cut()
+        assert there.connection.run(["true"], subprocess.DEVNULL, 20).code != 0
+    assert (board.home / "ports").read_text("ascii").splitlines() == ports
+
+
+@needs_sshd
+@pytest.mark.slow
 def test_two_jobs_do_not_share_a_device(board: Board) -> None:
     busy = pytest.raises(UnavailableError, match="busy: another edgekd measures there")
     with connect(board.address), busy, connect(board.address):
@@ -135,6 +201,17 @@ def test_a_hostile_answer_is_refused(board: Board, says: str, problem: str) -> N
 
 @needs_sshd
 @pytest.mark.slow
+def test_times_of_other_models_than_were_asked_for_are_refused(board: Board, tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(b"model")
+    asked = {"models": {"mine": {"path": str(tmp_path / "model.tflite"), "data": None}}}
+    with remote_device(board.address, ()) as there:
+        board.instead_of("python3", "#!/bin/sh\necho '{}'\n")
+        with pytest.raises(UnavailableError, match="its answer is of other models than were asked for"):
+            there.launch("worker")(asked)
+
+
+@needs_sshd
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["..", "a/b", "", "x\n"])
 def test_a_path_that_climbs_out_is_refused(board: Board, part: str) -> None:
     with connect(board.address) as there, pytest.raises(ConfigError, match="is no name of a file that edgekd sends"):
@@ -144,6 +221,18 @@ def test_a_path_that_climbs_out_is_refused(board: Board, part: str) -> None:
 def test_an_answer_that_takes_too_long_is_given_up() -> None:
     with pytest.raises(UnavailableError, match=r"no answer within 0\.1 s"):
         run_bounded("ssh://pi", ["sleep", "20"], subprocess.DEVNULL, 0.1)
+
+
+def test_a_runner_that_nobody_waits_for_ends_by_itself() -> None:
+    """Its request never ends."""
+    code = "from edgekd.hardware.remote import device_main as it; it.LIMIT_S = 1; it.main('about')"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as runner:
+        assert runner.wait(60) == -signal.SIGALRM
+
+
+def test_a_device_that_never_falls_silent_is_given_up_too() -> None:
+    with pytest.raises(UnavailableError, match="no answer within 1 s"):
+        run_bounded("ssh://pi", ["sh", "-c", "while sleep 0.05; do echo x >&2; done"], subprocess.DEVNULL, 1)
 
 
 @pytest.mark.parametrize("text", [b"[]", b'{"m": {"wall": [[-1]]}}', b'{"m": "__import__"}', b"\xff"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 from helpers.board import Board, needs_sshd
 from helpers.gate import ONLY_ANSWERS, QUICK, X, states, worse
 from safetensors.numpy import load_file
+from typer.testing import CliRunner
 
 from edgekd.api import build
+from edgekd.cli.app import app
 from edgekd.deploy.bundle import Built
 from edgekd.engine.store import Store
 from edgekd.errors import ConfigError, UnavailableError
@@ -41,6 +44,18 @@ sys.stdout.write(done.stdout); sys.stderr.write(done.stderr); sys.exit(done.retu
 """
 
 
+OTHERWISE = """#!{python}
+import base64, json, subprocess, sys
+import numpy as np
+open({log!r}, "a").write(sys.argv[2] + "\\n")
+asked = sys.stdin.read()
+done = subprocess.run([{python!r}, *sys.argv[1:]], input=asked, capture_output=True, text=True)
+told = json.loads(done.stdout)
+if sys.argv[2] == "answers_worker" and {name!r} in json.loads(asked)["model"]["path"]:
+    turned = -np.frombuffer(base64.b64decode(told["data"]), told["dtype"])
+    told["data"] = base64.b64encode(turned.tobytes()).decode()
+sys.stdout.write(json.dumps(told))
+"""
 BARE = """#!{python}
 import json, subprocess, sys
 asked = sys.stdin.read()
@@ -59,12 +74,17 @@ def delayed(board: Board, name: str) -> None:
 @needs_sshd
 @pytest.mark.slow
 def test_a_build_is_measured_on_the_device_and_what_is_slow_there_does_not_ship(
-    board: Board, micro: Pipeline, built: Built, workspace: Path, tmp_path: Path
+    board: Board, micro: Pipeline, built: Built, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the delay int8 ships here; there, with one, the float student does. Nothing is trained again."""
+    """
+    Without the delay int8 ships here; there, with one, the float student does. Nothing is trained again, also where the
+    device dies while it answers and while it measures.
+    """
     assert built.report["shipped"].startswith("int8")
     loose = micro.model_copy(update={"budget": micro.budget.model_copy(update={"size_mib": None})})
     delayed(board, built.report["shipped"])
+    board.dies_once(monkeypatch, "answers")
+    board.dies_once(monkeypatch, "launch")
     (there,) = build(loose, targets=(HERE,), workspace=workspace, out=tmp_path, device=str(board.address))
     assert there.report["shipped"] == "fp32"
     assert there.report["measurement"]["kind"] == "measured"
@@ -77,12 +97,11 @@ def test_a_build_is_measured_on_the_device_and_what_is_slow_there_does_not_ship(
     assert board.left() == []
 
 
-@needs_sshd
-@pytest.mark.slow
-def test_a_study_on_a_device_is_refused_before_anything_is_trained(board: Board, tmp_path: Path) -> None:
+def test_a_study_on_a_device_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
     pipeline = load_pipeline("digits", ["search.study={}"])
-    with pytest.raises(UnavailableError, match=r"search\.study: measures on this machine, and not on ssh://"):
-        build(pipeline, targets=(HERE,), workspace=tmp_path / "w", out=tmp_path, device=str(board.address))
+    with pytest.raises(UnavailableError, match=r"search\.study: measures on this machine, and not on ssh://pi yet"):
+        build(pipeline, targets=(HERE,), workspace=tmp_path / "w", out=tmp_path, device="ssh://pi")
+    assert not (tmp_path / "w" / "objects").exists()
 
 
 def test_a_device_of_another_kind_or_address_is_refused_at_once(tmp_path: Path) -> None:
@@ -94,10 +113,15 @@ def test_a_device_of_another_kind_or_address_is_refused_at_once(tmp_path: Path) 
 
 @needs_sshd
 @pytest.mark.slow
-def test_a_device_without_any_of_the_runtimes_is_told_before_anything_is_trained(board: Board, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["build", "search"])
+def test_a_device_without_any_of_the_runtimes_is_told_before_anything_is_trained(
+    board: Board, tmp_path: Path, command: str
+) -> None:
     board.instead_of("python3", BARE.format(python=sys.executable))
-    with pytest.raises(UnavailableError, match=r"has none of onnxruntime; run `python3 -m pip install` of one on"):
-        build("digits", targets=(HERE,), workspace=tmp_path / "w", out=tmp_path, device=str(board.address))
+    asked = ["digits", "--target", HERE, "--workspace", str(tmp_path / "w"), "--device", str(board.address)]
+    done = CliRunner().invoke(app, [command, *asked])
+    assert isinstance(done.exception, UnavailableError)
+    assert "has none of onnxruntime; run `python3 -m pip install` of one on the device" in str(done.exception)
 
 
 @needs_sshd
@@ -159,6 +183,20 @@ def test_answers_to_another_number_of_samples_are_refused(board: Board, model: P
         board.instead_of("python3", f"#!/bin/sh\necho '{json.dumps(ONE)}'\n")
         with pytest.raises(UnavailableError, match=r"\[1, 2\] as answers to 1000 samples; nothing of it is used"):
             there.answers(model, spec, tmp_path / "feeds.npz", 64, len(X))
+
+
+@needs_sshd
+@pytest.mark.slow
+def test_the_gate_judges_what_the_device_answers_and_needs_and_not_what_this_machine_does(
+    board: Board, model: Path, data: Path, tmp_path: Path
+) -> None:
+    """One file under two names; the device's kernels answer otherwise to one of them."""
+    other, log = tmp_path / "other.onnx", board.home / "asked"
+    shutil.copy(model, other)
+    board.instead_of("python3", OTHERWISE.format(python=sys.executable, log=str(log), name=other.name))
+    there = check(other, model, data=data, profile=QUICK, device=str(board.address))
+    assert states(there)["accuracy"] == "fail"
+    assert set(log.read_text("ascii").split()) == {"about", "worker", "alone_worker", "answers_worker"}
 
 
 @needs_sshd

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.board import TOLD, Board, needs_sshd
 from typer.testing import CliRunner
 
+from edgekd import resources
 from edgekd.cli.app import app
 from edgekd.cli.calibrate import Asked, measured_at
 from edgekd.errors import UnavailableError
 from edgekd.hardware.detect import as_profile_yaml, detect
 from edgekd.hardware.fingerprint import cpu
 from edgekd.hardware.latencies import LatencyTable, conditions
-from edgekd.hardware.profile import load_profile
-from edgekd.hardware.remote.detect import detect_there, detected, only
-from edgekd.hardware.remote.device import remote_device
+from edgekd.hardware.profile import load_profile, only
+from edgekd.hardware.remote import farm
+from edgekd.hardware.remote.detect import detect_there, detected
+from edgekd.hardware.remote.device import RemoteDevice, remote_device
 from edgekd.models.shape import NetShape
 from edgekd.search.calibrate import InProcesses
 from edgekd.target import cpu_of
@@ -118,7 +121,20 @@ def test_nets_are_measured_there_for_a_devices_table(board: Board, tmp_path: Pat
 
 @needs_sshd
 @pytest.mark.nightly
-def test_the_command_calibrates_a_device(board: Board, tmp_path: Path) -> None:
+def test_the_command_calibrates_a_device_that_dies_once(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on with what was measured before."""
+    monkeypatch.setattr(farm, "PAUSES_S", (0.5, 1.0))
+    ask, runs = RemoteDevice._ask, list[str]()
+
+    def cut_once(self: RemoteDevice, module: str, request: dict[str, Any], limit_s: float) -> dict[str, Any]:
+        runs.append(module)
+        if runs.count("worker") == 4 and module == "worker":  # a trial of two, and a process that is kept
+            board.cut()
+        return ask(self, module, request, limit_s)
+
+    monkeypatch.setattr(RemoteDevice, "_ask", cut_once)
     (tmp_path / "small.yaml").write_text(SMALL)
     asked = ["devices", "calibrate", str(board.address), "--space", str(tmp_path / "small.yaml"), "--nets", "50",
              "--passes", "2", "--image", "8", "--out", str(tmp_path / "table.json")]  # fmt: skip
@@ -127,12 +143,33 @@ def test_the_command_calibrates_a_device(board: Board, tmp_path: Path) -> None:
     table = LatencyTable.model_validate_json((tmp_path / "table.json").read_text("utf-8"))
     assert table.conditions.device == cpu()
     assert len(table.latencies_ms()) == 50
+    assert {len(net.least_ms) for batch in table.batches for net in batch.nets} == {2}
+    assert "once more in 0.5 s" in done.stderr
 
 
 def test_a_profile_is_named_for_a_device_elsewhere_alone() -> None:
     done = CliRunner().invoke(app, ["devices", "calibrate", "local-cpu", "--target", "rpi5"])
     assert done.exit_code == 2
     assert "goes with a device elsewhere alone" in done.output
+
+
+@needs_sshd
+def test_no_table_is_made_of_an_emulator(board: Board, tmp_path: Path) -> None:
+    """By its own account, or by its profile's: a search would believe the table."""
+    (tmp_path / "emulated.yaml").write_text(f"emulated: true\n{resources.read('hw_profiles', 'local-cpu')}", "utf-8")
+    own, emulated = Asked((3, 8, 8), 10, None, quantised=True), str(tmp_path / "emulated.yaml")
+    for device, target in ((str(board.address), emulated), (emulated, None)):
+        with (
+            pytest.raises(UnavailableError, match="device local-cpu: is an emulator"),
+            measured_at(device, target, own),
+        ):
+            pass
+    board.instead_of("uname", "#!/bin/sh\necho aarch64\n")
+    with (
+        pytest.raises(UnavailableError, match=r"ssh://.*: is an emulator, whose times say nothing of a device"),
+        measured_at(str(board.address), None, own),
+    ):
+        pass
 
 
 @needs_sshd

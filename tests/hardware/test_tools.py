@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from edgekd.cli.app import app
 from edgekd.errors import UnavailableError
 from edgekd.hardware.profile import Measuring, load_profile
+from edgekd.hardware.remote.connection import Connection
 from edgekd.hardware.remote.tools import (
     Told,
     read_benchmark_app,
@@ -93,12 +94,15 @@ def test_a_setting_or_compiler_that_no_tool_has_is_refused() -> None:
 
 @needs_sshd
 @pytest.mark.slow
-def test_a_model_is_timed_by_openvinos_own_tool_where_there_is_no_python(board: Board, model: Path) -> None:
+def test_a_model_is_timed_by_openvinos_own_tool_where_there_is_no_python(
+    board: Board, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The tool is the real one."""
     board.instead_of("python3", NO_PYTHON)
     with pytest.raises(UnavailableError, match=r"python3 is not installed there; .*edgekd profile --by-tool"):
         measure(model, QUICK, device=str(board.address))
     profile = load_profile("local-cpu").model_copy(update={"measure": Measuring(processes=2, time_s=1.0)})
+    board.dies_once(monkeypatch, "send", Connection)
     found = measure_by_tool(model, profile, device=str(board.address), runtime="openvino")
     assert (found.tool, found.statistic, found.kind) == ("benchmark_app", "median", "measured")
     assert found.tool_version is not None

@@ -18,7 +18,9 @@ from typing import Any
 
 import pytest
 
+from edgekd.hardware.remote import farm
 from edgekd.hardware.remote.address import Address
+from edgekd.hardware.remote.device import RemoteDevice
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 needs_sshd = pytest.mark.skipif(SSHD is None, reason="no sshd is installed (apt-get install openssh-server)")
@@ -50,6 +52,18 @@ class Board:
             with suppress(FileNotFoundError, ProcessLookupError):  # gone by itself in between
                 if parent != self.server and b"sshd" in Path(f"/proc/{parent}/cmdline").read_bytes():
                     os.kill(parent, number)
+
+    def dies_once(self, monkeypatch: pytest.MonkeyPatch, method: str, of: type = RemoteDevice) -> None:
+        """Its connections are cut when that is asked of it for the first time."""
+        monkeypatch.setattr(farm, "PAUSES_S", (0.5, 1.0))
+        do, cuts = getattr(of, method), iter([True])
+
+        def cut_first(*asked: Any, **more: Any) -> Any:
+            if next(cuts, False):
+                self.cut()
+            return do(*asked, **more)
+
+        monkeypatch.setattr(of, method, cut_first)
 
     def instead_of(self, program: str, script: str) -> None:
         """What the device's shell finds under that name."""

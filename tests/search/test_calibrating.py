@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from helpers.timed import SPACE, analytic_ms, somewhere
 
+from edgekd.cli.calibrate import conditions_of
 from edgekd.engine.events import Progress, Silent
 from edgekd.errors import ConfigError
 from edgekd.hardware.latencies import YARDSTICK, LatencyTable, conditions, opened, read_table
@@ -101,6 +102,20 @@ def test_larger_nets_take_longer_for_real(tmp_path: Path) -> None:
     large = NetShape(stem_width=16, widths=((64, 64), (64, 64)), strides=(1, 1))
     first, second = InProcesses(where, tmp_path)((small, large), 0)
     assert 0 < 5 * first < second < 100
+
+
+def test_a_device_that_was_throttled_while_its_table_was_made_says_so(tmp_path: Path) -> None:
+    profile, net = load_profile("local-cpu"), NetShape(stem_width=8, widths=((8, 8),), strides=(2,))
+    where = conditions(this_cpu(profile), profile.runtime("onnxruntime"), (3, 8, 8), 10, quantised=True)
+    cool = {"temperature_c": 48.0, "clock_mhz": 2400.0, "throttled": []}
+    looks = iter([cool, {"temperature_c": 84.0, "clock_mhz": 1500.0, "throttled": ["throttled"]}])
+    least = InProcesses(where, tmp_path, lambda _: {"net0": {"cpu": [[1_000_000]], "looks": [next(looks)]}})
+    assert list(conditions_of(least.seen)) == []
+    for seed, says in enumerate(("throttled: no", "throttled: throttled")):
+        least((net,), seed)
+        assert says in next(conditions_of(least.seen))
+    _, sentence = conditions_of(least.seen)
+    assert sentence.startswith("the device was throttled while it measured (throttled)")
 
 
 def command(*arguments: str, home: Path) -> list[str]:

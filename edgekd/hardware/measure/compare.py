@@ -112,7 +112,7 @@ def observe(
     flat_wall, flat_clock = ({n: [np.concatenate(p) for p in rows[n]] for n in models} for rows in (wall, clock))
     one_thread = _threads(models) == 1 and all(model.runtime.on_cpu for model in models.values())
     ratios = process_speedups(clock if one_thread else wall, bases)
-    conditions = Conditions(before=looked_before, during=_looks(answers), after=looked_after)
+    conditions = Conditions(before=looked_before, during=looks_of(answers), after=looked_after)
     held_back = conditions.throttled
     told = noise(flat_wall, flat_clock, (before, after), one_thread=one_thread, throttled=held_back)
     if where.elsewhere:
@@ -136,7 +136,7 @@ def observe(
     )
 
 
-def _looks(answers: Sequence[Mapping[str, Any]]) -> tuple[Look, ...]:
+def looks_of(answers: Sequence[Mapping[str, Any]]) -> tuple[Look, ...]:
     """All models ran at once, so that any one's looks are those of all."""
     found = [next(iter(answer.values())).get("looks", ()) for answer in answers]
     return tuple(Look.model_validate_json(json.dumps(each)) for looks in found for each in looks)

@@ -61,7 +61,7 @@ def _read(what: str, process: subprocess.Popen[bytes], end: float, limit_s: floa
             waiting.register(pipe, selectors.EVENT_READ)
         while waiting.get_map():
             ready = waiting.select(max(0.0, end - time.monotonic()))
-            if not ready:
+            if not ready or time.monotonic() > end:  # a flood is always ready
                 raise DeviceLostError(f"{what}: no answer within {limit_s:g} s; is the device reachable and idle?")
             for key, _ in ready:
                 _take(waiting, key, found)

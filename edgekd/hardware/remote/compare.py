@@ -10,8 +10,9 @@ from edgekd.errors import UnavailableError
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.hardware.measure.compare import model_of, observe
 from edgekd.hardware.measure.result import Comparison
+from edgekd.hardware.profile import emulator
 from edgekd.hardware.remote.address import parse_address
-from edgekd.hardware.remote.device import RemoteDevice, emulator, remote_device
+from edgekd.hardware.remote.device import RemoteDevice, remote_device
 from edgekd.hardware.remote.farm import persistently
 from edgekd.hardware.stages import CompareThere
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from datetime import UTC, datetime
 
 from edgekd import resources
 from edgekd.errors import UnavailableError
 from edgekd.hardware.detect import Detected, described
 from edgekd.hardware.fingerprint import Cpu
-from edgekd.hardware.profile import DeviceProfile, load_profile, mismatch
+from edgekd.hardware.profile import DeviceProfile, load_profile, mismatch, only
 from edgekd.hardware.remote.address import AnyAddress
 from edgekd.hardware.remote.device import RemoteDevice, remote_device
 
 ALIKE = {"x86_64": "local-cpu", "aarch64": "rpi5"}  # whose runtimes and dialects are those of the architecture
-NUMBERED = re.compile(r"runtimes\.(\d+)(.*)")
 
 
 def detect_there(address: AnyAddress) -> Detected:
@@ -44,19 +42,6 @@ def detected(there: RemoteDevice) -> Detected:
         look=about.look,
         source=f"read by edgekd from the kernel of {address}, {datetime.now(UTC).date().isoformat()}",
     )
-
-
-def only(profile: DeviceProfile, runtimes: Collection[str]) -> DeviceProfile:
-    """The profile with these of its runtimes, and with the sources of what is left."""
-    kept = [number for number, spec in enumerate(profile.runtimes) if spec.name in runtimes]
-    sources = {}
-    for path, source in profile.sources.items():
-        if not (found := NUMBERED.fullmatch(path)):
-            continue  # of other hardware
-        if int(found[1]) in kept:
-            sources[f"runtimes.{kept.index(int(found[1]))}{found[2]}"] = source
-    left = tuple(profile.runtimes[number] for number in kept)
-    return profile.model_copy(update={"runtimes": left, "sources": sources})
 
 
 def _alike(device: Cpu, where: str) -> DeviceProfile:

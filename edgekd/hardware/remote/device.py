@@ -21,6 +21,7 @@ from edgekd.hardware.measure.compare import Place
 from edgekd.hardware.measure.process import KINDS, Launch
 from edgekd.hardware.measure.result import Look
 from edgekd.hardware.parts import parts_of
+from edgekd.hardware.profile import emulator
 from edgekd.hardware.remote.address import AnyAddress
 from edgekd.hardware.remote.answers import ABOUT, ALONE, ANSWERS, WORKER, About, Answers, Refused, read_answer
 from edgekd.hardware.remote.bounded import last_line, printable
@@ -161,14 +162,6 @@ def seen_there(address: AnyAddress, packages: Sequence[str]) -> tuple[Cpu, dict[
         if there.emulated:
             raise UnavailableError(emulator(str(address)))
         return there.cpu, dict(there.about.packages)
-
-
-def emulator(what: str) -> str:
-    return (
-        f"{what}: is an emulator, whose times say nothing of a device: budgets, gates and search refuse them; edgekd "
-        "profile shows them, and edgekd check holds the answers against each other with --max-latency-regression none "
-        "--max-memory-growth none"
-    )
 
 
 def _family(architecture: str) -> str:

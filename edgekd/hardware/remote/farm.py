@@ -25,7 +25,7 @@ PAUSES_S = (5.0, 60.0)  # before another try: a connection comes back at once, a
 class FarmDevice(Settings):
     address: str  # ssh://user@host:port or adb:serial
     profile: str | None = None  # a shipped one, or a .yaml beside this file; left out: local-cpu, which takes any CPU
-    runtime: Literal["onnxruntime", "openvino", "litert"] | None = None  # left out: the first that opens the file
+    runtime: Literal["onnxruntime", "openvino", "litert"] | None = None  # alone of the profile's; left out: all
 
     @field_validator("address")
     @classmethod
