@@ -16,13 +16,13 @@ import torch
 from helpers import compiled, cuda
 from onnx import helper
 
-from edgekd.deploy import exporter
+from edgekd.deploy import exporter, fusion
 from edgekd.deploy.exporter import Deployable
 from edgekd.errors import ConfigError, UnsupportedError
 from edgekd.exporters import build_engine
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.profile import load_profile
-from edgekd.hardware.specs import CompilerSpec
+from edgekd.hardware.specs import CompilerSpec, OnnxRuntimeSpec
 from edgekd.quant.onnx_ptq import quantise
 
 U8 = Dialect(activation="uint8-affine", reduced_range=False)
@@ -151,6 +151,19 @@ def test_zeros_of_two_in_four_may_be_used_unless_the_profile_says_no(hubs: Hubs,
         told = json.loads((tmp_path / "engine.json").read_text("utf-8"))
         assert build_engine.flags(rtx, told) == wanted
         assert build_engine.build(rtx, tmp_path, told | {"library": "tensorrt_rtx", "compute_capabilities": ["8.6"]})
+
+
+def test_of_a_provider_that_keeps_no_graph_the_files_own_coverage_is_told(
+    hubs: Hubs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a pretended provider: none was there."""
+    monkeypatch.setattr(fusion, "OnnxRuntimeSession", lambda model, _: model)
+    spec = load_profile("nvidia-tensorrt").runtime()
+    assert isinstance(spec, OnnxRuntimeSpec)
+    for dialect, integer in ((S8, 4), (None, 0)):
+        opened, covered = fusion.in_onnxruntime(hubs(dialect).onnx, spec)
+        assert opened == hubs(dialect).onnx
+        assert (covered.integer, covered.total) == (integer, 4)
 
 
 @pytest.mark.slow
