@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,9 @@ from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import cpu
 from edgekd.hardware.profile import load_profile
 from edgekd.hardware.specs import CompilerSpec
+from edgekd.toolchains import rooms
 
+ROOM = "rknn"  # a toolchain in an environment of its own
 NEEDS = {  # the package that compiles for it here
     "cortex-m7": "tflite_micro",
     "ethos-u55-128": "ethosu",
@@ -28,8 +32,9 @@ NEEDS = {  # the package that compiles for it here
     "qualcomm-htp-v73": "onnxruntime_qnn",
     "qualcomm-htp-v75": "onnxruntime_qnn",
     "qualcomm-htp-v79": "onnxruntime_qnn",
+    "rockchip-rk3588": ROOM,
 }
-HEAVY = {"onnxruntime_qnn"}  # that CI installs at night alone
+HEAVY = {"onnxruntime_qnn", ROOM}  # that CI installs at night alone
 PROFILES = [pytest.param(name, marks=pytest.mark.nightly if NEEDS[name] in HEAVY else []) for name in NEEDS]
 Hubs = Callable[[Dialect | None], Deployable]
 
@@ -39,9 +44,21 @@ def hubs(tmp_path_factory: pytest.TempPathFactory) -> Hubs:
     return compiled.digits_hubs(tmp_path_factory.mktemp("hubs"))
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Where the toolchain is; that of the person's own workspace, where it is there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEKD_HOME", os.environ.get("EDGEKD_TOOLCHAINS") or str(tmp_path_factory.mktemp("home")))
+        rooms.install(ROOM, lambda _: None)
+        yield
+
+
 @pytest.fixture(params=PROFILES)
 def spec(request: pytest.FixtureRequest) -> CompilerSpec:
-    pytest.importorskip(NEEDS[request.param])
+    if NEEDS[request.param] == ROOM:
+        request.getfixturevalue("home")
+    else:
+        pytest.importorskip(NEEDS[request.param])
     spec = load_profile(request.param).runtimes[0]
     assert isinstance(spec, CompilerSpec)
     return spec
@@ -83,7 +100,7 @@ def test_a_runtime_that_is_another_exporters_is_refused(hubs: Hubs, tmp_path: Pa
         exporter.find(spec.exporter).export(hub, other, compiled.work(tmp_path))
 
 
-@pytest.mark.parametrize("profile", NEEDS)
+@pytest.mark.parametrize("profile", [name for name in NEEDS if NEEDS[name] != ROOM])
 def test_a_missing_compiler_is_named_with_the_extra_that_installs_it(
     hubs: Hubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str
 ) -> None:
@@ -94,3 +111,19 @@ def test_a_missing_compiler_is_named_with_the_extra_that_installs_it(
     sentence = rf"exporter '{spec.exporter}' needs '.+', which is not installed; pip install 'edgekd\[{extra}\]'"
     with pytest.raises(UnavailableError, match=sentence):
         exporter.find(spec.exporter).export(hubs(spec.dialect.on(cpu())), spec, compiled.work(tmp_path))
+
+
+def test_a_missing_toolchain_is_named_with_what_installs_it(
+    hubs: Hubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKD_HOME", str(tmp_path / "home"))
+    (spec,) = load_profile("rockchip-rk3588").runtimes
+    with pytest.raises(UnavailableError, match="toolchain 'rknn' is not installed; edgekd toolchain install rknn"):
+        exporter.find("rknn").export(hubs(spec.dialect.on(cpu())), spec, compiled.work(tmp_path))
+
+
+def test_no_exporter_is_left_out_of_the_contract() -> None:
+    """Those of this machine's runtimes are in test_contract.py."""
+    here = {spec.exporter for spec in load_profile("local-cpu").runtimes}
+    elsewhere = {load_profile(name).runtimes[0].exporter for name in NEEDS}
+    assert here | elsewhere == {one.name for one in entry_points(group=exporter.GROUP)}
