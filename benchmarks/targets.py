@@ -62,7 +62,7 @@ def of_cifar(asked: argparse.Namespace) -> Pipeline:
     if asked.package:
         tree["data"]["path"] = str(whole_npz(asked))
         tree["distill"]["start"] = "teacher"
-        tree["search"]["space"] = {"name": "teacher-blocks", "widths": [1.0]}
+        tree["search"] |= {"space": {"name": "teacher-blocks", "widths": [1.0]}, "candidates": 200}
     return pipeline_of(tree, "cifar10")
 
 

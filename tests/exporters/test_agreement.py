@@ -91,6 +91,15 @@ def test_the_htps_simulator_agrees_with_a_cnns_graph_within_two_steps(hub: Deplo
     same({"the graph itself": known, "the simulator": found}, step_of(onnx.load(hub.onnx), known))
 
 
+@pytest.mark.nightly
+def test_rockchips_simulator_agrees_with_a_cnns_graph_within_two_steps(
+    hub: Deployable, tmp_path: Path, rknn: None
+) -> None:
+    known = reference.read(hub.reference).answers[:64]
+    found = answers(hub, load_profile("rockchip-rk3588").runtimes[0], tmp_path / "rknn")
+    same({"the graph itself": known, "the simulator": found}, step_of(onnx.load(hub.onnx), known))
+
+
 def test_every_layer_in_litert_is_within_a_step_of_the_graphs_where_both_read_the_same_integers(tmp_path: Path) -> None:
     """
     So what a whole net is apart by is what its own layers make of such steps: that of compiled.digits_hubs, whose last
