@@ -29,7 +29,7 @@ EXTRAS = {
     "neural-compressor": "Intel Neural Compressor (not called yet)",
     "openvino": "OpenVINO as a runtime to measure and check models in",
     "litert": "LiteRT as a runtime to measure and check models in",
-    "tensorrt": "NVIDIA TensorRT (not called yet; its libraries come from NVIDIA's own index)",
+    "tensorrt": "NVIDIA TensorRT (not run so far; its libraries come from NVIDIA's own index)",
 }
 
 

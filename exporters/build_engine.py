@@ -1,6 +1,6 @@
 """Build this bundle's TensorRT engine on the device, and measure it there: needs numpy, tensorrt and CUDA's runtime.
 
-python build_engine.py               # model.plan, timing.cache and engine-report.json beside this file
+python build_engine.py               # model.plan, timing.cache, engine-layers.json and engine-report.json beside it
 python build_engine.py --build-only  # the engine alone; TensorRT for RTX can do that without a GPU
 """
 
@@ -39,7 +39,9 @@ def main() -> int:
         (HERE / "model.plan").write_bytes(engine)
         print(f"model.plan: {len(engine) / 1e6:.2f} MB, {settings['library']} {trt.__version__}")
         if not arguments.build_only:
-            told = {"schema": 1, settings["library"]: trt.__version__, **measure(trt, engine, settings, arguments.runs)}
+            layers, figures = measure(trt, engine, settings, arguments.runs)
+            told = {"schema": 1, settings["library"]: trt.__version__, **figures}
+            (HERE / "engine-layers.json").write_text(layers, "utf-8")
             (HERE / "engine-report.json").write_text(json.dumps(told, indent=1), "utf-8")
             print(json.dumps(told))
     except (ValueError, OSError) as error:
@@ -53,7 +55,8 @@ def build(trt: Any, folder: Path, settings: Any) -> bytes:
     builder, network = parsed(trt, folder / settings["model"])
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings["workspace_mib"] << 20)
-    for name in weak_types(trt, fp16=settings["fp16"]):
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # for engine-layers.json
+    for name in flags(trt, settings):
         config.set_flag(getattr(trt.BuilderFlag, name))
     if capabilities := settings["compute_capabilities"]:  # TensorRT for RTX alone compiles for GPUs elsewhere
         config.num_compute_capabilities = len(capabilities)
@@ -84,7 +87,12 @@ def parsed(trt: Any, path: Path) -> tuple[Any, Any]:
     return builder, network
 
 
-def weak_types(trt, *, fp16):
+def flags(trt: Any, settings: Any) -> list[str]:
+    """Names of the builder's. Zeros of 2:4 are looked for in weights; layers without, or no faster so, stay dense."""
+    return [*weak_types(trt, fp16=settings["fp16"]), *(["SPARSE_WEIGHTS"] if settings["sparse"] else [])]
+
+
+def weak_types(trt: Any, *, fp16: bool) -> list[str]:
     """Up to TensorRT 10 the precisions that a builder may choose are flags; since then the graph alone says them."""
     return [name for name in ("INT8", *(["FP16"] if fp16 else [])) if hasattr(trt.BuilderFlag, name)]
 
@@ -108,26 +116,40 @@ def add_profile(builder, config, inputs):
     config.add_optimization_profile(profile)
 
 
-def measure(trt, engine, settings, runs):
-    """Milliseconds from inputs in the host's memory to answers there, at the usual shapes."""
+def measure(trt: Any, engine: bytes, settings: Any, runs: int) -> tuple[str, dict[str, Any]]:
+    """
+    What the engine's inspector says of its layers, and milliseconds at the usual shapes: from inputs in the host's
+    memory to answers there by the host's clock, and of the engine alone between two CUDA events.
+    """
     runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
     opened = runtime.deserialize_cuda_engine(engine)
     if opened is None:
         raise ValueError("no CUDA device that runs this engine was found: it is built, and not measured")
     context, cuda = opened.create_execution_context(), Cuda()
     read, answered = bound(trt, opened, context, cuda, settings)
-    times = []
-    for _ in range(WARM_UP + runs):
-        start = time.perf_counter()
-        for host, device in read:
-            cuda.copy(device, host.ctypes.data, host.nbytes, TO_DEVICE)
-        context.execute_async_v3(cuda.stream.value)
-        for host, device in answered:
-            cuda.copy(host.ctypes.data, device, host.nbytes, TO_HOST)
-        cuda.wait()
-        times.append((time.perf_counter() - start) * 1e3)
-    p50, p90 = np.percentile(times[WARM_UP:], [50, 90])
-    return {"kind": "measured", "n": runs, "latency_p50_ms": float(p50), "latency_p90_ms": float(p90)}
+    times = [once(context, cuda, read, answered) for _ in range(WARM_UP + runs)][WARM_UP:]
+    inspector = opened.create_engine_inspector()
+    inspector.execution_context = context  # with the shapes that were set
+    layers = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    (p50, gpu_p50), (p90, gpu_p90) = (np.percentile(times, one, axis=0).tolist() for one in (50, 90))
+    return layers, {
+        "kind": "measured", "n": runs, "latency_p50_ms": p50, "latency_p90_ms": p90,
+        "engine_p50_ms": gpu_p50, "engine_p90_ms": gpu_p90,
+    }  # fmt: skip
+
+
+def once(context, cuda, read, answered):
+    """Milliseconds of one run: by the host's clock with the copies, by the GPU's without."""
+    start = time.perf_counter()
+    for host, device in read:
+        cuda.copy(device, host.ctypes.data, host.nbytes, TO_DEVICE)
+    cuda.record(0)
+    context.execute_async_v3(cuda.stream.value)
+    cuda.record(1)
+    for host, device in answered:
+        cuda.copy(host.ctypes.data, device, host.nbytes, TO_HOST)
+    cuda.wait()
+    return (time.perf_counter() - start) * 1e3, cuda.between()
 
 
 def bound(trt, opened, context, cuda, settings):
@@ -150,10 +172,13 @@ def bound(trt, opened, context, cuda, settings):
 class Cuda:
     """The few calls of CUDA's runtime library that are needed, without a package for them."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.library = ctypes.CDLL(ctypes.util.find_library("cudart") or "libcudart.so")
         self.stream = ctypes.c_void_p()
         self.call("cudaStreamCreate", ctypes.byref(self.stream))
+        self.events = (ctypes.c_void_p(), ctypes.c_void_p())
+        for event in self.events:
+            self.call("cudaEventCreate", ctypes.byref(event))
 
     def call(self, name, *arguments):
         if code := getattr(self.library, name)(*arguments):
@@ -167,6 +192,15 @@ class Cuda:
     def copy(self, to, source, size, kind):
         as_pointer = [one if isinstance(one, ctypes.c_void_p) else ctypes.c_void_p(one) for one in (to, source)]
         self.call("cudaMemcpyAsync", *as_pointer, ctypes.c_size_t(size), kind, self.stream)
+
+    def record(self, which):
+        self.call("cudaEventRecord", self.events[which], self.stream)
+
+    def between(self):
+        """Milliseconds between the two events, which are over."""
+        told = ctypes.c_float()
+        self.call("cudaEventElapsedTime", ctypes.byref(told), *self.events)
+        return told.value
 
     def wait(self):
         self.call("cudaStreamSynchronize", self.stream)

@@ -19,12 +19,12 @@ import onnx
 from edgekd.data.feeds import laid_out
 from edgekd.data.signature import Signature
 from edgekd.deploy.exporter import Compiled, Costs, Deployable, Exported, Written
+from edgekd.deploy.fusion import stated_coverage
 from edgekd.deploy.proof import prove
 from edgekd.deploy.reference import read
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.exporters.compilers import check_installed, own
-from edgekd.exporters.graphs import coverage
 from edgekd.exporters.tflite.file import as_tflite, float_file, integer_file
 from edgekd.exporters.tflite.integers import Edge, operators, quantised, real
 from edgekd.hardware.runtime import Array, Described, Session
@@ -63,7 +63,7 @@ class EthosUExporter:
             f"numerics: reference, of {SOURCE} in LiteRT; no runtime here opens what Vela wrote",
             *_left(told["cpu_operators"]),
         )
-        covered = coverage(onnx.load(deployable.onnx))
+        covered = stated_coverage(onnx.load(deployable.onnx))
         return Exported(
             written.files, COMPILED, written.signature, covered, parity, refused=refused, notes=notes, costs=costs
         )

@@ -9,12 +9,9 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgekd.data.signature import Signature
-from edgekd.deploy.exporter import Coverage, Deployable
+from edgekd.deploy.exporter import Deployable
 from edgekd.deploy.proof import is_quantised
 from edgekd.errors import UnsupportedError
-
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-MOVERS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze")
 
 
 def fix_batch(model: onnx.ModelProto) -> None:
@@ -99,20 +96,3 @@ def _dequantised(model: onnx.ModelProto, name: str, floats: np.ndarray) -> str:
     made = [f"{name}.{part}" for part in parts]
     model.graph.node.insert(0, helper.make_node("DequantizeLinear", made, [f"{name}.dequantized"], name=f"{name}.dq"))
     return f"{name}.dequantized"
-
-
-def coverage(graph: onnx.ModelProto) -> Coverage:
-    """Which layers with weights and products read only integers in the graph; the compiled kernels may differ."""
-    makers = {name: node for node in graph.graph.node for name in node.output}
-    layers = [node for node in graph.graph.node if node.op_type in WEIGHTED]
-    left = tuple(
-        node.name or node.output[0] for node in layers if not all(_is_integer(name, makers) for name in node.input[:2])
-    )
-    why = "an input of it is in float" if is_quantised(graph) else "the graph is not quantised"
-    return Coverage(len(layers) - len(left), len(layers), left, dict.fromkeys(left, why))
-
-
-def _is_integer(name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
-    while name in makers and makers[name].op_type in MOVERS:
-        name = makers[name].input[0]
-    return name in makers and makers[name].op_type == "DequantizeLinear"

@@ -18,11 +18,12 @@ import onnx
 from safetensors.numpy import load_file, save_file
 
 from edgekd.deploy.exporter import Compiled, Costs, Deployable, Exported, Written, lacking
+from edgekd.deploy.fusion import stated_coverage
 from edgekd.deploy.proof import refusal
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.exporters.compilers import Asked, check_installed, own, parity_of
-from edgekd.exporters.graphs import coverage, for_one_sample, norm_scales_as_uint8
+from edgekd.exporters.graphs import for_one_sample, norm_scales_as_uint8
 from edgekd.hardware.runtime import Array, Session
 from edgekd.hardware.specs import CompilerSpec, RuntimeSpec
 
@@ -56,7 +57,7 @@ class QnnExporter:
         written, spec = self.write(deployable, runtime, work.out), _own(runtime)
         parity = parity_of(self.opened(Compiled(work.out, spec, written.signature)), written.signature, deployable)
         refused = refusal(parity) if deployable.trained else None
-        covered = coverage(onnx.load(deployable.onnx))
+        covered = stated_coverage(onnx.load(deployable.onnx))
         return Exported(
             written.files, FILE, written.signature, covered, parity, refused=refused, notes=NOTES,
             costs=self.costs(work.out),

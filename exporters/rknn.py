@@ -13,11 +13,12 @@ import onnx
 import onnx.version_converter
 
 from edgekd.deploy.exporter import Compiled, Costs, Deployable, Exported, Written
+from edgekd.deploy.fusion import stated_coverage
 from edgekd.deploy.proof import refusal
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnsupportedError
 from edgekd.exporters.compilers import Asked, own, parity_of
-from edgekd.exporters.graphs import coverage, for_one_sample
+from edgekd.exporters.graphs import for_one_sample
 from edgekd.hardware.runtime import Array, Session
 from edgekd.hardware.specs import CompilerSpec, RuntimeSpec
 from edgekd.toolchains.call import call
@@ -47,7 +48,7 @@ class RknnExporter:
         spec, written = _own(runtime), self.write(deployable, runtime, work.out)
         parity = parity_of(self.opened(Compiled(work.out, spec, written.signature)), written.signature, deployable)
         refused = refusal(parity) if deployable.trained else None
-        covered = coverage(onnx.load(deployable.onnx))
+        covered = stated_coverage(onnx.load(deployable.onnx))
         return Exported(
             written.files, MODEL, written.signature, covered, parity, refused=refused, notes=NOTES,
             costs=self.costs(work.out),

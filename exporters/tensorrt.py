@@ -15,17 +15,17 @@ from onnx import TensorProto, numpy_helper
 
 from edgekd.data.signature import Signature, TensorIn, fixed_shape
 from edgekd.deploy.exporter import Compiled, Costs, Deployable, Exported, Written
+from edgekd.deploy.fusion import stated_coverage
 from edgekd.engine.stage import Work
 from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.exporters import build_engine
 from edgekd.exporters.compilers import own
-from edgekd.exporters.graphs import coverage
 from edgekd.hardware.runtime import Session, open_session
 from edgekd.hardware.specs import CompilerSpec, RuntimeSpec, plain_onnxruntime
 
 MODEL, ENGINE, SETTINGS, SCRIPT = "model.onnx", "model.plan", "engine.json", "build_engine.py"
 QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
-OPTIONS = {"max_batch": "8", "workspace_mib": "1024", "fp16": "true"}
+OPTIONS = {"max_batch": "8", "workspace_mib": "1024", "fp16": "true", "sparse": "true"}
 RTX_OPTIONS = {"compute_capabilities": "8.6 8.9 12.0"}
 NOT_RUN = "no engine ran: {}; build_engine.py measures it on the device"
 
@@ -118,8 +118,9 @@ def engine_settings(name: str, described: Signature, spec: CompilerSpec) -> dict
     if strange := sorted(set(spec.options) - set(known)):
         raise ConfigError(f"exporter {name}: no option {strange[0]!r}; known: {', '.join(known)}")
     options = known | spec.options
-    if options["fp16"] not in ("true", "false"):
-        raise ConfigError(f"exporter {name}: fp16: {options['fp16']!r} is neither true nor false")
+    for key in ("fp16", "sparse"):
+        if options[key] not in ("true", "false"):
+            raise ConfigError(f"exporter {name}: {key}: {options[key]!r} is neither true nor false")
     for key in ("max_batch", "workspace_mib"):
         if not options[key].isdecimal() or int(options[key]) < 1:
             raise ConfigError(f"exporter {name}: {key}: {options[key]!r} is no whole number above 0")
@@ -129,6 +130,7 @@ def engine_settings(name: str, described: Signature, spec: CompilerSpec) -> dict
         "model": MODEL,
         "workspace_mib": int(options["workspace_mib"]),
         "fp16": options["fp16"] == "true",
+        "sparse": options["sparse"] == "true",
         "compute_capabilities": options.get("compute_capabilities", "").split(),
         "inputs": {one.name: shapes(one, int(options["max_batch"])) for one in described.inputs},
     }
@@ -177,7 +179,7 @@ def _told(name: str, make: Any) -> Any:
 
 
 def _exported(written: Written, out: Path, why: str, seen: str) -> Exported:
-    covered = coverage(onnx.load(out / MODEL))
+    covered = stated_coverage(onnx.load(out / MODEL))
     notes = (seen, f"latency: none, {why}", "coverage is the graph's; the engine's kernels are known on the device")
     return Exported(
         written.files, written.entry, written.signature, covered, None, not_run=NOT_RUN.format(why), notes=notes,

@@ -16,11 +16,11 @@ import onnx
 from safetensors.numpy import load_file, save_file
 
 from edgekd.deploy.exporter import Compiled, Costs, Deployable, Exported, Written
+from edgekd.deploy.fusion import stated_coverage
 from edgekd.deploy.proof import refusal
 from edgekd.engine.stage import Work
 from edgekd.errors import UnavailableError, UnsupportedError
 from edgekd.exporters.compilers import Asked, check_installed, own, parity_of
-from edgekd.exporters.graphs import coverage
 from edgekd.exporters.tflite.file import as_tflite, integer_file
 from edgekd.exporters.tflite.integers import Edge, quantised, real
 from edgekd.hardware.runtime import Array, Session
@@ -53,7 +53,7 @@ class TfliteMicroExporter:
         (work.out / HEADER).write_text(header(told["flash_bytes"], arena), "utf-8")
         parity = parity_of(self.opened(Compiled(work.out, spec, written.signature)), written.signature, deployable)
         refused = refusal(parity) if deployable.trained else None
-        covered = coverage(onnx.load(deployable.onnx))
+        covered = stated_coverage(onnx.load(deployable.onnx))
         notes = (*NOTES, f"{told['flash_bytes']:,} bytes of flash for the model, {arena:,} bytes of RAM for its arena")
         return Exported(
             written.files, MODEL, written.signature, covered, parity, refused=refused, notes=notes,

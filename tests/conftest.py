@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from edgekd.engine.events import Silent
 from edgekd.engine.executor import Builder
 from edgekd.engine.store import Artifact, Store
 from edgekd.pipeline import Pipeline, load_pipeline
+from edgekd.toolchains import rooms
 
 __all__ = ["board", "phone"]  # fixtures
 
@@ -121,3 +123,13 @@ def photos(tmp_path: Path) -> Path:
         for number in range(20):
             picture().save(tmp_path / "photos" / name / f"{number}.png")
     return tmp_path / "photos"
+
+
+@pytest.fixture(scope="module")
+def rknn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Rockchip's toolchain; that of the person's own workspace, where it is there."""
+    home = os.environ.get("EDGEKD_TOOLCHAINS") or str(tmp_path_factory.getbasetemp() / "toolchains")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEKD_HOME", home)
+        rooms.install("rknn", lambda _: None)
+        yield

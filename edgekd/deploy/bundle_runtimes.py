@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from pathlib import Path
 
 
 def open_model(folder, manifest):
@@ -34,7 +35,9 @@ def in_onnxruntime(path, runtime):
         "disabled": "ORT_DISABLE_ALL",
     }
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, levels[runtime["graph_optimization"]])
-    session = ort.InferenceSession(path, options, providers=[runtime["provider"]])
+    tensorrt = runtime["provider"] == "TensorrtExecutionProvider"  # it wants to hear of a graph that has its scales
+    told = {"trt_int8_enable": "1"} if tensorrt and b"QuantizeLinear" in Path(path).read_bytes() else {}
+    session = ort.InferenceSession(path, options, providers=[runtime["provider"]], provider_options=[told])
     return lambda feeds: session.run(None, feeds)[0]
 
 

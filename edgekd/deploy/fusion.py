@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from edgekd.deploy.exporter import Coverage
-from edgekd.deploy.proof import signal_to_noise_db
+from edgekd.deploy.proof import is_quantised, signal_to_noise_db
 from edgekd.deploy.reference import PROBED, Reference, dequantised
 from edgekd.hardware.runtimes.onnxruntime import OnnxRuntimeSession
 from edgekd.hardware.specs import OnnxRuntimeSpec
 
 WEIGHTED = ("Conv", "Gemm", "MatMul", "FusedConv", "FusedGemm", "FusedMatMul")
+STATED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # of a graph that no runtime made
+MOVERS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze")
 INTEGER = (
     "QLinearConv",
     "QGemm",
@@ -39,6 +41,23 @@ def coverage(graph: onnx.ModelProto) -> Coverage:
     return Coverage(
         len(integer), len(integer) + len(left), tuple(node.name for node in left), {n.name: why.of(n) for n in left}
     )
+
+
+def stated_coverage(graph: onnx.ModelProto) -> Coverage:
+    """Which layers with weights and products read only integers in the graph; the compiled kernels may differ."""
+    makers = {name: node for node in graph.graph.node for name in node.output}
+    layers = [node for node in graph.graph.node if node.op_type in STATED]
+    left = tuple(
+        node.name or node.output[0] for node in layers if not all(_is_integer(name, makers) for name in node.input[:2])
+    )
+    why = "an input of it is in float" if is_quantised(graph) else "the graph is not quantised"
+    return Coverage(len(layers) - len(left), len(layers), left, dict.fromkeys(left, why))
+
+
+def _is_integer(name: str, makers: Mapping[str, onnx.NodeProto]) -> bool:
+    while name in makers and makers[name].op_type in MOVERS:
+        name = makers[name].input[0]
+    return name in makers and makers[name].op_type == "DequantizeLinear"
 
 
 class _Reasons:
@@ -72,7 +91,9 @@ class _Reasons:
 def in_onnxruntime(
     model: Path, spec: OnnxRuntimeSpec, scratch: Path | None = None
 ) -> tuple[OnnxRuntimeSession, Coverage]:
-    """The model, open, and the coverage of what ONNX Runtime made of it."""
+    """The model, open, and the coverage of what ONNX Runtime made of it, or of the graph where none can be read."""
+    if spec.compiles:
+        return OnnxRuntimeSession(model, spec), stated_coverage(onnx.load(model))
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         optimized = Path(folder) / "optimized.onnx"
         session = OnnxRuntimeSession(model, spec, optimized)
@@ -96,7 +117,7 @@ def layers_snr_db(graph: onnx.ModelProto, spec: OnnxRuntimeSpec, known: Referenc
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         path = Path(folder) / "probed.onnx"
         onnx.save(probed, path)
-        plain = spec.model_copy(update={"graph_optimization": "disabled"})
+        plain = spec.model_copy(update={"graph_optimization": "disabled", "provider": "CPUExecutionProvider"})
         fused, own = (dict(zip(_names(probed), _run(path, one, few), strict=True)) for one in (spec, plain))
     expected = own | dict(known.layers)
     found = {_layer(name): signal_to_noise_db(expected[name], fused[name]) for name in seen}

@@ -12,6 +12,7 @@ from edgekd.settings import Settings
 
 LatencyKind = Literal["measured", "estimated", "predicted", "emulated", "none"]
 Numerics = Literal["device", "runtime", "simulator", "reference"]
+TENSORRT = "TensorrtExecutionProvider"  # of ONNX Runtime
 Affinity = Annotated[tuple[int, ...], Field(min_length=1)]  # the cores that a measuring process may use
 
 
@@ -46,6 +47,11 @@ class OnnxRuntimeSpec(Settings):
     def on_cpu(self) -> bool:
         """Else the time of the thread that calls says nothing: others compute."""
         return self.provider == "CPUExecutionProvider"
+
+    @property
+    def compiles(self) -> bool:
+        """The provider makes layers into one of its own, and no graph is left to be read."""
+        return self.provider == TENSORRT
 
 
 class OpenVinoSpec(Settings):

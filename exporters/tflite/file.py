@@ -25,7 +25,10 @@ def float_file(exporter: str, deployable: Deployable) -> bytes:
         raise UnsupportedError(f"exporter {exporter}: writes int8 files only; this graph is not quantised")
     check_shapes(exporter, deployable.signature, len(graph.graph.output[0].type.tensor_type.shape.dim))
     fix_batch(graph)
-    return Translator(graph, OPERATORS, MOVERS).file()
+    try:
+        return Translator(graph, OPERATORS, MOVERS).file()
+    except UnsupportedError as error:
+        raise UnsupportedError(f"exporter {exporter}: {error}") from error
 
 
 def integer_file(exporter: str, deployable: Deployable) -> tuple[bytes, dict[str, Any]]:

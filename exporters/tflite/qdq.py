@@ -148,6 +148,5 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 def lacks(node: onnx.NodeProto, why: str) -> UnsupportedError:
     return UnsupportedError(
-        f"exporter litert: layer {node.name or node.output[0]!r} ({node.op_type}): {why}; "
-        "choose another runtime for this model"
+        f"layer {node.name or node.output[0]!r} ({node.op_type}): {why}; choose another runtime for this model"
     )

@@ -27,6 +27,7 @@ from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import cpu
 from edgekd.hardware.profile import load_profile
 from edgekd.hardware.specs import CompilerSpec
+from edgekd.quant.onnx_ptq import quantise
 
 pytest.importorskip("ethosu")
 Hubs = Callable[[Dialect | None], Deployable]
@@ -140,6 +141,17 @@ def test_a_float_graph_is_refused(hub: Deployable, tmp_path: Path, tmp_path_fact
     floats = compiled.digits_hubs(tmp_path_factory.mktemp("float"))(None)
     with pytest.raises(UnsupportedError, match="exporter ethos-u: writes int8 files only; this graph is not quantised"):
         exporter.find("ethos-u").write(replace(hub, onnx=floats.onnx), U55, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_transformer_is_refused_with_the_layer_that_int8_tflite_is_not_written_for(tmp_path: Path) -> None:
+    model, feeds, described = compiled.family("vit", tmp_path)
+    quantise(model, feeds, U55.dialect.on(cpu()), tmp_path / "int8.onnx")
+    hub = Deployable(tmp_path / "int8.onnx", tmp_path / "none", described, {}, False)
+    with pytest.raises(
+        UnsupportedError, match=r"exporter ethos-u: layer '.+' \(.+\): this operator is not known to the"
+    ):
+        exporter.find("ethos-u").write(hub, U55, tmp_path)
 
 
 def test_an_edge_that_something_else_reads_as_float_is_refused(with_floats: bytes) -> None:

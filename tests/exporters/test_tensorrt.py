@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import subprocess
 import sys
@@ -12,15 +13,16 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from helpers import compiled
+from helpers import compiled, cuda
 from onnx import helper
 
-from edgekd.deploy import exporter
+from edgekd.deploy import exporter, fusion
 from edgekd.deploy.exporter import Deployable
 from edgekd.errors import ConfigError, UnsupportedError
+from edgekd.exporters import build_engine
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.profile import load_profile
-from edgekd.hardware.specs import CompilerSpec
+from edgekd.hardware.specs import CompilerSpec, OnnxRuntimeSpec
 from edgekd.quant.onnx_ptq import quantise
 
 U8 = Dialect(activation="uint8-affine", reduced_range=False)
@@ -74,9 +76,10 @@ def test_a_zero_point_and_a_bias_of_32_bits_are_each_named(hubs: Hubs, tmp_path:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"batch": "4"}, "no option 'batch'; known: max_batch, workspace_mib, fp16$"),
+        ({"batch": "4"}, "no option 'batch'; known: max_batch, workspace_mib, fp16, sparse$"),
         ({"compute_capabilities": "8.9"}, "no option 'compute_capabilities'"),
         ({"fp16": "yes"}, "fp16: 'yes' is neither true nor false"),
+        ({"sparse": "2:4"}, "sparse: '2:4' is neither true nor false"),
         ({"max_batch": "many"}, "max_batch: 'many' is no whole number above 0"),
     ],
 )
@@ -116,6 +119,50 @@ def test_without_a_gpu_the_bundles_script_builds_the_same_engine_and_says_that_i
     assert done.returncode == 6
     assert "no CUDA device that runs this engine was found: it is built, and not measured" in done.stderr
     assert not (tmp_path / "out" / "engine-report.json").exists()
+
+
+def test_an_engine_is_timed_by_both_clocks_and_what_its_inspector_says_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a pretended GPU: none was there."""
+    library = cuda.Library()
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+    settings = {"inputs": {"pixels": {"min": [1, 1, 28, 28], "opt": [2, 1, 28, 28], "max": [8, 1, 28, 28]}}}
+    layers, told = build_engine.measure(cuda.Trt(library), b"engine", settings, runs=9)
+    assert layers == cuda.LAYERS
+    assert (told["kind"], told["n"]) == ("measured", 9)
+    assert told["engine_p50_ms"] == cuda.ENGINE_MS * (build_engine.WARM_UP + 5)  # the middle one past the warm-up
+    assert 0 < told["latency_p50_ms"] <= told["latency_p90_ms"]
+    one = ["copy 1", "cudaEventRecord", "execute", "cudaEventRecord", "copy 2", "cudaStreamSynchronize"]
+    assert library.called[-2 * len(one) :] == 2 * one
+    assert {len(room) for room in library.rooms.values()} == {2 * 28 * 28 * 4, 80}  # bytes of inputs and of answers
+
+
+def test_a_failure_of_cuda_is_told_with_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = cuda.Library()
+    library.cudaEventCreate = lambda _: 700  # type: ignore[attr-defined]
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+    with pytest.raises(ValueError, match="cudaEventCreate: CUDA error 700"):
+        build_engine.Cuda()
+
+
+def test_zeros_of_two_in_four_may_be_used_unless_the_profile_says_no(hubs: Hubs, tmp_path: Path) -> None:
+    rtx = pytest.importorskip("tensorrt_rtx")
+    for options, wanted in (({}, ["SPARSE_WEIGHTS"]), ({"sparse": "false"}, [])):
+        exporter.find("tensorrt").write(hubs(S8), JETSON.model_copy(update={"options": options}), tmp_path)
+        told = json.loads((tmp_path / "engine.json").read_text("utf-8"))
+        assert build_engine.flags(rtx, told) == wanted
+        assert build_engine.build(rtx, tmp_path, told | {"library": "tensorrt_rtx", "compute_capabilities": ["8.6"]})
+
+
+def test_of_a_provider_that_keeps_no_graph_the_files_own_coverage_is_told(
+    hubs: Hubs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a pretended provider: none was there."""
+    monkeypatch.setattr(fusion, "OnnxRuntimeSession", lambda model, _: model)
+    spec = load_profile("nvidia-tensorrt").runtime()
+    assert isinstance(spec, OnnxRuntimeSpec)
+    for dialect, integer in ((S8, 4), (None, 0)):
+        _, covered = fusion.in_onnxruntime(hubs(dialect).onnx, spec)
+        assert (covered.integer, covered.total) == (integer, 4)
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ LEAST = {
     "local-cpu", "x86-vnni", "x86", "rpi5", "jetson-orin-nano", "nvidia-rtx", "ethos-u55-128", "ethos-u65-256",
     "ethos-u85-256", "cortex-m7",
     "qualcomm-htp-v73", "qualcomm-htp-v75", "qualcomm-htp-v79", "intel-gpu", "intel-npu", "nvidia-cuda",
+    "nvidia-tensorrt",
 }  # fmt: skip
 TEXT = """
 schema: 1
@@ -78,17 +79,18 @@ def test_a_profile_knows_the_cpu_that_it_describes(name: str, device: Cpu, why: 
     assert mismatch(Hardware(isa=("sve",)), device) == f"needs sve, this CPU has {', '.join(device.isa)}"
 
 
-LOCAL = {"local-cpu", "x86", "x86-vnni", "intel-gpu", "intel-npu", "nvidia-cuda"}
+LOCAL = {"local-cpu", "x86", "x86-vnni", "intel-gpu", "intel-npu", "nvidia-cuda", "nvidia-tensorrt"}
 
 
 def test_an_accelerator_that_its_runtime_does_not_see_is_named_with_what_it_sees() -> None:
     pytest.importorskip("openvino")
     with pytest.raises(UnavailableError, match=r"device intel-npu: openvino sees .*CPU.* here, and no NPU; run edgekd"):
         installed(load_profile("intel-npu"))
-    with pytest.raises(
-        UnavailableError, match=r"device nvidia-cuda: none of its runtimes is installed \(onnxruntime\)"
-    ):
-        installed(load_profile("nvidia-cuda"))
+    for name in ("nvidia-cuda", "nvidia-tensorrt"):
+        with pytest.raises(
+            UnavailableError, match=rf"device {name}: none of its runtimes is installed \(onnxruntime\)"
+        ):
+            installed(load_profile(name))
 
 
 @pytest.mark.parametrize("name", sorted(LEAST - LOCAL))

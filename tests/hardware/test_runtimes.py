@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,6 +127,34 @@ def test_a_provider_that_is_not_there_is_an_error_and_no_silent_change(tmp_path:
     spec = OnnxRuntimeSpec(provider="CUDAExecutionProvider", dialect=PROFILE.runtime().dialect)
     with pytest.raises(UnavailableError, match=r"has no CUDAExecutionProvider here, only .*CPUExecutionProvider"):
         open_session(model("onnxruntime", tmp_path), spec)
+
+
+def test_tensorrts_provider_is_told_of_a_graph_that_has_its_scales(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a pretended provider: none was there."""
+    import onnxruntime as ort
+
+    asked = []
+
+    class Session:
+        def __init__(self, *_: Any, **told: Any) -> None:
+            asked.append((told["providers"], told["provider_options"]))
+
+        def get_providers(self) -> list[str]:
+            return ["TensorrtExecutionProvider"]
+
+        def get_outputs(self) -> list[Any]:
+            return []
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["TensorrtExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", Session)
+    spec = load_profile("nvidia-tensorrt").runtime()
+    for kind in ("Relu", "QuantizeLinear"):
+        (tmp_path / f"{kind}.onnx").write_bytes(kind.encode())
+        open_session(tmp_path / f"{kind}.onnx", spec)
+    provider = ["TensorrtExecutionProvider"]
+    assert asked == [(provider, [{}]), (provider, [{"trt_int8_enable": "1"}])]
 
 
 def test_a_runtime_that_is_not_installed_says_how_to_get_it(

@@ -88,16 +88,30 @@ def vit_of_digits(folder: Path, samples: int = 256) -> tuple[Path, dict[str, Any
     """A small ViT that learnt digits for some seconds, images that it has not seen, its signature; the batch is 1."""
     from transformers import ViTConfig, ViTForImageClassification
 
-    torch.manual_seed(0)
-    images, labels = (torch.from_numpy(part) for part in digits_net.digits())
-    order = torch.randperm(len(images))
-    x, y = images[order].permute(0, 3, 1, 2).float() / 255, labels[order].long()
     config = ViTConfig(
         hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, num_labels=10,
         image_size=28, patch_size=7, num_channels=1, attn_implementation="eager",
     )  # fmt: skip
-    net = _Logits(ViTForImageClassification(config)).train()
-    optimizer = torch.optim.AdamW(net.parameters(), 2e-3)
+    torch.manual_seed(0)
+    return _learnt(_Logits(ViTForImageClassification(config)), folder / "vit.onnx", samples, 2e-3)
+
+
+def cnn_of_digits(folder: Path, samples: int = 256) -> tuple[Path, dict[str, Any], Signature]:
+    """The same of a small residual net."""
+    from edgekd.models import checkpoint
+    from edgekd.models.shape import NetShape
+
+    shape = NetShape(stem_width=16, stem_stride=2, widths=((16, 16), (32, 32)), strides=(1, 2))
+    net = checkpoint.build(shape, [str(digit) for digit in range(10)], 1, 0).net
+    return _learnt(net, folder / "cnn.onnx", samples, 1e-2)
+
+
+def _learnt(net: torch.nn.Module, path: Path, samples: int, rate: float) -> tuple[Path, dict[str, Any], Signature]:
+    torch.manual_seed(0)
+    images, labels = (torch.from_numpy(part) for part in digits_net.digits())
+    order = torch.randperm(len(images))
+    x, y = images[order].permute(0, 3, 1, 2).float() / 255, labels[order].long()
+    optimizer = torch.optim.AdamW(net.train().parameters(), rate)
     for rows in (part for _ in range(6) for part in torch.randperm(len(x) - samples).split(64)):
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(net(x[rows]), y[rows]).backward()
@@ -111,10 +125,9 @@ def vit_of_digits(folder: Path, samples: int = 256) -> tuple[Path, dict[str, Any
             verbose=False,
         )  # fmt: skip
     assert program is not None
-    program.save(str(folder / "vit.onnx"))
-    described = TensorIn(name="pixels", layout="any", shape=(1, 1, 28, 28))
-    signature = Signature(inputs=(described,), outputs=(TensorOut(name="logits"),))
-    return folder / "vit.onnx", {"pixels": seen.numpy()}, signature
+    program.save(str(path))
+    described = TensorIn(name="pixels", layout="NCHW", shape=(1, 1, 28, 28))
+    return path, {"pixels": seen.numpy()}, Signature(inputs=(described,), outputs=(TensorOut(name="logits"),))
 
 
 def _alive(module: torch.nn.Module) -> None:

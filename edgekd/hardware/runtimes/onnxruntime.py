@@ -11,7 +11,7 @@ import onnxruntime as ort
 
 from edgekd.errors import ConfigError, EdgekdError, UnavailableError
 from edgekd.hardware.runtime import Array, Described, Tensor, cannot_run
-from edgekd.hardware.specs import OnnxRuntimeSpec
+from edgekd.hardware.specs import TENSORRT, OnnxRuntimeSpec
 
 LEVELS = {
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
@@ -42,7 +42,9 @@ class OnnxRuntimeSession:
                 f"{', '.join(ort.get_available_providers())}; install the package that brings it"
             )
         try:
-            self._session = ort.InferenceSession(str(model), options, providers=[spec.provider])
+            self._session = ort.InferenceSession(
+                str(model), options, providers=[spec.provider], provider_options=[provider_options(model, spec)]
+            )
         except Exception as error:
             raise explained(model, spec, error) from error
         if self._session.get_providers()[0] != spec.provider:
@@ -65,6 +67,12 @@ class OnnxRuntimeSession:
 
     def close(self) -> None:
         del self._session
+
+
+def provider_options(model: Path, spec: OnnxRuntimeSpec) -> dict[str, str]:
+    """TensorRT builds a quantised graph where int8 is allowed; a float one, which has no scales, where it is not."""
+    quantised = spec.provider == TENSORRT and b"QuantizeLinear" in model.read_bytes()
+    return {"trt_int8_enable": "1"} if quantised else {}
 
 
 def explained(model: Path, spec: OnnxRuntimeSpec, error: Exception) -> EdgekdError:
