@@ -58,11 +58,13 @@ class Cutter:
     whole: dict[str, Any]
     streams: bool  # whether what stages hand on is cut too
     judged: prune.Judged
+    parameters: float  # the share of them that may be left
 
     @classmethod
     def of(
-        cls, builder: Builder, pipeline: Pipeline, profile: Any, *, streams: bool, judged: prune.Judged = "answers"
-    ) -> Cutter:
+        cls, builder: Builder, pipeline: Pipeline, profile: Any, *, streams: bool, judged: prune.Judged = "answers",
+        parameters: float = 1.0,
+    ) -> Cutter:  # fmt: skip
         target = Target.of(builder, pipeline, profile)
         data = dataset_of(builder, pipeline)
         net, given = teacher_of(builder, pipeline, data)
@@ -70,7 +72,8 @@ class Cutter:
         kept = targets_of(builder, pipeline, data, net, given)
         lesson = {"data": data, "teacher": net} | ({"targets": kept} if kept else {})
         models = _whole(target, net, data)
-        return cls(builder, pipeline, target, there(data), there(net), there(net), lesson, models, streams, judged)
+        data, net = there(data), there(net)
+        return cls(builder, pipeline, target, data, net, net, lesson, models, streams, judged, parameters)
 
     def cuts(self, name: str, ratio: float, by: prune.By, step: int, rounds: int, seed: int) -> tuple[Artifact, ...]:
         """
@@ -78,7 +81,7 @@ class Cutter:
         is taught before the next one looks at it anew (Muralidharan et al., "Compact language models via pruning and
         knowledge distillation", 2024, [100], section 3).
         """
-        run, found = self, list[Artifact]()
+        run, found = replace(self, parameters=self.parameters ** (1 / rounds)), list[Artifact]()
         for number in range(1, rounds + 1):
             here = name if number == rounds else f"{name}, round {number}"
             found.append(run.cut(here, ratio ** (1 / rounds), by, step))
@@ -87,7 +90,9 @@ class Cutter:
         return tuple(found)
 
     def cut(self, name: str, ratio: float, by: prune.By, step: int) -> Artifact:
-        settings = prune.Cut(ratio=ratio, by=by, step=step, preprocess=self.pipeline.preprocess.outside)
+        settings = prune.Cut(
+            ratio=ratio, by=by, parameters=self.parameters, step=step, preprocess=self.pipeline.preprocess.outside
+        )
         worth = {"net": self.start, "data": self.data, "ladder": self.ladder(step), "staircase": self.staircase(step)}
         worth["path"] = self.path(worth, by, step)
         return self.builder.call(prune.CUT, settings, worth, Coordinates(self.target.profile.name, name))
@@ -154,7 +159,7 @@ class Cutter:
     def path(self, worth: dict[str, Artifact], by: prune.By, step: int) -> Artifact:
         target = self.target
         settings = prune.Walk(
-            by=by, step=step, preprocess=self.pipeline.preprocess, runtime=target.measured_in, cpu=target.cpu,
+            by=by, parameters=self.parameters, step=step, preprocess=self.pipeline.preprocess, runtime=target.measured_in, cpu=target.cpu,
             measuring=QUICKLY,
         )  # fmt: skip
         at = Coordinates(target.profile.name, variant=by)

@@ -43,6 +43,7 @@ class Pruning:
     streams: bool = False  # what whole stages hand on is cut too
     judged: prune.Judged = "answers"  # what a place is worth: by the logits, or by all stages on the way to them
     rounds: int = 1  # of cutting and teaching, each with a look of its own
+    parameters: float = 1.0  # the share of them that may be left
 
     def nets(self) -> dict[str, tuple[float, prune.By, int]]:
         """By name."""
@@ -86,7 +87,7 @@ def prune_net(
         if runtime is not None and installed(profile)[0].name != runtime:
             raise UnavailableError(f"--runtime {runtime}: is not installed; pip install 'edgekd[{runtime}]'")
         builder = Builder(store, listener or Silent(), pipeline=pipeline.name, need=need)
-        run = Cutter.of(builder, pipeline, profile, streams=asked.streams, judged=asked.judged)
+        run = Cutter.of(builder, pipeline, profile, streams=asked.streams, judged=asked.judged, parameters=asked.parameters)
         cuts = {
             name: run.cuts(name, ratio, by, asked.step, asked.rounds, seed)
             for name, (ratio, by, seed) in asked.nets().items()
@@ -101,6 +102,10 @@ def _check(pipeline: Pipeline, asked: Pruning) -> None:
     for ratio in asked.ratios:
         if not 0 < ratio < 1:
             raise ConfigError(f"prune: latency_ratio {ratio:g}: a share of the whole net's latency, between 0 and 1")
+    if not 0 < asked.parameters <= 1:
+        raise ConfigError(
+            f"prune: parameters_ratio {asked.parameters:g}: a share of the whole net's parameters, up to 1"
+        )
     if pipeline.distill.start == "teacher" or pipeline.distill.dual_head is not None:
         raise ConfigError("prune: the net goes on from its own weights; leave distill.start and distill.dual_head out")
     for what, there_is in (

@@ -32,7 +32,7 @@ def run(settings: Cut, inputs: Mapping[str, Artifact], work: Work) -> None:
     points = [(row["predicted"], row["measured"]) for row in inputs["path"].json("path.json")["points"]]
     if settings.ratio < min(measured for _, measured in points):
         raise too_much(settings.ratio, min(measured for _, measured in points))
-    stays = chosen(worth, model, settings.by, predicted_for(points, settings.ratio))
+    stays = chosen(worth, model, settings.by, predicted_for(points, settings.ratio), settings.parameters)
     assert stays is not None  # the path has one that is faster still
     tensors = load_file(inputs["ladder"].file("ladder.safetensors"))
     places = [units for units in units_of(model.config.shape, streams=True) if units.name in stays]

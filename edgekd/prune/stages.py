@@ -47,6 +47,7 @@ class Walk(Settings):
     """How fast nets of the choices really are, from hardly smaller to as small as can be: whole nets, measured."""
 
     by: By = "latency"
+    parameters: float = Field(default=1.0, gt=0, le=1)  # the share of them that may be left
     step: int = Field(default=8, ge=1)
     points: int = Field(default=12, ge=2)
     preprocess: Preprocess
@@ -63,6 +64,7 @@ class Cut(Settings):
     """
 
     ratio: float = Field(gt=0, lt=1)
+    parameters: float = Field(default=1.0, gt=0, le=1)  # the share of them that may be left
     by: By = "latency"
     step: int = Field(default=8, ge=1)
     preprocess: Preprocess

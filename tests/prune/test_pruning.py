@@ -58,6 +58,8 @@ def test_two_latencies_come_from_one_look_and_are_met_by_measurement(tmp_path: P
     assert {row["int8"]["by"] for row in told["pruned"].values()} <= {"ptq", "qat"}
     refused = edgekd(tmp_path, "digits", "--latency-ratio", "0.01", *SMALL, code=2)
     assert "prune: latency_ratio 0.01: the smallest net that this gives still takes 0." in refused.stderr
+    few = edgekd(tmp_path, "digits", "--latency-ratio", "0.9", "--parameters-ratio", "0.01", *SMALL, code=2)
+    assert "prune: parameters_ratio 0.01: the smallest net that this gives still has 0." in few.stderr
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     kept = edgekd(tmp_path, "digits", "--latency-ratio", "0.7", *SMALL, "--out", "mine", code=2)
@@ -112,6 +114,11 @@ def test_what_cannot_be_is_said_before_anything_runs(
     with pytest.raises(ConfigError, match=sentence):
         prune_net(load_pipeline("digits", list(assignments)), Pruning(ratios), out=tmp_path / "o", workspace=tmp_path)
     assert not (tmp_path / "o").exists()
+
+
+def test_a_share_of_parameters_is_a_share(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"prune: parameters_ratio 1\.5: a share of the whole net's parameters"):
+        prune_net(load_pipeline("digits"), Pruning((0.5,), parameters=1.5), out=tmp_path / "o", workspace=tmp_path)
 
 
 def test_ratios_are_read_as_they_are_typed() -> None:
