@@ -66,7 +66,11 @@ def prune(
     if judged not in ways:
         raise typer.BadParameter(f"{judged!r}: {' or '.join(ways)}", param_hint="--judged")
     asked = Pruning(
-        ratios=ratios_of(latency_ratio), step=step, streams=stages, judged=cast(Judged, judged), rounds=rounds,
+        ratios=ratios_of(latency_ratio),
+        step=step,
+        streams=stages,
+        judged=cast(Judged, judged),
+        rounds=rounds,
         parameters=parameters_ratio,
     )
     with Watcher(verbose=bool(verbose)) as watcher:

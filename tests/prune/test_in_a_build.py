@@ -1,0 +1,80 @@
+"""`prune` in a pipeline: the student of a build is what is left of its teacher."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgekd import find_student
+from edgekd.api import build, plan, rebuild
+from edgekd.engine import lock
+from edgekd.errors import ConfigError
+from edgekd.models.shape import parameters
+from edgekd.pipeline import load_pipeline
+
+SHAPE = "{stem_width: 16, stem_stride: 2, widths: [[32, 32], [32, 32], [64, 64], [64, 64]], strides: [1, 1, 2, 1]}"
+HALF = ["prune={latency_ratio: 0.8, parameters_ratio: 0.6}", f"teacher.shape={SHAPE}", "distill.precision=float32"]
+
+
+@pytest.mark.slow
+def test_what_is_left_of_the_teacher_is_quantised_measured_proved_and_shipped(
+    micro_settings: list[str], tmp_path: Path
+) -> None:
+    settings = [s for s in micro_settings if not s.startswith("teacher.shape")] + HALF
+    pipeline = load_pipeline("digits", settings)
+    where = {"workspace": tmp_path / "w"}
+    (steps,) = plan(pipeline, **where).values()  # type: ignore[arg-type]
+    stages = {step.stage for step in steps}
+    assert {"prune.ladder", "prune.staircase", "prune.path", "prune.choose", "prune.cut", "distill.float"} <= stages
+    assert not any(stage.startswith("search.") for stage in stages)
+    (built,) = build(pipeline, out=tmp_path / "dist", **where)  # type: ignore[arg-type]
+    told = built.report["pruned"]
+    assert built.report["search"] is None
+    assert told["ratio"] == pytest.approx(0.8)
+    assert told["after"]["parameters"] <= 0.6 * told["before"]["parameters"]
+    assert told["before"]["parameters"] == parameters(pipeline.teacher.shape, in_channels=1)
+    assert built.report["distillation"]["training"]["first"] == "pruned"
+    assert built.report["variants"]["int8"]["size_bytes"] < built.report["variants"]["teacher-int8"]["size_bytes"]
+    text = (built.folder / "report.md").read_text("utf-8")
+    assert "## What is left of the teacher: 0.8 of its int8 latency was asked for" in text
+    assert "The student started from what is left of its teacher." in text
+    code = (
+        "import sys; sys.argv = ['edgekd', 'build', 'digits', '--workspace', "
+        f"{str(where['workspace'])!r}, '--out', {str(tmp_path / 'dist')!r}"
+        + "".join(f", '--set', {setting!r}" for setting in settings)
+        + "]\nfrom edgekd.cli.app import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'onnx', 'onnxruntime'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "0 stages ran" in done.stderr
+    rows = {row.stage: row for row in lock.read(built.folder / "edgekd.lock").rows}
+    assert rows["prune.choose"].nature == "decision"
+    units = json.loads(rows["prune.choose"].files["decision.json"])["units"]
+    again = rebuild(built.folder / "edgekd.lock", out=tmp_path / "again", **where)  # type: ignore[arg-type]
+    assert again.report["pruned"]["units"] == units  # whatever was measured this time
+
+
+@pytest.mark.parametrize(
+    ("assignments", "sentence"),
+    [
+        (["prune={latency_ratio: 0.5}", "search.supernet={epochs: 1}"], r"prune: .* nothing is searched for; leave"),
+        (["prune={latency_ratio: 0.5}", "distill.start=teacher"], r"prune: the net goes on from its own weights"),
+        (["prune={latency_ratio: 0.5}", "distill.assistant=auto"], r"prune: distill.assistant: the whole net alone"),
+        (["prune={latency_ratio: 1.5}"], r"prune.latency_ratio"),
+    ],
+)
+def test_what_does_not_go_with_pruning_is_refused_as_the_file_is_read(assignments: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_pipeline("digits", assignments)
+
+
+def test_a_search_has_nothing_to_search_for(tmp_path: Path) -> None:
+    pipeline = load_pipeline("digits", ["prune={latency_ratio: 0.5}"])
+    with pytest.raises(ConfigError, match=r"prune: .* none is searched for; leave prune out"):
+        find_student(pipeline, out=tmp_path / "o", workspace=tmp_path / "w")
