@@ -137,9 +137,11 @@ def asked_of_zeros(target: Target, shape: NetShape | None, dataset: Result) -> d
     plan = target.pipeline.sparsity
     if plan is None or target.device:
         return {}
-    settings = shape and prune.AskZeros(
-        shape=shape, plan=plan, preprocess=target.pipeline.preprocess, profile=target.profile, cpu=target.cpu
-    )
+    settings = None
+    if shape is not None:
+        settings = prune.AskZeros(
+            shape=shape, plan=plan, preprocess=target.pipeline.preprocess, profile=target.profile, cpu=target.cpu
+        )
     stage = replace(prune.ASK_ZEROS, uses=(*prune.ASK_ZEROS.uses, *(p for s in target.runtimes for p in s.packages)))
     return {"zeros": target.engine.call(stage, settings, {"data": dataset}, target.at())}
 

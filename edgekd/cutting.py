@@ -9,7 +9,7 @@ from edgekd.distill import stages as distill
 from edgekd.engine.executor import Engine
 from edgekd.engine.plan import Result
 from edgekd.engine.store import Artifact
-from edgekd.errors import UnsupportedError
+from edgekd.errors import ConfigError
 from edgekd.models.shape import FOREIGN, NetShape, shape_of
 from edgekd.pipeline import Pipeline
 from edgekd.plans import PrunePlan
@@ -31,7 +31,7 @@ class Cutter:
 
     @classmethod
     def of(cls, target: Target, net: Result, lesson: Mapping[str, Result], plan: PrunePlan) -> Cutter:
-        """Raises UnsupportedError for what this cannot be done with, before anything is trained."""
+        """Raises ConfigError for what this cannot be done with, before anything is trained."""
         cutter = cls(target, net, net, lesson, plan)
         if cutter.foreign:
             _check_foreign(target.pipeline, plan)
@@ -145,7 +145,7 @@ class Cutter:
 
 
 def _check_foreign(pipeline: Pipeline, plan: PrunePlan) -> None:
-    """Raises UnsupportedError for what is of edgekd's own family alone."""
+    """Raises ConfigError for what is of edgekd's own family alone."""
     deep = [loss.name for loss in pipeline.distill.losses if getattr(loss, "pairs", ())]
     for what, there_is in (
         ("sparsity", pipeline.sparsity), (f"distill.losses: {', '.join(deep)}", deep),
@@ -153,4 +153,4 @@ def _check_foreign(pipeline: Pipeline, plan: PrunePlan) -> None:
         ("--stages", plan.stages), ("--judged", plan.judged != "answers"),
     ):  # fmt: skip
         if there_is:
-            raise UnsupportedError(f"prune: {what}: is for nets of edgekd's own family so far; leave it out")
+            raise ConfigError(f"prune: {what}: is for nets of edgekd's own family so far; leave it out")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
+import torch
 import torch_pruning as tp
 from torch import Tensor, nn
 
@@ -43,7 +44,8 @@ def smaller(
 def needed(net: nn.Module, x: Tensor, step: int) -> list[str]:
     """
     Layers whose outputs all have to stay, found by trying: without some of them the net fails (its code counts on the
-    width) or answers in another shape (they are its answer). Raises UnsupportedError where that is all of them.
+    width), or answers otherwise than if they were silent (its answer, parts of heads, what a layer norm reads).
+    Raises UnsupportedError where that is all of them.
     """
     roots = [group[0].dep.target.name.split(" ")[0] for group in _graph(net, x).get_all_groups(root_module_types=ROOTS)]
     found = [name for name in roots if not _goes(net, x, name, step)]
@@ -81,16 +83,43 @@ def _graph(net: nn.Module, x: Tensor) -> Any:
 
 
 def _goes(net: nn.Module, x: Tensor, name: str, step: int) -> bool:
-    """Whether the net still answers as before in shape once `step` of the layer's outputs are gone."""
+    """
+    Whether the net without `step` of the layer's outputs, and all that goes with them, answers as the one in which they
+    are silent. Every other one is tried: of heads, whose channels belong together, parts of two would go.
+    """
     tried = deepcopy(net)
     layer: Any = tried.get_submodule(name)
     if len(layer.weight) < 2 * step:
         return False
-    wanted = net(x).shape
     try:
+        graph, names = _graph(tried, x), {layer: name for name, layer in tried.named_modules()}
         function = tp.prune_conv_out_channels if isinstance(layer, nn.Conv2d) else tp.prune_linear_out_channels
-        group = _graph(tried, x).get_pruning_group(layer, function, list(range(step)))
+        group = graph.get_pruning_group(layer, function, list(range(1, 2 * step, 2)))
+        gone = {names[dep.target.module]: outputs for dep, outputs in group
+                if graph.is_out_channel_pruning_fn(dep.handler) and dep.target.module in names}  # fmt: skip
+        wanted = _silent(net, x, gone)
         group.prune()
-        return bool(tried(x).shape == wanted) and len(layer.weight) > 0
+        with torch.no_grad():
+            found = tried(x)
+        return found.shape == wanted.shape and torch.allclose(found, wanted, atol=1e-4, rtol=1e-3)
     except Exception:  # noqa: BLE001  whatever a person's own forward raises: this layer has to stay
         return False
+
+
+@torch.no_grad()
+def _silent(net: nn.Module, x: Tensor, gone: Mapping[str, Sequence[int]]) -> Tensor:
+    """What the net answers where these outputs of its layers are zero."""
+
+    def quiet(outputs: Sequence[int]) -> Any:
+        def hook(_layer: nn.Module, _read: Any, said: Tensor) -> Tensor:
+            return said.index_fill(1 if said.ndim == 4 else -1, torch.tensor(list(outputs)), 0.0)
+
+        return hook
+
+    hooks = [net.get_submodule(name).register_forward_hook(quiet(outputs)) for name, outputs in gone.items()]
+    try:
+        found: Tensor = net(x)
+        return found
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import ResNetConfig, ResNetForImageClassification
+from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
 
 from edgekd.engine.digest import digest_file
 from edgekd.errors import ConfigError, UnsupportedError
@@ -158,6 +158,21 @@ def test_a_net_of_transformers_is_its_config_its_structure_and_its_weights(tmp_p
     foreign.save(found, source, out)
     torch.testing.assert_close(checkpoint.net_of(out)(x), found(x))
     assert sum(p.numel() for p in found.parameters()) < 0.6 * sum(p.numel() for p in net.parameters())
+
+
+def test_of_a_transformer_whole_units_go_and_no_parts_of_heads(tmp_path: Path) -> None:
+    """A layer norm reads all of the stream, and attention counts on whole heads: MLP units are what is left."""
+    config = ViTConfig(
+        image_size=16, patch_size=8, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        num_labels=5,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    net, x = Answering(ViTForImageClassification(config), None).eval(), torch.randn(4, 3, 16, 16)
+    found = smaller(net, x[:2], 0.5, 8, "magnitude", needed(net, x[:2], 8), {})
+    before, after = widths(net), widths(found)
+    narrower = {name for name in before if after[name] < before[name]}
+    assert narrower == {"net.vit.layers.0.mlp.fc1", "net.vit.layers.1.mlp.fc1"}
+    assert found(x).shape == (4, 5)
 
 
 def test_a_net_whose_code_counts_on_every_width_is_refused() -> None:
