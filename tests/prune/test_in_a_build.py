@@ -17,7 +17,8 @@ from edgekd.models.shape import parameters
 from edgekd.pipeline import load_pipeline
 
 SHAPE = "{stem_width: 16, stem_stride: 2, widths: [[32, 32], [32, 32], [64, 64], [64, 64]], strides: [1, 1, 2, 1]}"
-HALF = ["prune={latency_ratio: 0.8, parameters_ratio: 0.6}", f"teacher.shape={SHAPE}", "distill.precision=float32"]
+HALF = ["prune={latency_ratio: 0.8, parameters_ratio: 0.6}", f"teacher.shape={SHAPE}", "distill.precision=float32",
+        "sparsity={unstructured: 0.5, begin: 0, end: 0}"]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -29,6 +30,7 @@ def test_what_is_left_of_the_teacher_is_quantised_measured_proved_and_shipped(
     where = {"workspace": tmp_path / "w"}
     (steps,) = plan(pipeline, **where).values()  # type: ignore[arg-type]
     stages = {step.stage for step in steps}
+    assert "sparse.ask" in stages
     assert {"prune.ladder", "prune.staircase", "prune.path", "prune.choose", "prune.cut", "distill.float"} <= stages
     assert not any(stage.startswith("search.") for stage in stages)
     (built,) = build(pipeline, out=tmp_path / "dist", **where)  # type: ignore[arg-type]
@@ -42,6 +44,10 @@ def test_what_is_left_of_the_teacher_is_quantised_measured_proved_and_shipped(
     text = (built.folder / "report.md").read_text("utf-8")
     assert "## What is left of the teacher: 0.8 of its int8 latency was asked for" in text
     assert "The student started from what is left of its teacher." in text
+    (said,) = {sentence.split(":")[0] for sentence in built.report["zeros"] if "int8" in sentence}
+    assert said == "50 % zeros in int8@onnxruntime"  # asked of the runtime before the training
+    assert "Before the training, of a net of this shape with random weights: 50 % zeros in" in text
+    assert built.report["distillation"]["training"]["sparsity"]["zeros_percent"] == pytest.approx(50, abs=1)
     code = (
         "import sys; sys.argv = ['edgekd', 'build', 'digits', '--workspace', "
         f"{str(where['workspace'])!r}, '--out', {str(tmp_path / 'dist')!r}"
