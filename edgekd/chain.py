@@ -27,7 +27,10 @@ from edgekd.probing import float_settings
 from edgekd.prune import stages as prune
 from edgekd.report import stages as report
 from edgekd.seeking import Sought, ranked_by, seek
+from edgekd.sources import given_teacher
 from edgekd.target import Target, prefixed
+
+OWN = "prune: in a build the teacher is one of edgekd's own nets; `edgekd prune` takes others"
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ def chain(
 def taught(target: Target) -> Taught:
     """Search and training in float, which all targets of a build may share."""
     engine, pipeline, here = target.engine, target.pipeline, Coordinates(target=target.profile.name)
+    if pipeline.prune is not None and (given := given_teacher(pipeline)) is not None and given.shape is None:
+        raise UnsupportedError(OWN)
     sought = seek(target)
     if pipeline.prune is not None:
         return cut(target, sought, pipeline.prune)
@@ -125,7 +130,7 @@ def cut(target: Target, sought: Sought, plan: PrunePlan) -> Taught:
         )
     cutter = Cutter.of(target, sought.master, sought.lesson, plan)
     if cutter.foreign:
-        raise UnsupportedError("prune: in a build the teacher is one of edgekd's own nets; `edgekd prune` takes others")
+        raise UnsupportedError(OWN)
     cuts = cutter.cuts("pruned", plan.latency_ratio)
     found = prefixed("cut", {str(number): each for number, each in enumerate(cuts)})
     found |= asked_of_zeros(target, _shape(cuts[-1]), sought.dataset)

@@ -34,7 +34,7 @@ class Cutter:
         """Raises ConfigError for what this cannot be done with, before anything is trained."""
         cutter = cls(target, net, net, lesson, plan)
         if cutter.foreign:
-            _check_foreign(target.pipeline, plan)
+            check_foreign(target.pipeline, plan)
         return cutter
 
     def taught_by(self, targets: Result | None) -> Cutter:
@@ -144,11 +144,11 @@ class Cutter:
         return shape_of({name: tree[name] for name in NetShape.model_fields if name in tree})
 
 
-def _check_foreign(pipeline: Pipeline, plan: PrunePlan) -> None:
+def check_foreign(pipeline: Pipeline, plan: PrunePlan) -> None:
     """Raises ConfigError for what is of edgekd's own family alone."""
-    deep = [loss.name for loss in pipeline.distill.losses if getattr(loss, "pairs", ())]
+    deep = pipeline.distill.deep
     for what, there_is in (
-        ("sparsity", pipeline.sparsity), (f"distill.losses: {', '.join(deep)}", deep),
+        ("sparsity", pipeline.sparsity), (f"distill.losses: {deep}", deep),
         ("distill.calibrate", pipeline.distill.calibrate), ("distill.processes", pipeline.distill.processes > 1),
         ("--stages", plan.stages), ("--judged", plan.judged != "answers"),
     ):  # fmt: skip

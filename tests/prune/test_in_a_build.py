@@ -6,15 +6,20 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgekd import find_student
 from edgekd.api import build, plan, rebuild
+from edgekd.chain import cut
+from edgekd.cutting import check_foreign
 from edgekd.engine import lock
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.models.shape import parameters
 from edgekd.pipeline import load_pipeline
+from edgekd.plans import PrunePlan
+from edgekd.target import Target
 
 SHAPE = "{stem_width: 16, stem_stride: 2, widths: [[32, 32], [32, 32], [64, 64], [64, 64]], strides: [1, 1, 2, 1]}"
 HALF = ["prune={latency_ratio: 0.8, parameters_ratio: 0.6}", f"teacher.shape={SHAPE}", "distill.precision=float32",
@@ -84,3 +89,34 @@ def test_a_search_has_nothing_to_search_for(tmp_path: Path) -> None:
     pipeline = load_pipeline("digits", ["prune={latency_ratio: 0.5}"])
     with pytest.raises(ConfigError, match=r"prune: .* none is searched for; leave prune out"):
         find_student(pipeline, out=tmp_path / "o", workspace=tmp_path / "w")
+
+
+def test_a_teacher_of_another_family_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("raise SystemExit('it ran')\n", "utf-8")
+    pipeline = load_pipeline("digits", ["prune={latency_ratio: 0.5}", f"teacher={{from: {tmp_path / 'net.py'}}}"])
+    with pytest.raises(UnsupportedError, match=r"prune: in a build the teacher is one of edgekd's own nets; `edgekd"):
+        plan(pipeline, workspace=tmp_path / "w")
+
+
+def test_widths_of_a_device_over_ssh_are_not_measured_yet(tmp_path: Path) -> None:
+    target = Target(None, load_pipeline("digits"), None, None, None, (), device="ssh://pi@board")  # type: ignore[arg-type]
+    with pytest.raises(
+        UnavailableError, match=r"prune: widths are measured on this machine, and not on ssh://pi@board"
+    ):
+        cut(target, None, PrunePlan(latency_ratio=0.5))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("assignments", "more", "what"),
+    [
+        (["sparsity=2:4"], {}, "sparsity"),
+        (["distill.losses=[{name: attention, pairs: [[stage1, stage1]]}]"], {}, "distill.losses: attention"),
+        ([], {"stages": True}, "--stages"),
+        ([], {"judged": "trajectory"}, "--judged"),
+    ],
+)
+def test_what_is_of_edgekds_own_family_alone_is_refused_of_others(
+    assignments: list[str], more: dict[str, Any], what: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"prune: {what}: is for nets of edgekd's own family so far; leave it out"):
+        check_foreign(load_pipeline("digits", assignments), PrunePlan(latency_ratio=0.5, **more))

@@ -14,7 +14,8 @@ import pytest
 import torch
 from helpers import own
 
-from edgekd.errors import ConfigError
+from edgekd.deploy.hub import to_onnx
+from edgekd.errors import ConfigError, UnsupportedError
 from edgekd.models import checkpoint
 from edgekd.pipeline import load_pipeline
 from edgekd.pruning import Pruning, prune_net, ratios_of
@@ -146,6 +147,16 @@ def test_what_cannot_be_is_said_before_anything_runs(
     with pytest.raises(ConfigError, match=sentence):
         prune_net(load_pipeline("digits", list(assignments)), Pruning(ratios), out=tmp_path / "o", workspace=tmp_path)
     assert not (tmp_path / "o").exists()
+
+
+def test_an_onnx_file_has_no_layers_to_cut(tmp_path: Path) -> None:
+    module = own.net().eval()
+    onnx.save(to_onnx(module, torch.zeros(2, 1, 28, 28), "x", "y"), tmp_path / "t.onnx")
+    pipeline = load_pipeline("digits", [f"teacher={{from: {tmp_path / 't.onnx'}, trust: true}}"])
+    with pytest.raises(
+        UnsupportedError, match=r"prune: .*t\.onnx: an ONNX file has no layers that could be trained again"
+    ):
+        prune_net(pipeline, Pruning((0.5,)), target=QUICK, out=tmp_path / "o", workspace=tmp_path / "w")
 
 
 def test_a_share_of_parameters_is_a_share(tmp_path: Path) -> None:
