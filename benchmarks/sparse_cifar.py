@@ -31,8 +31,8 @@ from about import versions
 from numpy.typing import NDArray
 from prune_cifar import archive
 
+from edgekd.beside import there
 from edgekd.cli.progress import Watcher
-from edgekd.cutting import there
 from edgekd.deploy.evaluate import correct
 from edgekd.distill import stages as distill
 from edgekd.engine.executor import Builder

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgekd.advice import advice
 from edgekd.assistant import assistant_of
 from edgekd.budget import TEACHER, TEACHER_INT8
+from edgekd.cutting import Cutter
 from edgekd.deploy import stages as deploy
 from edgekd.distill import stages as distill
 from edgekd.engine.executor import Engine
 from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
-from edgekd.errors import UnsupportedError
+from edgekd.errors import UnavailableError, UnsupportedError
 from edgekd.hardware.here import by_dialect
 from edgekd.hardware.profile import DeviceProfile
 from edgekd.keeping import targets_of
 from edgekd.models.shape import NetShape
 from edgekd.nesting import first_of
 from edgekd.pipeline import Pipeline
+from edgekd.plans import PrunePlan
 from edgekd.probing import float_settings
+from edgekd.prune import stages as prune
 from edgekd.report import stages as report
 from edgekd.seeking import Sought, ranked_by, seek
+from edgekd.sources import given_teacher
 from edgekd.target import Target, prefixed
+
+OWN = "prune: in a build the teacher is one of edgekd's own nets; `edgekd prune` takes others"
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,11 @@ def chain(
 def taught(target: Target) -> Taught:
     """Search and training in float, which all targets of a build may share."""
     engine, pipeline, here = target.engine, target.pipeline, Coordinates(target=target.profile.name)
+    if pipeline.prune is not None and (given := given_teacher(pipeline)) is not None and given.shape is None:
+        raise UnsupportedError(OWN)
     sought = seek(target)
+    if pipeline.prune is not None:
+        return cut(target, sought, pipeline.prune)
     dataset, tutor, found = sought.dataset, sought.tutor, sought.found
     lesson = dict(sought.lesson)
     shape = sought.given.shape if sought.given else pipeline.teacher.shape
@@ -107,8 +117,38 @@ def taught(target: Target) -> Taught:
         lesson |= {"teacher": tutor} | ({"targets": kept} if kept else {})
     lesson |= {"student": found["choice"]}
     lesson |= first_of(engine, pipeline, sought.supernet, _shape(found["choice"]), dataset, here)
+    found = {**found, **asked_of_zeros(target, _shape(found["choice"]), dataset)}
     student = engine.call(distill.FLOAT, float_settings(engine, pipeline, lesson, here), lesson, here)
     return Taught(sought, tutor, found, student)
+
+
+def cut(target: Target, sought: Sought, plan: PrunePlan) -> Taught:
+    """What is left of the teacher, which teaches it, in place of a student that was searched for."""
+    if target.device:
+        raise UnavailableError(
+            f"prune: widths are measured on this machine, and not on {target.device} yet; leave --device out, or prune"
+        )
+    cutter = Cutter.of(target, sought.master, sought.lesson, plan)
+    if cutter.foreign:
+        raise UnsupportedError(OWN)
+    cuts = cutter.cuts("pruned", plan.latency_ratio)
+    found = prefixed("cut", {str(number): each for number, each in enumerate(cuts)})
+    found |= asked_of_zeros(target, _shape(cuts[-1]), sought.dataset)
+    return Taught(sought, sought.tutor, found, cutter.trained("pruned", cuts[-1]))
+
+
+def asked_of_zeros(target: Target, shape: NetShape | None, dataset: Result) -> dict[str, Result]:
+    """Where zeros are wanted: what they gain on this device, before anything is trained for them; said at once."""
+    plan = target.pipeline.sparsity
+    if plan is None or target.device:
+        return {}
+    settings = None
+    if shape is not None:
+        settings = prune.AskZeros(
+            shape=shape, plan=plan, preprocess=target.pipeline.preprocess, profile=target.profile, cpu=target.cpu
+        )
+    stage = replace(prune.ASK_ZEROS, uses=(*prune.ASK_ZEROS.uses, *(p for s in target.runtimes for p in s.packages)))
+    return {"zeros": target.engine.call(stage, settings, {"data": dataset}, target.at())}
 
 
 def _shape(choice: Result) -> NetShape | None:

@@ -14,7 +14,7 @@ from edgekd.data.stages import CodeSource, DigitsSource, Preprocess, Source, Vie
 from edgekd.errors import ConfigError
 from edgekd.formats import upgraded
 from edgekd.hardware.profile import load_profile
-from edgekd.plans import DistillPlan, QuantizePlan, SearchPlan, TeacherPlan
+from edgekd.plans import DistillPlan, PrunePlan, QuantizePlan, SearchPlan, TeacherPlan
 from edgekd.search.spaces import CodeSpace
 from edgekd.settings import Settings, override, read_yaml, validate
 from edgekd.sparse.plans import MaybeSparse
@@ -33,6 +33,7 @@ class Pipeline(Settings):
     targets: tuple[str, ...] = Field(min_length=1)
     budget: Budget = Budget()
     search: SearchPlan = SearchPlan()
+    prune: PrunePlan | None = None  # the student is what is left of the teacher; nothing is searched for
     distill: DistillPlan
     quantize: QuantizePlan = QuantizePlan()
     sparsity: MaybeSparse = None  # "2:4", {unstructured: 0.75, ...}; "none"
@@ -62,6 +63,32 @@ class Pipeline(Settings):
                 "search.supernet: students start from it as it is; leave distill.start and distill.dual_head out"
             )
         return self
+
+    @model_validator(mode="after")
+    def _prunes_what_can_be_pruned(self) -> Pipeline:
+        if self.prune is None:
+            return self
+        if self.search.supernet or self.search.study:
+            raise ValueError(
+                "prune: the student is what is left of the teacher, and nothing is searched for; leave search.supernet "
+                "and search.study out"
+            )
+        if why := self.why_not_pruned:
+            raise ValueError(f"prune: {why}")
+        return self
+
+    @property
+    def why_not_pruned(self) -> str:
+        """What of this pipeline does not go with a net that is cut and taught by itself; empty where all does."""
+        if self.distill.start == "teacher" or self.distill.dual_head is not None:
+            return "the net goes on from its own weights; leave distill.start and distill.dual_head out"
+        for what, there_is in (
+            ("teacher.pool", self.teacher.pool), ("distill.unlabelled", self.distill.unlabelled),
+            ("distill.assistant", self.distill.assistant != "none"),
+        ):  # fmt: skip
+            if there_is:
+                return f"{what}: the whole net alone teaches what is left of it, on labelled data; leave it out"
+        return ""
 
     @model_validator(mode="after")
     def _stays_sparse_to_the_end(self) -> Pipeline:

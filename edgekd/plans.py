@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from edgekd.data.stages import Unlabelled, Views
 from edgekd.distill.stages import RateProbe, Start
 from edgekd.models.shape import NetShape
+from edgekd.prune.stages import Judged
 from edgekd.search.spaces import AnySpace, ResidualCnnSpace
 from edgekd.search.stages import ScoreName, TableFile
 from edgekd.search.studies.plans import StudyPlan
@@ -55,6 +56,20 @@ class TeacherPlan(Settings):
         if (self.from_ is None) == (self.train is None):
             raise ValueError("give either `from` or `train`")
         return self
+
+
+class PrunePlan(Settings):
+    """
+    The student is what is left of the teacher once units are gone that lose least for the time they take, in place of
+    one that is searched for: as fast as `latency_ratio` of the teacher's own int8 file, by measurement.
+    """
+
+    latency_ratio: float = Field(gt=0, lt=1)
+    parameters_ratio: float = Field(default=1.0, gt=0, le=1)  # the share of them that may be left
+    stages: bool = False  # what whole stages hand on is cut too
+    step: int = Field(default=8, ge=1)  # units between two widths that are tried
+    judged: Judged = "answers"
+    rounds: int = Field(default=1, ge=1)  # of cutting and teaching, each an equal share of the way
 
 
 class RacePlan(Settings):

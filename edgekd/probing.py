@@ -47,6 +47,8 @@ def precision_of(engine: Engine, pipeline: Pipeline, inputs: Mapping[str, Result
     """Of the float phase; measured only where the CPU has units for bfloat16. float32 while such a trial is planned."""
     asked = pipeline.distill.precision
     device = this_cpu(load_profile("local-cpu"))
+    if "student" not in inputs:  # no net of edgekd's, which could be built anew for a trial
+        return "float32" if asked == "auto" else asked
     if asked != "auto" or "bf16" not in device.halves:
         return "float32" if asked == "auto" else asked
     plan = distill.TryPrecisions(

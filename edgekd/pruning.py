@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.api import check_code
-from edgekd.cutting import Cutter, Made
+from edgekd.beside import Bench, Made
 from edgekd.deploy import exporter
 from edgekd.engine.events import Listener, Silent
 from edgekd.engine.executor import Builder
@@ -25,8 +25,9 @@ from edgekd.errors import ConfigError, UnavailableError
 from edgekd.hardware.here import installed
 from edgekd.hardware.profile import load_profile
 from edgekd.pipeline import Pipeline, load_pipeline
+from edgekd.plans import PrunePlan
 from edgekd.prune import stages as prune
-from edgekd.prune.cut import CHOSEN
+from edgekd.prune.stages import CHOSEN
 from edgekd.report.cuts import markdown
 
 REPORT = "pruned.json"
@@ -43,6 +44,15 @@ class Pruning:
     streams: bool = False  # what whole stages hand on is cut too
     judged: prune.Judged = "answers"  # what a place is worth: by the logits, or by all stages on the way to them
     rounds: int = 1  # of cutting and teaching, each with a look of its own
+    parameters: float = 1.0  # the share of them that may be left
+
+    @property
+    def plan(self) -> PrunePlan:
+        """All but the ratio, of which there may be several."""
+        return PrunePlan(
+            latency_ratio=self.ratios[0], parameters_ratio=self.parameters, stages=self.streams, step=self.step,
+            judged=self.judged, rounds=self.rounds,
+        )  # fmt: skip
 
     def nets(self) -> dict[str, tuple[float, prune.By, int]]:
         """By name."""
@@ -86,11 +96,8 @@ def prune_net(
         if runtime is not None and installed(profile)[0].name != runtime:
             raise UnavailableError(f"--runtime {runtime}: is not installed; pip install 'edgekd[{runtime}]'")
         builder = Builder(store, listener or Silent(), pipeline=pipeline.name, need=need)
-        run = Cutter.of(builder, pipeline, profile, streams=asked.streams, judged=asked.judged)
-        cuts = {
-            name: run.cuts(name, ratio, by, asked.step, asked.rounds, seed)
-            for name, (ratio, by, seed) in asked.nets().items()
-        }
+        run = Bench.of(builder, pipeline, profile, asked.plan)
+        cuts = {name: run.cutter.cuts(name, *each) for name, each in asked.nets().items()}
         made = {name: run.made(name, cuts[name], by, seed) for name, (_, by, seed) in asked.nets().items()}
         report = run.told(made)
         leave(made, report, out)
@@ -101,16 +108,12 @@ def _check(pipeline: Pipeline, asked: Pruning) -> None:
     for ratio in asked.ratios:
         if not 0 < ratio < 1:
             raise ConfigError(f"prune: latency_ratio {ratio:g}: a share of the whole net's latency, between 0 and 1")
-    if pipeline.distill.start == "teacher" or pipeline.distill.dual_head is not None:
-        raise ConfigError("prune: the net goes on from its own weights; leave distill.start and distill.dual_head out")
-    for what, there_is in (
-        ("teacher.pool", pipeline.teacher.pool), ("distill.unlabelled", pipeline.distill.unlabelled),
-        ("distill.assistant", pipeline.distill.assistant != "none"),
-    ):  # fmt: skip
-        if there_is:
-            raise ConfigError(
-                f"prune: {what}: the whole net alone teaches what is left of it, on labelled data; leave it out"
-            )
+    if not 0 < asked.parameters <= 1:
+        raise ConfigError(
+            f"prune: parameters_ratio {asked.parameters:g}: a share of the whole net's parameters, up to 1"
+        )
+    if why := pipeline.why_not_pruned:
+        raise ConfigError(f"prune: {why}")
     if len(asked.nets()) < len(asked.ratios) * len(asked.by) * len(asked.seeds):
         raise ConfigError(
             f"prune: latency_ratio: {', '.join(map(str, asked.ratios))}: two are hardly apart; leave one out"

@@ -13,6 +13,7 @@ from edgekd.engine.faults import explained
 from edgekd.engine.store import Artifact, Store
 from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import default_workspace, temporary_files_in
+from edgekd.errors import ConfigError
 from edgekd.hardware.here import narrowed
 from edgekd.hardware.profile import load_profile
 from edgekd.pipeline import Pipeline, load_pipeline
@@ -42,6 +43,8 @@ def find_student(
     Raises EdgekdError.
     """
     pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
+    if pipeline.prune is not None:
+        raise ConfigError("prune: students are what is left of the teacher, and none is searched for; leave prune out")
     check_code(pipeline.code, allow_code)
     profile = narrowed(load_profile(target or pipeline.targets[0]), runtime)
     store = Store(workspace or default_workspace())

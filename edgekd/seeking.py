@@ -40,7 +40,7 @@ class Sought:
 
 
 def seek(target: Target) -> Sought:
-    """From the pipeline's data to the choice of one student for this target."""
+    """From the pipeline's data to the choice of one student for this target; none where it is cut from the teacher."""
     engine, pipeline = target.engine, target.pipeline
     dataset = dataset_of(engine, pipeline)
     if isinstance(dataset, Artifact):
@@ -59,6 +59,8 @@ def seek(target: Target) -> Sought:
     lesson = {"data": dataset, "teacher": tutor} | unlabelled_of(engine, pipeline, dataset)
     kept = targets_of(engine, pipeline, dataset, tutor, given)
     lesson |= {"targets": kept} if kept else {}
+    if pipeline.prune is not None:
+        return Sought(dataset, master, given, tutor, lesson, baselines(target), {}, None, None)
     before = len(engine.trail)
     supernet = supernet_of(engine, pipeline, lesson, given.shape if given else pipeline.teacher.shape)
     found = search_for(target, baselines, master, given, lesson, supernet)

@@ -29,6 +29,9 @@ def prune(
         typer.Option("--judged", help="What units are worth by: answers, or the trajectory to them (OPTIN)."),
     ] = "answers",
     rounds: Annotated[int, typer.Option(min=1, help="Of cutting and teaching, each an equal share of the way.")] = 1,
+    parameters_ratio: Annotated[
+        float, typer.Option(help="Share of the parameters that may be left, beside the latency: 0.35 for a small file.")
+    ] = 1.0,
     out: Annotated[Path, typer.Option(help="A folder for each latency: checkpoint, int8 file, what went.")] = Path(
         "pruned"
     ),
@@ -63,7 +66,12 @@ def prune(
     if judged not in ways:
         raise typer.BadParameter(f"{judged!r}: {' or '.join(ways)}", param_hint="--judged")
     asked = Pruning(
-        ratios=ratios_of(latency_ratio), step=step, streams=stages, judged=cast(Judged, judged), rounds=rounds
+        ratios=ratios_of(latency_ratio),
+        step=step,
+        streams=stages,
+        judged=cast(Judged, judged),
+        rounds=rounds,
+        parameters=parameters_ratio,
     )
     with Watcher(verbose=bool(verbose)) as watcher:
         report = prune_net(

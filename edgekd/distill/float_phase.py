@@ -19,7 +19,8 @@ from edgekd.distill.start import CannotStartError, from_teacher
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError
-from edgekd.models import checkpoint
+from edgekd.models import checkpoint, foreign
+from edgekd.models.foreign import Answering
 from edgekd.models.residual_cnn import ResidualCnnForImageClassification
 from edgekd.models.shape import NetShape
 from edgekd.sparse.holding import Masks, sparsifiable
@@ -47,14 +48,17 @@ def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> N
         train = Samples(train.images[some.numpy()], train.labels[some.numpy()])
     if "unlabelled" in inputs:
         train = with_unlabelled(train, mapped(inputs["unlabelled"].file(FILE))["images"])
-    shape = NetShape.model_validate_json(inputs["student"].file("shape.json").read_text("utf-8"))
-    if settings.dual_head is not None:
-        shape = shape.model_copy(update={"dual_head": settings.dual_head})
-    model = checkpoint.build(shape, data.labels, data.image[0], settings.train.seed)
-    told: dict[str, Any] = {"schema": 1, "start": started(model, settings, inputs, work)}
+    told: dict[str, Any] = {"schema": 1, "start": None}
+    model: ResidualCnnForImageClassification | Answering
+    if "student" in inputs:
+        model = built(settings, inputs, data)
+        told["start"] = started(model, settings, inputs, work)
+        net: nn.Module = model.net.train()
+    else:
+        net = model = of_another_family(inputs["first"])
     if "first" in inputs:
         told["first"] = source_of(inputs["first"])
-    net, master = model.net.train(), inputs.get("teacher")
+    master = inputs.get("teacher")
     lessons = teaching(
         settings.losses, master.path if master else None, net, data.image, len(data.labels),
         settings.train.epochs * math.ceil(len(train) / settings.train.batch), kept="targets" in inputs,
@@ -82,10 +86,28 @@ def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> N
     if masks is not None:
         masks.hold()  # an average of weights has zeros only where all had them
         told["sparsity"] = masks.told()
-    if settings.calibrate:
-        told["temperature"] = calibrate(net, data.split("val"), settings.preprocess)
-    checkpoint.save(model, work.out)
+    if settings.calibrate and not isinstance(model, Answering):
+        told["temperature"] = calibrate(model.net, data.split("val"), settings.preprocess)
+    if isinstance(model, Answering):
+        foreign.save(model, inputs["first"].path, work.out)
+    else:
+        checkpoint.save(model, work.out)
     (work.out / "training.json").write_text(json.dumps(told | watch.told(), indent=1), "utf-8")
+
+
+def built(settings: DistillFloat, inputs: Mapping[str, Artifact], data: Dataset) -> ResidualCnnForImageClassification:
+    shape = NetShape.model_validate_json(inputs["student"].file("shape.json").read_text("utf-8"))
+    if settings.dual_head is not None:
+        shape = shape.model_copy(update={"dual_head": settings.dual_head})
+    return checkpoint.build(shape, data.labels, data.image[0], settings.train.seed)
+
+
+def of_another_family(first: Artifact) -> Answering:
+    """It may flatten what it takes for granted: batches are made contiguous."""
+    net = checkpoint.net_of(first.path)
+    assert isinstance(net, Answering)
+    net.register_forward_pre_hook(lambda _net, args: (args[0].contiguous(),))
+    return net.train()
 
 
 def masks_of(net: nn.Module, plan: Sparsity, steps: int) -> Masks:

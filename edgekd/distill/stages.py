@@ -99,6 +99,7 @@ FLOAT = Stage[DistillFloat](
     may_lack=(
         "targets",
         "teacher",
+        "student",  # of a net of another family, which goes on from `first`
         "unlabelled",
         "first",
     ),  # targets stand for the teacher; cross-entropy needs neither

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForImageClassification
+from transformers import AutoConfig, AutoModelForImageClassification
 
 from edgekd.engine.code import member, run_file
 from edgekd.errors import ConfigError, first_line
+from edgekd.models import structure
+from edgekd.models.shape import FOREIGN
 from edgekd.settings import Settings
 
-FILE = "teacher.json"
+FILE = FOREIGN
 ONNX = "model.onnx"
 CODE = "model.py"
 COUNTERS = "num_batches_tracked"  # of batch norms: many a file lacks them, and no answer depends on them
@@ -67,6 +70,11 @@ def net_of(folder: Path, about: Foreign) -> Answering:
 
 def transformers_net(folder: Path) -> nn.Module:
     """Raises ValueError where the weights are not those of its config, all of them and no others."""
+    if (folder / structure.FILE).is_file():
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        made = reshaped(AutoModelForImageClassification.from_config(config, dtype=torch.float32), folder)
+        fill(made, folder / "model.safetensors")
+        return made
     net, told = AutoModelForImageClassification.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False, output_loading_info=True, dtype=torch.float32
     )
@@ -82,9 +90,30 @@ def module_net(folder: Path, about: Foreign) -> nn.Module:
     made = member(run_file(folder / CODE, about.code_sha256), about.function, "teacher.function")()
     if not isinstance(made, nn.Module):
         raise ConfigError(f"teacher.function: {about.function}() gives a {type(made).__name__}, and no torch module")
+    made = reshaped(made, folder)
     if about.weights is not None:
         fill(made, folder / about.weights)
     return made
+
+
+def reshaped(net: nn.Module, folder: Path) -> nn.Module:
+    """In place, where the folder says that layers are of other sizes than its code or config makes them."""
+    if (folder / structure.FILE).is_file():
+        told = (folder / structure.FILE).read_text("utf-8")
+        structure.reshape(net, structure.Structure.model_validate_json(told))
+    return net
+
+
+def save(model: Answering, source: Path, out: Path) -> None:
+    """A checkpoint as `source` is one, of layers of its own sizes: the same code or config, and these weights."""
+    about = described(source)
+    assert about is not None
+    code, weights = (CODE, "weights.safetensors") if about.kind == "module" else ("config.json", None)
+    shutil.copyfile(source / code, out / code)
+    state = {name: value.detach().clone().contiguous() for name, value in model.net.state_dict().items()}
+    save_file(state, out / (weights or "model.safetensors"))
+    (out / FILE).write_text(about.model_copy(update={"weights": weights}).model_dump_json(indent=1), "utf-8")
+    (out / structure.FILE).write_text(structure.structure_of(model.net).model_dump_json(indent=1), "utf-8")
 
 
 def fill(net: nn.Module, path: Path) -> None:

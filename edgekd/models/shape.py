@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from edgekd.settings import Settings
 
 MODEL_TYPE = "edgekd_residual_cnn"  # in config.json
+FOREIGN = "teacher.json"  # beside a checkpoint that is not of edgekd's own family
 
 Width = Annotated[int, Field(ge=1)]
 BlockKind = Literal["residual", "plain", "skip", "inverted", "encoder"]

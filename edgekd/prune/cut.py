@@ -18,22 +18,29 @@ from edgekd.models.residual_cnn import ResidualCnnForImageClassification, mac_co
 from edgekd.prune.choice import Worth, by_norm, chosen, too_much
 from edgekd.prune.ladder import BATCH, own_net, some_images
 from edgekd.prune.places import Units, units_of
-from edgekd.prune.stages import Cut
+from edgekd.prune.stages import CHOSEN, Choose, Cut
 from edgekd.prune.structure import pruned
 from edgekd.train.average import norms_anew
 
-CHOSEN = "cut.json"
+
+def run_choice(settings: Choose, inputs: Mapping[str, Artifact], work: Work) -> None:
+    """`decision.json`: how many units of each place stay."""
+    model, worth = own_net(inputs["net"]), Worth.read(inputs["ladder"], inputs["staircase"])
+    points = [(row["predicted"], row["measured"]) for row in inputs["path"].json("path.json")["points"]]
+    if settings.ratio < min(measured for _, measured in points):
+        raise too_much(settings.ratio, min(measured for _, measured in points))
+    stays = chosen(worth, model, settings.by, predicted_for(points, settings.ratio), settings.parameters)
+    assert stays is not None  # the path has one that is faster still
+    told = {"schema": 1, "by": settings.by, "ratio": settings.ratio, "predicted_ratio": worth.ratio(stays),
+            "units": stays}  # fmt: skip
+    (work.out / "decision.json").write_text(json.dumps(told, indent=1), "utf-8")
 
 
 def run(settings: Cut, inputs: Mapping[str, Artifact], work: Work) -> None:
     torch.set_num_threads(settings.threads)
     model, data = own_net(inputs["net"]), Dataset(inputs["data"])
-    worth = Worth.read(inputs["ladder"], inputs["staircase"])
-    points = [(row["predicted"], row["measured"]) for row in inputs["path"].json("path.json")["points"]]
-    if settings.ratio < min(measured for _, measured in points):
-        raise too_much(settings.ratio, min(measured for _, measured in points))
-    stays = chosen(worth, model, settings.by, predicted_for(points, settings.ratio))
-    assert stays is not None  # the path has one that is faster still
+    choice = inputs["choice"].json("decision.json")
+    stays: dict[str, int] = choice["units"]
     tensors = load_file(inputs["ladder"].file("ladder.safetensors"))
     places = [units for units in units_of(model.config.shape, streams=True) if units.name in stays]
     if settings.by == "latency":
@@ -49,8 +56,7 @@ def run(settings: Cut, inputs: Mapping[str, Artifact], work: Work) -> None:
         {"parameters": parameter_count(net), "macs": mac_count(net.net, data.image)} for net in (model, smaller)
     )
     about = {
-        "schema": 1, "by": settings.by, "ratio": settings.ratio, "predicted_ratio": worth.ratio(stays),
-        "units": {units.name: stays[units.name] for units in places},
+        **choice, "units": {units.name: stays[units.name] for units in places},
         "of": {units.name: units.size for units in places}, "before": before, "after": after,
     }  # fmt: skip
     (work.out / CHOSEN).write_text(json.dumps(about, indent=1), "utf-8")

@@ -11,7 +11,7 @@ from edgekd.data.dataset import Dataset
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.hardware.measure.compare import observe
-from edgekd.prune.choice import Worth, chosen
+from edgekd.prune.choice import Room, Worth, chosen, too_few
 from edgekd.prune.ladder import own_net
 from edgekd.prune.places import narrowed
 from edgekd.prune.stages import Walk
@@ -26,9 +26,11 @@ def run(settings: Walk, inputs: Mapping[str, Artifact], work: Work) -> None:
     model, data = own_net(inputs["net"]), Dataset(inputs["data"])
     worth, shape = Worth.read(inputs["ladder"], inputs["staircase"]), model.config.shape
     choices: dict[str, dict[str, int]] = {}
+    if chosen(worth, model, settings.by, 1.0, settings.parameters) is None:
+        raise too_few(settings.parameters, Room(1.0, shape).share(worth.least()))
     lowest = smallest(worth, settings, inputs)
     for ratio in np.linspace(1, lowest, settings.points + 1)[1:]:
-        stays = chosen(worth, model, settings.by, float(ratio))
+        stays = chosen(worth, model, settings.by, float(ratio), settings.parameters)
         if stays is not None and stays not in choices.values():
             choices[f"{ratio:.3f}"] = stays
     shapes = {WHOLE: shape} | {name: narrowed(shape, stays) for name, stays in choices.items()}
@@ -54,7 +56,7 @@ def smallest(worth: Worth, settings: Walk, inputs: Mapping[str, Artifact]) -> fl
     low, high = LEAST, 1.0
     for _ in range(10):
         middle = (low + high) / 2
-        if chosen(worth, model, settings.by, middle) is None:
+        if chosen(worth, model, settings.by, middle, settings.parameters) is None:
             low = middle
         else:
             high = middle

@@ -9,14 +9,17 @@ from pydantic import Field
 from edgekd.data.stages import Preprocess
 from edgekd.engine.stage import Stage
 from edgekd.hardware.fingerprint import Cpu
-from edgekd.hardware.profile import Measuring
+from edgekd.hardware.profile import DeviceProfile, Measuring
 from edgekd.hardware.specs import Runnable
 from edgekd.models.shape import NetShape
 from edgekd.resources import cores
 from edgekd.settings import Settings
+from edgekd.sparse.plans import Sparsity
 
 By = Literal["latency", "uniform", "magnitude"]
+Weighed = Literal["taylor", "uniform", "magnitude"]  # of nets of another family
 Judged = Literal["answers", "trajectory"]
+CHOSEN = "cut.json"
 
 
 class Climb(Settings):
@@ -47,6 +50,7 @@ class Walk(Settings):
     """How fast nets of the choices really are, from hardly smaller to as small as can be: whole nets, measured."""
 
     by: By = "latency"
+    parameters: float = Field(default=1.0, gt=0, le=1)  # the share of them that may be left
     step: int = Field(default=8, ge=1)
     points: int = Field(default=12, ge=2)
     preprocess: Preprocess
@@ -56,16 +60,60 @@ class Walk(Settings):
     threads: int = Field(default_factory=cores, ge=1)
 
 
-class Cut(Settings):
+class Choose(Settings):
     """
     Down to `ratio` of the net's latency, by what was measured. `latency` takes the units whose loss is least for what
     they cost; two baselines: `uniform` the same share in every block, `magnitude` the filters of least weights first.
     """
 
     ratio: float = Field(gt=0, lt=1)
+    parameters: float = Field(default=1.0, gt=0, le=1)  # the share of them that may be left
     by: By = "latency"
+
+
+class Cut(Settings):
+    by: By = "latency"
+    preprocess: Preprocess
+    images: int = Field(default=2048, ge=32)  # that batch norms take their statistics from anew
+    seed: int = Field(default=0, ge=0)
+    threads: int = Field(default_factory=cores, ge=1)
+
+
+class AskZeros(Settings):
+    """What `plan` would gain on a device for a net of this shape, before it is trained for zeros."""
+
+    shape: NetShape
+    plan: Sparsity
+    preprocess: Preprocess
+    profile: DeviceProfile
+    cpu: Cpu
+
+
+class Shares(Settings):
+    """How fast int8 nets are without a share of their channels, hardly any to nearly all: one comparison."""
+
+    by: Weighed = "taylor"
+    step: int = Field(default=8, ge=1)
+    points: int = Field(default=10, ge=2)
+    preprocess: Preprocess
+    images: int = Field(default=256, ge=32)  # that channels are weighed by, and ranges of activations seen on
+    runtime: Runnable
+    cpu: Cpu
+    measuring: Measuring
+    threads: int = Field(default_factory=cores, ge=1)
+
+
+class ChooseShare(Settings):
+    ratio: float = Field(gt=0, lt=1)
+    parameters: float = Field(default=1.0, gt=0, le=1)
+    by: Weighed = "taylor"
+
+
+class CutGroups(Settings):
+    by: Weighed = "taylor"
     step: int = Field(default=8, ge=1)
     preprocess: Preprocess
+    weighed_by: int = Field(default=256, ge=32)  # images
     images: int = Field(default=2048, ge=32)  # that batch norms take their statistics from anew
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default_factory=cores, ge=1)
@@ -101,12 +149,51 @@ PATH = Stage[Walk](
     uses=("torch", "transformers", "onnx"),
     typical_s=60.0,
 )
+CHOOSE = Stage[Choose](
+    "prune.choose",
+    "edgekd.prune.cut:run_choice",
+    takes={"net": "checkpoint", "ladder": "ladder", "staircase": "staircase", "path": "path"},
+    gives="decision",
+    nature="decision",
+    uses=("torch", "transformers"),
+)
 CUT = Stage[Cut](
     "prune.cut",
     "edgekd.prune.cut:run",
-    version=2,
-    takes={"net": "checkpoint", "data": "dataset", "ladder": "ladder", "staircase": "staircase", "path": "path"},
+    version=3,
+    takes={"net": "checkpoint", "data": "dataset", "ladder": "ladder", "choice": "decision"},
     gives="checkpoint",
     uses=("torch", "transformers"),
     typical_s=5.0,
+)
+SHARES = Stage[Shares](
+    "prune.shares",
+    "edgekd.prune.shares:run",
+    takes={"net": "checkpoint", "data": "dataset"},
+    gives="shares",
+    nature="observation",
+    uses=("torch", "transformers", "torch-pruning", "onnx"),
+    extra="prune",
+    typical_s=120.0,
+)
+CHOOSE_SHARE = Stage[ChooseShare](
+    "prune.share", "edgekd.prune.shares:run_choice", takes={"shares": "shares"}, gives="decision", nature="decision"
+)
+CUT_GROUPS = Stage[CutGroups](
+    "prune.groups",
+    "edgekd.prune.shares:run_cut",
+    takes={"net": "checkpoint", "data": "dataset", "choice": "decision"},
+    gives="checkpoint",
+    uses=("torch", "transformers", "torch-pruning"),
+    extra="prune",
+    typical_s=20.0,
+)
+ASK_ZEROS = Stage[AskZeros](
+    "sparse.ask",
+    "edgekd.prune.zeros:run",
+    takes={"data": "dataset"},
+    gives="zeros",
+    nature="observation",
+    uses=("torch", "onnx"),
+    typical_s=20.0,
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekd.budget import TEACHER, TEACHER_INT8
@@ -25,6 +26,32 @@ def markdown(report: Mapping[str, Any]) -> str:
         *(f"Too noisy to rely on: {reason}." for reason in report["noise"]["reasons"]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def of_build(row: Mapping[str, Any], variants: Mapping[str, Any]) -> list[str]:
+    """What went of the teacher, and the time that its int8 file and the student's took in one comparison."""
+    fewer = [f"{name} {stays} of {row['of'][name]}" for name, stays in row["units"].items() if stays < row["of"][name]]
+    shares = [
+        f"{name} {1 / value:.2f} [{1 / high:.2f}, {1 / low:.2f}]"
+        for name, variant in variants.items()
+        if name.startswith("int8") and (found := variant["speedup_over"].get(TEACHER_INT8))
+        for value, low, high in [found]
+    ]
+    return [
+        f"## What is left of the teacher: {row['ratio']:g} of its int8 latency was asked for",
+        "",
+        f"Of its parameters {gone(row, 'parameters'):.1f} % are gone, of its multiply-accumulates "
+        f"{gone(row, 'macs'):.1f} %. Measured, of the time of `{TEACHER_INT8}`: {', '.join(shares) or 'no int8 file'}.",
+        "",
+        f"Units that stay, where fewer do than there were: {', '.join(fewer) or 'none'}.",
+        "",
+    ]
+
+
+def of_all_rounds(cuts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the last cut left of what the first one found."""
+    shares = {name: math.prod(cut[name] for cut in cuts) for name in ("ratio", "predicted_ratio")}
+    return {**cuts[-1], **shares, "before": cuts[0]["before"], "rounds": len(cuts)}
 
 
 def measured_share(row: Mapping[str, Any]) -> tuple[float, float, float]:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgekd.budget import TEACHER, Verdict
-from edgekd.report import search_page
+from edgekd.report import cuts, search_page
+
+FIRST = {"supernet": "its part of the supernet", "pruned": "what is left of its teacher"}
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -36,7 +38,8 @@ def markdown(report: dict[str, Any]) -> str:
         *_replayed(report["replayed"]),
         *_distillation(report["distillation"]),
         *_sparsity(report),
-        *search_page.markdown(report["search"]),
+        *(search_page.markdown(report["search"]) if report["search"] else []),
+        *(cuts.of_build(report["pruned"], report["variants"]) if report.get("pruned") else []),
     ]
     return "\n".join(lines) + "\n"
 
@@ -72,8 +75,8 @@ def _distillation(told: dict[str, Any]) -> list[str]:
     if kept:
         last = kept[-1]
         lines += [f"Val after {last['epoch']} epochs: {100 * last['right'] / last['n']:.1f} % (n {last['n']}).", ""]
-    if told["training"].get("first"):
-        lines += ["The student started from its part of the supernet.", ""]
+    if first := told["training"].get("first"):
+        lines += [f"The student started from {FIRST[first]}.", ""]
     if begun := told["training"]["start"]:
         blocks = ", ".join("fresh" if block is None else str(block + 1) for block in begun["blocks"])
         lines += [f"The student started from the teacher's blocks {blocks}.", ""]
@@ -100,6 +103,11 @@ def _sparsity(report: dict[str, Any]) -> list[str]:
         "in the student; the exported graph was counted, and holds them. A runtime without kernels for "
         "them computes every zero: what is faster stands in the table above, and is measured.",
         "",
+        *(
+            [f"Before the training, of a net of this shape with random weights: {'; '.join(report['zeros'])}.", ""]
+            if report.get("zeros")
+            else []
+        ),
         "| variant | kB | kB compressed | kB packed |",
         "|---|---|---|---|",
         *(

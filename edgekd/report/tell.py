@@ -18,6 +18,8 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.hardware.measure import result
 from edgekd.hardware.measure.result import Comparison
+from edgekd.prune.stages import CHOSEN
+from edgekd.report.cuts import of_all_rounds
 from edgekd.report.markdown import markdown
 from edgekd.report.searched import told_of
 from edgekd.report.stages import Tell
@@ -33,6 +35,7 @@ def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
     judged = _judge(settings, inputs, comparison, shipped)
     ranked = rank(Select(budget=settings.budget, variants=settings.variants), inputs)
     own = next(r for r in ranked if r.name == shipped)
+    cuts = [inputs[name].json(CHOSEN) for name in sorted(inputs) if name.startswith("cut.")]
     rejected = {r.name: why_not(r, own) for r in ranked if r.name != shipped}
     report = {
         "schema": SCHEMA,
@@ -49,7 +52,9 @@ def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
         "not_written": settings.not_written,
         "replayed": list(settings.replayed) if settings.replayed is not None else None,
         "distillation": _distillation(settings, inputs, list(comparison.models)),
-        "search": told_of(inputs, settings.rank, settings.search_cost, settings.target),
+        "search": told_of(inputs, settings.rank, settings.search_cost, settings.target) if "choice" in inputs else None,
+        "pruned": of_all_rounds(cuts) if cuts else None,
+        "zeros": inputs["zeros"].json("zeros.json")["says"] if "zeros" in inputs else [],
     }
     (work.out / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
     (work.out / "report.md").write_text(markdown(report), "utf-8")

@@ -28,9 +28,6 @@ from edgekd.models.shape import NetShape
 from edgekd.search.graph import written
 from edgekd.search.stages import WriteCandidate
 
-# of a screening: a candidate that is off by a few per cent is measured again before it ships
-QUICKLY = Measuring(processes=3, openings=2, rounds=50, time_s=20.0, warmup_runs=5)
-
 
 def run_candidate(settings: WriteCandidate, inputs: Mapping[str, Artifact], work: Work) -> None:
     data = Dataset(inputs["data"])

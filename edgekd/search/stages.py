@@ -28,6 +28,8 @@ ScoreName = Literal[
 RankName = ScoreName | Literal["held-out"]  # of a supernet's sub-networks, on val
 # of the teacher: DisWOT builds it anew with random weights, and its trained features are one of edgekd's own nets'
 NEEDS = {name: frozenset({"shape"}) for name in ("diswot", "diswot-semantic", "diswot-relation", "teacher-cka")}
+# of a screening: a candidate that is off by a few per cent is measured again before it ships
+QUICKLY = Measuring(processes=3, openings=2, rounds=50, time_s=20.0, warmup_runs=5)
 ALWAYS: tuple[ScoreName, ...] = ("params", "macs", "synflow", "snip", "diswot", "diswot-semantic", "diswot-relation")
 
 

@@ -46,7 +46,7 @@ class Teaching:
 
 
 def teaching(
-    losses: Sequence[LossSettings], teacher: Path | None, net: ResidualCnn, image: tuple[int, int, int], classes: int,
+    losses: Sequence[LossSettings], teacher: Path | None, net: nn.Module, image: tuple[int, int, int], classes: int,
     steps: int, *, kept: bool = False, seed: int = 0,
 ) -> Teaching:  # fmt: skip
     """
@@ -54,12 +54,12 @@ def teaching(
     not there and shapes that do not go together, before anything is trained.
     """
     own, theirs = asked_of(losses)
-    own = (*own, *(HEADS if net.dual_head is not None else ()))
+    own = (*own, *(HEADS if getattr(net, "dual_head", None) is not None else ()))
     asked = any(loss.needs for loss in losses)
     live = teacher if asked and teacher is not None and not (kept and not theirs) else None
     saying = saying_of(live, theirs) if live is not None else None
     x = torch.zeros(2, *image)
-    shapes = (_shapes(Said(*_said(net, own, x))), _shapes(saying(x)) if saying and theirs else {})
+    shapes = (_shapes(Said(*_said(net, own, x))) if own else {}, _shapes(saying(x)) if saying and theirs else {})
     return Teaching(Lesson(losses, steps, classes, *shapes, seed=seed), own, saying)
 
 
@@ -81,11 +81,16 @@ def saying_of(folder: Path, names: Sequence[str]) -> Callable[[Tensor], Said]:
     return said
 
 
-def with_outputs(net: ResidualCnn, names: Sequence[str]) -> nn.Module:
-    return Featured(net, names) if names else net
+def with_outputs(net: nn.Module, names: Sequence[str]) -> nn.Module:
+    return Featured(_own(net), names) if names else net
 
 
-def unlike(teaching: Teaching, net: ResidualCnn, x: Tensor) -> list[str]:
+def _own(net: nn.Module) -> ResidualCnn:
+    assert isinstance(net, ResidualCnn)  # pipelines that ask another student for its features are refused
+    return net
+
+
+def unlike(teaching: Teaching, net: nn.Module, x: Tensor) -> list[str]:
     """A sentence for every hint between outputs that are little alike (CKA), and what would be more so. x [B, ...]."""
     pairs = [(loss.name, *pair) for loss in teaching.lesson.losses for pair in getattr(loss, "pairs", ())]
     if not pairs or teaching.teacher is None:
@@ -121,11 +126,11 @@ def right_on(net: nn.Module, val: Samples, preprocess: Preprocess) -> Callable[[
     return right
 
 
-def _said(net: ResidualCnn, names: Sequence[str], x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def _said(net: nn.Module, names: Sequence[str], x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """In evaluation mode; the net is left in the mode that it was in."""
     was = net.training
     with torch.no_grad():
-        answer = Featured(net, names).eval()(x)
+        answer = Featured(_own(net), names).eval()(x)
     net.train(was)
     return answer[0], dict(zip(names, answer[1:], strict=True))
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 
 from edgekd.models import checkpoint
-from edgekd.models.shape import NetShape, resnet
-from edgekd.prune.choice import Worth, chosen
+from edgekd.models.shape import NetShape, parameters, resnet
+from edgekd.prune.choice import Room, Worth, chosen
 from edgekd.prune.cut import predicted_for
+from edgekd.prune.places import narrowed
 from edgekd.prune.stages import By
 from edgekd.prune.staircase import WHOLE, variants
 
@@ -40,6 +43,36 @@ def test_every_way_keeps_the_ratio_and_latency_loses_least(seed: int, ratio: flo
     losses = {by: lost(known, stays) for by, stays in found.items() if stays is not None}
     assert all(known.ratio(stays) <= ratio + 1e-9 for stays in found.values() if stays is not None)
     assert all(losses["latency"] <= other + 1e-9 for other in losses.values())
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("most", [0.9, 0.6, 0.35])
+def test_few_enough_parameters_are_left_and_nothing_as_fast_and_as_small_loses_less(seed: int, most: float) -> None:
+    known, model, ratio = worth(seed), checkpoint.build(SHAPE, ["a", "b"], 3, seed), 0.9
+    stays = chosen(known, model, "latency", ratio, most)
+    assert stays is not None
+    room = Room(ratio, SHAPE, most)
+    assert room.holds(known, stays)
+    left = parameters(narrowed(SHAPE, stays))
+    others = [dict(zip(RUNGS, counts, strict=True)) for counts in product(*RUNGS.values())]
+    better = [
+        other
+        for other in others
+        if known.ratio(other) <= ratio - 0.001  # the choice counts time in bins
+        and parameters(narrowed(SHAPE, other)) <= left
+        and lost(known, other) < lost(known, stays) - 1e-6
+    ]
+    assert not better
+    for by in WAYS[1:]:
+        simple = chosen(known, model, by, ratio, most)
+        assert simple is None or room.holds(known, simple)
+
+
+def test_fewer_parameters_than_the_smallest_net_has_are_not_promised() -> None:
+    known, model = worth(), checkpoint.build(SHAPE, ["a", "b"], 3, 0)
+    least = Room(1.0, SHAPE).share(known.least())
+    assert chosen(known, model, "latency", 0.99, least - 0.01) is None
+    assert chosen(known, model, "latency", 0.99, least + 1e-9) == known.least()
 
 
 def test_a_block_may_go_by_latency_and_never_by_the_simpler_ways() -> None:

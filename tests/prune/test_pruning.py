@@ -12,8 +12,10 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from helpers import own
 
-from edgekd.errors import ConfigError
+from edgekd.deploy.hub import to_onnx
+from edgekd.errors import ConfigError, UnsupportedError
 from edgekd.models import checkpoint
 from edgekd.pipeline import load_pipeline
 from edgekd.pruning import Pruning, prune_net, ratios_of
@@ -58,10 +60,43 @@ def test_two_latencies_come_from_one_look_and_are_met_by_measurement(tmp_path: P
     assert {row["int8"]["by"] for row in told["pruned"].values()} <= {"ptq", "qat"}
     refused = edgekd(tmp_path, "digits", "--latency-ratio", "0.01", *SMALL, code=2)
     assert "prune: latency_ratio 0.01: the smallest net that this gives still takes 0." in refused.stderr
+    few = edgekd(tmp_path, "digits", "--latency-ratio", "0.9", "--parameters-ratio", "0.01", *SMALL, code=2)
+    assert "prune: parameters_ratio 0.01: the smallest net that this gives still has 0." in few.stderr
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     kept = edgekd(tmp_path, "digits", "--latency-ratio", "0.7", *SMALL, "--out", "mine", code=2)
     assert "--out mine: is there and nothing that edgekd prune left" in kept.stderr
+
+
+@pytest.mark.slow
+def test_a_module_of_ones_own_is_cut_taught_and_measured(tmp_path: Path) -> None:
+    """Its code is run only where that is allowed; what is left is that code, how wide it is, and weights."""
+    own.teacher(tmp_path, width=48)
+    mine = ("--target", QUICK, "--set", "teacher={from: teacher.py, weights: teacher.safetensors}",
+            "--set", "distill.epochs=1", "--set", "distill.precision=float32")  # fmt: skip
+    refused = edgekd(tmp_path, "digits", "--latency-ratio", "0.6", *mine, code=2)
+    assert "teacher.py: is code, which edgekd runs only with --allow-code" in refused.stderr
+    told = json.loads(edgekd(tmp_path, "digits", "--latency-ratio", "0.8,0.6", *mine, "--allow-code", "--json").stdout)[
+        "report"
+    ]
+    for ratio, row in told["pruned"].items():
+        folder = tmp_path / "pruned" / ratio
+        assert row["predicted_ratio"] <= float(ratio)  # it was measured before it was taught
+        assert row["by"] == "taylor"
+        assert row["units"]["net.0"] <= row["of"]["net.0"] == 48
+        assert row["change_points"]["teacher-int8"][0] > -5
+        net = checkpoint.net_of(folder / "checkpoint")
+        assert sum(p.numel() for p in net.parameters()) == row["after"]["parameters"] < row["before"]["parameters"]
+        assert {"model.py", "structure.json", "weights.safetensors"} <= {
+            p.name for p in (folder / "checkpoint").iterdir()
+        }
+        session = ort.InferenceSession(folder / "model.onnx")
+        images = torch.rand(2, 1, 28, 28).numpy()
+        (logits,) = session.run(None, {"pixel_values": images})
+        assert logits.shape == (2, 10)
+        assert {node.op_type for node in onnx.load(folder / "model.onnx").graph.node} >= {"QuantizeLinear"}
+    stages = edgekd(tmp_path, "digits", "--latency-ratio", "0.6", *mine, "--allow-code", "--stages", code=2)
+    assert "prune: --stages: is for nets of edgekd's own family so far; leave it out" in stages.stderr
 
 
 @pytest.mark.nightly
@@ -112,6 +147,21 @@ def test_what_cannot_be_is_said_before_anything_runs(
     with pytest.raises(ConfigError, match=sentence):
         prune_net(load_pipeline("digits", list(assignments)), Pruning(ratios), out=tmp_path / "o", workspace=tmp_path)
     assert not (tmp_path / "o").exists()
+
+
+def test_an_onnx_file_has_no_layers_to_cut(tmp_path: Path) -> None:
+    module = own.net().eval()
+    onnx.save(to_onnx(module, torch.zeros(2, 1, 28, 28), "x", "y"), tmp_path / "t.onnx")
+    pipeline = load_pipeline("digits", [f"teacher={{from: {tmp_path / 't.onnx'}, trust: true}}"])
+    with pytest.raises(
+        UnsupportedError, match=r"prune: .*t\.onnx: an ONNX file has no layers that could be trained again"
+    ):
+        prune_net(pipeline, Pruning((0.5,)), target=QUICK, out=tmp_path / "o", workspace=tmp_path / "w")
+
+
+def test_a_share_of_parameters_is_a_share(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"prune: parameters_ratio 1\.5: a share of the whole net's parameters"):
+        prune_net(load_pipeline("digits"), Pruning((0.5,), parameters=1.5), out=tmp_path / "o", workspace=tmp_path)
 
 
 def test_ratios_are_read_as_they_are_typed() -> None:

@@ -11,8 +11,9 @@ import pytest
 from helpers.onnx_models import save
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekd.advising import advise, sentences
+from edgekd.advising import advise
 from edgekd.errors import ConfigError
+from edgekd.prune.zeros import sentences
 from edgekd.sparse.plans import Sparsity
 from edgekd.sparse.proof import count, prove
 from edgekd.sparse.zeros import put_zeros

@@ -1,0 +1,122 @@
+"""`prune` in a pipeline: the student of a build is what is left of its teacher."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekd import find_student
+from edgekd.api import build, plan, rebuild
+from edgekd.chain import cut
+from edgekd.cutting import check_foreign
+from edgekd.engine import lock
+from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
+from edgekd.models.shape import parameters
+from edgekd.pipeline import load_pipeline
+from edgekd.plans import PrunePlan
+from edgekd.target import Target
+
+SHAPE = "{stem_width: 16, stem_stride: 2, widths: [[32, 32], [32, 32], [64, 64], [64, 64]], strides: [1, 1, 2, 1]}"
+HALF = ["prune={latency_ratio: 0.8, parameters_ratio: 0.6}", f"teacher.shape={SHAPE}", "distill.precision=float32",
+        "sparsity={unstructured: 0.5, begin: 0, end: 0}"]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_what_is_left_of_the_teacher_is_quantised_measured_proved_and_shipped(
+    micro_settings: list[str], tmp_path: Path
+) -> None:
+    settings = [s for s in micro_settings if not s.startswith("teacher.shape")] + HALF
+    pipeline = load_pipeline("digits", settings)
+    where = {"workspace": tmp_path / "w"}
+    (steps,) = plan(pipeline, **where).values()  # type: ignore[arg-type]
+    stages = {step.stage for step in steps}
+    assert "sparse.ask" in stages
+    assert {"prune.ladder", "prune.staircase", "prune.path", "prune.choose", "prune.cut", "distill.float"} <= stages
+    assert not any(stage.startswith("search.") for stage in stages)
+    (built,) = build(pipeline, out=tmp_path / "dist", **where)  # type: ignore[arg-type]
+    told = built.report["pruned"]
+    assert built.report["search"] is None
+    assert told["ratio"] == pytest.approx(0.8)
+    assert told["after"]["parameters"] <= 0.6 * told["before"]["parameters"]
+    assert told["before"]["parameters"] == parameters(pipeline.teacher.shape, in_channels=1)
+    assert built.report["distillation"]["training"]["first"] == "pruned"
+    assert built.report["variants"]["int8"]["size_bytes"] < built.report["variants"]["teacher-int8"]["size_bytes"]
+    text = (built.folder / "report.md").read_text("utf-8")
+    assert "## What is left of the teacher: 0.8 of its int8 latency was asked for" in text
+    assert "The student started from what is left of its teacher." in text
+    (said,) = {sentence.split(":")[0] for sentence in built.report["zeros"] if "int8" in sentence}
+    assert said == "50 % zeros in int8@onnxruntime"  # asked of the runtime before the training
+    assert "Before the training, of a net of this shape with random weights: 50 % zeros in" in text
+    assert built.report["distillation"]["training"]["sparsity"]["zeros_percent"] == pytest.approx(50, abs=1)
+    code = (
+        "import sys; sys.argv = ['edgekd', 'build', 'digits', '--workspace', "
+        f"{str(where['workspace'])!r}, '--out', {str(tmp_path / 'dist')!r}"
+        + "".join(f", '--set', {setting!r}" for setting in settings)
+        + "]\nfrom edgekd.cli.app import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'onnx', 'onnxruntime'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "0 stages ran" in done.stderr
+    rows = {row.stage: row for row in lock.read(built.folder / "edgekd.lock").rows}
+    assert rows["prune.choose"].nature == "decision"
+    units = json.loads(rows["prune.choose"].files["decision.json"])["units"]
+    again = rebuild(built.folder / "edgekd.lock", out=tmp_path / "again", **where)  # type: ignore[arg-type]
+    assert again.report["pruned"]["units"] == units  # whatever was measured this time
+
+
+@pytest.mark.parametrize(
+    ("assignments", "sentence"),
+    [
+        (["prune={latency_ratio: 0.5}", "search.supernet={epochs: 1}"], r"prune: .* nothing is searched for; leave"),
+        (["prune={latency_ratio: 0.5}", "distill.start=teacher"], r"prune: the net goes on from its own weights"),
+        (["prune={latency_ratio: 0.5}", "distill.assistant=auto"], r"prune: distill.assistant: the whole net alone"),
+        (["prune={latency_ratio: 1.5}"], r"prune.latency_ratio"),
+    ],
+)
+def test_what_does_not_go_with_pruning_is_refused_as_the_file_is_read(assignments: list[str], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_pipeline("digits", assignments)
+
+
+def test_a_search_has_nothing_to_search_for(tmp_path: Path) -> None:
+    pipeline = load_pipeline("digits", ["prune={latency_ratio: 0.5}"])
+    with pytest.raises(ConfigError, match=r"prune: .* none is searched for; leave prune out"):
+        find_student(pipeline, out=tmp_path / "o", workspace=tmp_path / "w")
+
+
+def test_a_teacher_of_another_family_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("raise SystemExit('it ran')\n", "utf-8")
+    pipeline = load_pipeline("digits", ["prune={latency_ratio: 0.5}", f"teacher={{from: {tmp_path / 'net.py'}}}"])
+    with pytest.raises(UnsupportedError, match=r"prune: in a build the teacher is one of edgekd's own nets; `edgekd"):
+        plan(pipeline, workspace=tmp_path / "w")
+
+
+def test_widths_of_a_device_over_ssh_are_not_measured_yet(tmp_path: Path) -> None:
+    target = Target(None, load_pipeline("digits"), None, None, None, (), device="ssh://pi@board")  # type: ignore[arg-type]
+    with pytest.raises(
+        UnavailableError, match=r"prune: widths are measured on this machine, and not on ssh://pi@board"
+    ):
+        cut(target, None, PrunePlan(latency_ratio=0.5))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("assignments", "more", "what"),
+    [
+        (["sparsity=2:4"], {}, "sparsity"),
+        (["distill.losses=[{name: attention, pairs: [[stage1, stage1]]}]"], {}, "distill.losses: attention"),
+        ([], {"stages": True}, "--stages"),
+        ([], {"judged": "trajectory"}, "--judged"),
+    ],
+)
+def test_what_is_of_edgekds_own_family_alone_is_refused_of_others(
+    assignments: list[str], more: dict[str, Any], what: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"prune: {what}: is for nets of edgekd's own family so far; leave it out"):
+        check_foreign(load_pipeline("digits", assignments), PrunePlan(latency_ratio=0.5, **more))
