@@ -51,11 +51,6 @@ class Target:
         Raises UnavailableError for a device that is not here nor reached over ssh, before one for a runtime that is
         not installed.
         """
-        if device and pipeline.search.study:
-            raise UnavailableError(
-                f"search.study: measures on this machine, and not on {device} yet; leave the study out: a sample's "
-                "candidates are measured there"
-            )
         found = cpu_of(profile, device)
         runtimes = installed(profile)
         versions: dict[str, str] = {}

@@ -70,6 +70,8 @@ class Device(Settings):
     cpu: Cpu
     limits: Limits = Limits()
     table: TableFile | None = None  # latencies are predicted from it
+    address: str | None = None  # where it is measured, over ssh; None: here
+    versions: dict[str, str] = {}  # of the runtimes that are installed there
 
 
 class Explore(Settings):

@@ -22,6 +22,7 @@ from edgekd.hardware.latencies import conditions, read_table
 from edgekd.hardware.measure.compare import Model, model_of, observe
 from edgekd.hardware.measure.result import Comparison
 from edgekd.hardware.predict import Predictor, fitted
+from edgekd.hardware.remote.compare import observe_there
 from edgekd.hardware.specs import CompilerSpec
 from edgekd.models.shape import NetShape
 from edgekd.search.latency import as_model, estimated_ms
@@ -123,8 +124,15 @@ class Timer:
                 )
                 for name, shape in shapes.items()
             }  # fmt: skip
-            bases = tuple(self.beside)
-            return observe({**self.beside, **models}, self.settings.measuring, bases, Progress(Silent()))
+            return self._observed({**self.beside, **models})
+
+    def _observed(self, models: Mapping[str, Model]) -> Comparison:
+        device, measuring, bases = self.device, self.settings.measuring, tuple(self.beside)
+        if device.address is None:
+            return observe(models, measuring, bases, Progress(Silent()))
+        return observe_there(
+            device.address, device.cpu, device.versions, models, measuring, bases, Progress(Silent())
+        )  # fmt: skip
 
     @cached_property
     def _anchored(self) -> tuple[Foretold, dict[str, float]]:

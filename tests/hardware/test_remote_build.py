@@ -14,7 +14,9 @@ from helpers.gate import ONLY_ANSWERS, QUICK, X, states, worse
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
+from edgekd import find_student
 from edgekd.api import build
+from edgekd.budget import TEACHER
 from edgekd.cli.app import app
 from edgekd.deploy.bundle import Built
 from edgekd.engine.store import Store
@@ -97,11 +99,22 @@ def test_a_build_is_measured_on_the_device_and_what_is_slow_there_does_not_ship(
     assert board.left() == []
 
 
-def test_a_study_on_a_device_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
-    pipeline = load_pipeline("digits", ["search.study={}"])
-    with pytest.raises(UnavailableError, match=r"search\.study: measures on this machine, and not on ssh://pi yet"):
-        build(pipeline, targets=(HERE,), workspace=tmp_path / "w", out=tmp_path, device="ssh://pi")
-    assert not (tmp_path / "w" / "objects").exists()
+@needs_sshd
+@pytest.mark.slow
+def test_a_study_measures_on_the_device_whose_times_decide_what_is_kept(
+    board: Board, micro_settings: list[str], workspace: Path, tmp_path: Path
+) -> None:
+    """The teacher's float file is slow there and nowhere else: everything is twenty times as fast as it."""
+    delayed(board, TEACHER)
+    sets = [*micro_settings, "search.study={sampler: random, trials: 4, batch: 2}", "search.race.students=0",
+            "budget={speedup_over_teacher: 20}"]  # fmt: skip
+    asked = load_pipeline("digits", sets)
+    find_student(asked, target=HERE, out=tmp_path / "out", workspace=workspace, device=str(board.address))
+    *_, record = Store(workspace).records("search.study")
+    rows = json.loads((workspace / "objects" / record["digest"] / "scores.json").read_text("utf-8"))["candidates"]
+    assert {kind for row in rows for kind in row["latency_kind"].values()} == {"measured"}
+    assert all(row["keeps"]["local-cpu"] for row in rows)
+    assert board.left() == []
 
 
 def test_a_device_of_another_kind_or_address_is_refused_at_once(tmp_path: Path) -> None:

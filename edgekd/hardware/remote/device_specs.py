@@ -6,6 +6,7 @@ import json
 from types import SimpleNamespace
 from typing import Any
 
+TENSORRT = "TensorrtExecutionProvider"
 Runnable = OnnxRuntimeSpec = OpenVinoSpec = LiteRtSpec = Any
 
 
