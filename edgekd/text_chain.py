@@ -76,7 +76,7 @@ def text_chain(
     selection = engine.call(stages.SELECT, settings, judged, target.at())
     told = report.TellText(
         pipeline=pipeline.name, task=pipeline.task, target=profile.name, select=settings,
-        length=pipeline.lengths.measured,
+        length=target.measured, read=target.read, padded=profile.fixes_shapes,
         not_written=dict(target.not_written), replayed=tuple(differences) if differences is not None else None,
     )  # fmt: skip
     test = target.evaluated(models, hubs, learnt, "test")
@@ -160,13 +160,23 @@ class TextTarget:
     def at(self, variant: str | None = None) -> Coordinates:
         return Coordinates(target=self.profile.name, variant=variant)
 
+    @property
+    def measured(self) -> int:
+        """The length in tokens that latencies are of; where shapes are fixed, that of every text."""
+        lengths = self.pipeline.lengths
+        return lengths.fixed or lengths.measured if self.profile.fixes_shapes else lengths.measured
+
+    @property
+    def read(self) -> int:
+        """At most so many tokens of a text."""
+        return self.measured if self.profile.fixes_shapes else self.pipeline.lengths.read
+
     def named(self, variant: str, spec: Runnable) -> str:
         """A variant in the first runtime has its plain name."""
         return variant if spec is self.runtimes[0] else f"{variant}@{spec.name}"
 
     def hub(self, model: Result, texts: Result, prefix: str) -> Result:
-        lengths = self.pipeline.lengths
-        settings = stages.ExportText(length=lengths.measured, max_length=lengths.read)
+        settings = stages.ExportText(length=self.measured, max_length=self.read, fixed=self.profile.fixes_shapes)
         at = Coordinates(variant=f"{prefix}{FLOAT}")
         return self.engine.call(stages.ONNX_TEXT, settings, {"model": model, "texts": texts}, at)
 
@@ -181,7 +191,9 @@ class TextTarget:
                 found |= self.exported(f"{prefix}{name}", lighter, onnx)
         for dialect, members in by_dialect(self.runtimes, self.cpu).items() if "int8" in asked else ():
             plan = stages.StaticText(
-                dialect=dialect, texts=self.pipeline.calibration_texts, length=self.pipeline.lengths.train
+                dialect=dialect,
+                texts=self.pipeline.calibration_texts,
+                length=self.read if self.profile.fixes_shapes else self.pipeline.lengths.train,
             )
             at = self.at(self.named(f"{prefix}int8", members[0]))
             made = self.engine.call(stages.STATIC, plan, {"hub": hub, "texts": texts}, at)

@@ -53,6 +53,8 @@ class TellText(Settings):
     target: str
     select: SelectText
     length: int  # in tokens, that latencies are of
+    read: int  # at most so many of a text
+    padded: bool = False  # to just so many
     not_written: dict[str, str] = {}
     replayed: tuple[str, ...] | None = None
 

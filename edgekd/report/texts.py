@@ -39,6 +39,9 @@ def run(settings: TellText, inputs: Mapping[str, Artifact], work: Work) -> None:
         "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts],
         "teachers_best": best(comparison, settings.select.teachers),
         "length": settings.length,
+        "read": settings.read,
+        "padded": settings.padded,
+        "cut": inputs[f"test.{shipped}"].json("about.json")["cut"],
         "texts": _texts(inputs),
         "training": _training(inputs["student"]),
         "measurement": how_measured(comparison),
@@ -108,6 +111,7 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         f"Learnt from {texts['train']} texts ({texts.get('source', 'given')}); {texts['val']} are val and "
         f"{texts['test']} test{left_out}.",
+        *_lengths(report),
         *([f"Vocabulary: {report['training']['vocabulary']}."] if report["training"]["vocabulary"] else []),
         "",
         *(f"- `{name}` does not ship: {why}" for name, why in report["rejected"].items()),
@@ -116,6 +120,16 @@ def markdown(report: dict[str, Any]) -> str:
         *_replayed(report["replayed"]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _lengths(report: dict[str, Any]) -> list[str]:
+    longer = (
+        f"{report['cut']} of {_n(report)} test texts are longer than {report['read']} tokens: the rest is not read."
+    )
+    padded = (
+        [f"The device wants fixed shapes: every text is padded to {report['read']} tokens."] if report["padded"] else []
+    )
+    return [*padded, *([longer] if report["cut"] else [])]
 
 
 def _n(report: dict[str, Any]) -> int:

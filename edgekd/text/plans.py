@@ -54,6 +54,7 @@ class Lengths(Settings):
     train: int = Field(default=64, ge=4)  # longer texts lose their ends while the student learns
     read: int = Field(default=128, ge=4)  # what the bundle reads of a text
     measured: int = Field(default=32, ge=2)  # latencies are of a text of this length
+    fixed: int | None = Field(default=None, ge=2)  # what devices of fixed shapes read, padded; left out: measured
 
 
 class Pairs(Settings):
@@ -117,6 +118,8 @@ class TextPipeline(Settings):
             )
         if self.lengths.measured > self.lengths.read:
             raise ValueError(f"lengths.measured: {self.lengths.measured} is more than lengths.read {self.lengths.read}")
+        if self.lengths.fixed is not None and self.lengths.fixed > self.lengths.read:
+            raise ValueError(f"lengths.fixed: {self.lengths.fixed} is more than lengths.read {self.lengths.read}")
         if "fp32" not in self.variants:
             raise ValueError("variants: fp32 is what all others are held against; keep it")
         return self

@@ -53,7 +53,8 @@ class CutStudent(Settings):
 
 class ExportText(Settings):
     length: int = Field(ge=2)  # that latencies are of
-    max_length: int = Field(ge=4)
+    max_length: int = Field(ge=2)
+    fixed: bool = False  # one text of just `length` tokens at a time
     threads: int = Field(default_factory=cores, ge=1)
 
 
@@ -69,7 +70,7 @@ class StaticText(Settings):
 
     dialect: Dialect
     texts: int = Field(ge=8)
-    length: int = Field(ge=4)
+    length: int = Field(ge=2)
 
 
 class EvaluateText(Settings):

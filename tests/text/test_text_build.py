@@ -193,6 +193,40 @@ def test_an_embedding_bundle_loads_in_sentence_transformers(built: Built) -> Non
 
 
 @pytest.fixture(scope="module")
+def fixed(home: Path) -> Built:
+    """For a device like this CPU that wants fixed shapes, as NPUs do."""
+    told = Path(TARGET).read_text("utf-8").replace("name: local-cpu", "name: fixed-cpu")
+    (home / "fixed-cpu.yaml").write_text(f"{told}limits: {{fixed_shapes: true}}\n", "utf-8")
+    return run(home, embedding(home, f"targets=[{home / 'fixed-cpu.yaml'}]", "lengths.fixed=8", "name=fixed"))
+
+
+@pytest.mark.slow
+def test_a_device_of_fixed_shapes_gets_one_length_and_says_what_it_cuts(fixed: Built) -> None:
+    report = fixed.report
+    assert (report["length"], report["read"], report["padded"]) == (8, 8, True)
+    assert 0 < report["cut"] < report["texts"]["test"]  # texts have 5 to 11 tokens
+    told = (fixed.folder / "report.md").read_text("utf-8")
+    assert "every text is padded to 8 tokens" in told
+    assert f"{report['cut']} of {report['texts']['test']} test texts are longer than 8 tokens" in told
+    inputs = json.loads((fixed.folder / "manifest.json").read_text("utf-8"))["signature"]["inputs"]
+    assert [spec["shape"] for spec in inputs] == [[1, 8]] * 2
+
+
+@pytest.mark.slow
+def test_a_bundle_of_fixed_length_pads_and_answers_as_the_free_graph_does(
+    built: Built, home: Path, tmp_path: Path
+) -> None:
+    answers = []
+    for name in ("fixed", "free"):
+        target = home / "fixed-cpu.yaml" if name == "fixed" else TARGET
+        sets = [f"targets=[{target}]", "lengths.fixed=8", f"name={name}-fp32", "variants=[fp32]", "weights=false"]
+        folder = run(home, embedding(home, *sets)).folder
+        rows = ask(folder, "the cat", "", "who ran?", "--json").splitlines()
+        answers.append(np.array([json.loads(row)["embedding"] for row in rows]))
+    np.testing.assert_allclose(*answers, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
 def trimmed(home: Path) -> Built:
     return run(home, embedding(home, "keep.vocabulary=70", "variants=[fp32]", "name=trimmed", "weights=false"))
 
