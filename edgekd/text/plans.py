@@ -104,6 +104,7 @@ class TextPipeline(Settings):
     calibration_texts: int = Field(default=256, ge=8)  # that ranges of int8 are taken from
     judged_texts: int = Field(default=500, ge=8)  # of val and of test, that each file answers one by one
     weights: bool = True  # the float student goes with the bundle, for sentence-transformers or transformers
+    single_file: bool = False  # a second ONNX file that reads text itself: edgekd[text-single-file]
     student: str | None = None  # one of:
     students: dict[str, dict[str, Any]] = {}  # what `student` sets, as --set would
     quick: dict[str, Any] = {}  # what --quick sets, as --set would

@@ -22,6 +22,7 @@ from edgekd.engine.events import Silent
 from edgekd.hardware.profile import load_profile
 from edgekd.report import targets_page
 from edgekd.tasks import AnyPipeline
+from edgekd.text import single_file
 
 TARGET = str(Path(__file__).parents[1] / "micro-cpu.yaml")
 WORDS = ["cat", "dog", "mat", "road", "file", "red", "blue", "sat", "ran", "read", "write", "open", "one", "two"]
@@ -216,14 +217,14 @@ def test_a_device_of_fixed_shapes_gets_one_length_and_says_what_it_cuts(fixed: B
 def test_a_bundle_of_fixed_length_pads_and_answers_as_the_free_graph_does(
     built: Built, home: Path, tmp_path: Path
 ) -> None:
-    answers = []
+    answers: list[Any] = []
     for name in ("fixed", "free"):
         target = home / "fixed-cpu.yaml" if name == "fixed" else TARGET
         sets = [f"targets=[{target}]", "lengths.fixed=8", f"name={name}-fp32", "variants=[fp32]", "weights=false"]
         folder = run(home, embedding(home, *sets)).folder
         rows = ask(folder, "the cat", "", "who ran?", "--json").splitlines()
         answers.append(np.array([json.loads(row)["embedding"] for row in rows]))
-    np.testing.assert_allclose(*answers, atol=1e-5)
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -285,3 +286,15 @@ def test_a_bundle_is_profiled_at_the_length_that_it_was_measured_at(built: Built
     assert {name: tensor.shape for name, tensor in ready.inputs.items()} == dict.fromkeys(
         ("input_ids", "attention_mask"), (1, 16)
     )
+
+
+@pytest.mark.slow
+def test_a_bundle_has_a_file_that_reads_text_itself_where_that_is_asked_for(home: Path) -> None:
+    pytest.importorskip("onnxruntime_extensions", reason="comes with edgekd[text-single-file]")
+    folder = run(home, embedding(home, "single_file=true", "name=single", "variants=[fp32]")).folder
+    told = json.loads((folder / "model_with_tokenizer.json").read_text("utf-8"))
+    assert told["variant"] == "fp32"  # never OpenVINO's, whichever ships
+    assert told["read_otherwise"] == 0 < told["texts"]
+    (answer,) = single_file.opened(folder / "model_with_tokenizer.onnx").run(None, {"text": np.array(["who ran?"])})
+    (own,) = (json.loads(line)["embedding"] for line in ask(folder, "who ran?", "--json").splitlines())
+    np.testing.assert_allclose(answer[0], own, atol=1e-4)
