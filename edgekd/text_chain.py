@@ -17,9 +17,9 @@ from edgekd.engine.store import Artifact
 from edgekd.errors import UnavailableError, UnsupportedError
 from edgekd.hardware import stages as hardware
 from edgekd.hardware.fingerprint import Cpu
-from edgekd.hardware.here import by_dialect, installed, takes_floats
+from edgekd.hardware.here import by_dialect, installed, is_installed, takes_floats
 from edgekd.hardware.profile import DeviceProfile, this_cpu
-from edgekd.hardware.specs import OnnxRuntimeSpec, Runnable
+from edgekd.hardware.specs import CompilerSpec, OnnxRuntimeSpec, Runnable, RuntimeSpec
 from edgekd.report import stages as report
 from edgekd.text import stages
 from edgekd.text.docstrings import PACKAGES
@@ -35,6 +35,7 @@ class TextChain:
     student: Result
     hub: Result
     stock: Result | None  # the float student, for transformers
+    single: Result | None  # the file that reads text itself
     models: Mapping[str, Result]  # exported, by variant
     report: Result
 
@@ -59,12 +60,10 @@ def text_chain(
     """One target's build, measured here; the same code plans it (see `edgekd.chain`)."""
     if device is not None:
         raise UnavailableError(f"--device {device}: text is measured on the machine that edgekd runs on; run it there")
-    if profile.compiler is not None:
-        raise UnsupportedError(f"device {profile.name}: is compiled for elsewhere, and text is built for CPUs here")
-    target = TextTarget(engine, pipeline, profile, this_cpu(profile), _taking_text(profile))
+    target = TextTarget(engine, pipeline, profile, this_cpu(profile), taking_text(profile))
+    check_single_file(pipeline, profile)
     learnt = taught(engine, pipeline)
-    hubs = {name: target.hub(model, learnt.texts, name) for name, model in
-            ((OF_TEACHER, learnt.teacher), ("", learnt.student))}  # fmt: skip
+    hubs = target.hubs(learnt)
     models = {n: m for prefix, hub in hubs.items() for n, m in target.variants(hub, prefix, learnt.texts).items()}
     teachers, own = _parted(models)
     compared = target.compare(models, (*teachers, FLOAT))
@@ -72,7 +71,7 @@ def text_chain(
     settings = stages.SelectText(
         budget=pipeline.budget, variants=tuple(own), teachers=tuple(teachers), base=TEACHER, floor=FLOAT
     )
-    judged = {"comparison": compared} | _prefixed("model", models) | _prefixed("val", val)
+    judged = {"comparison": compared} | prefixed("model", models) | prefixed("val", val)
     selection = engine.call(stages.SELECT, settings, judged, target.at())
     told = report.TellText(
         pipeline=pipeline.name, task=pipeline.task, target=profile.name, select=settings,
@@ -82,13 +81,15 @@ def text_chain(
     test = target.evaluated(models, hubs, learnt, "test")
     made = engine.call(
         report.TEXT, told,
-        judged | {"selection": selection, "student": learnt.student, "texts": learnt.texts} | _prefixed("test", test),
+        judged | {"selection": selection, "student": learnt.student, "texts": learnt.texts} | prefixed("test", test),
         target.at(),
     )  # fmt: skip
-    stock = None
-    if pipeline.weights:
-        stock = engine.call(stages.STOCK, stages.Stock(max_length=pipeline.lengths.read), {"model": learnt.student})
-    return TextChain(learnt.texts, learnt.student, hubs[""], stock, models, made)
+    single = None
+    if pipeline.single_file:
+        files = prefixed("model", {name: models[name] for name in own})
+        more = {"hub": hubs[""], "texts": learnt.texts, "report": made}
+        single = engine.call(stages.SINGLE_FILE, stages.SingleFile(), files | more, target.at())
+    return TextChain(learnt.texts, learnt.student, hubs[""], target.stock(learnt), single, models, made)
 
 
 def taught(engine: Engine, pipeline: AnyTextPipeline) -> Taught:
@@ -154,7 +155,7 @@ class TextTarget:
     pipeline: AnyTextPipeline
     profile: DeviceProfile
     cpu: Cpu
-    runtimes: Sequence[Runnable]
+    runtimes: Sequence[RuntimeSpec]
     not_written: dict[str, str] = field(default_factory=dict)  # filled on the way: variants and why
 
     def at(self, variant: str | None = None) -> Coordinates:
@@ -171,9 +172,21 @@ class TextTarget:
         """At most so many tokens of a text."""
         return self.measured if self.profile.fixes_shapes else self.pipeline.lengths.read
 
-    def named(self, variant: str, spec: Runnable) -> str:
+    def named(self, variant: str, spec: RuntimeSpec) -> str:
         """A variant in the first runtime has its plain name."""
         return variant if spec is self.runtimes[0] else f"{variant}@{spec.name}"
+
+    def hubs(self, learnt: Taught) -> dict[str, Result]:
+        """By prefix, the teacher's and the student's."""
+        models = {OF_TEACHER: learnt.teacher, "": learnt.student}
+        return {prefix: self.hub(model, learnt.texts, prefix) for prefix, model in models.items()}
+
+    def stock(self, learnt: Taught) -> Result | None:
+        """For transformers, where that is wanted."""
+        if not self.pipeline.weights:
+            return None
+        settings = stages.Stock(max_length=self.pipeline.lengths.read)
+        return self.engine.call(stages.STOCK, settings, {"model": learnt.student})
 
     def hub(self, model: Result, texts: Result, prefix: str) -> Result:
         settings = stages.ExportText(length=self.measured, max_length=self.read, fixed=self.profile.fixes_shapes)
@@ -189,18 +202,22 @@ class TextTarget:
                 settings = stages.Lighter(variant=name, dialect=onnx[0].dialect.on(self.cpu))
                 lighter = self.engine.call(stages.LIGHTER, settings, {"hub": hub}, self.at(f"{prefix}{name}"))
                 found |= self.exported(f"{prefix}{name}", lighter, onnx)
-        for dialect, members in by_dialect(self.runtimes, self.cpu).items() if "int8" in asked else ():
+        return found | (self.integers(hub, prefix, texts) if "int8" in asked else {})
+
+    def integers(self, hub: Result, prefix: str, texts: Result) -> dict[str, Result]:
+        """With fixed ranges, in each dialect."""
+        found: dict[str, Result] = {}
+        for dialect, members in by_dialect(self.runtimes, self.cpu).items():
             plan = stages.StaticText(
-                dialect=dialect,
-                texts=self.pipeline.calibration_texts,
+                dialect=dialect, texts=self.pipeline.calibration_texts, tables=not isinstance(members[0], CompilerSpec),
                 length=self.read if self.profile.fixes_shapes else self.pipeline.lengths.train,
-            )
+            )  # fmt: skip
             at = self.at(self.named(f"{prefix}int8", members[0]))
             made = self.engine.call(stages.STATIC, plan, {"hub": hub, "texts": texts}, at)
             found |= self.exported(f"{prefix}int8", made, members)
         return found
 
-    def exported(self, variant: str, hub: Result, members: Sequence[Runnable]) -> dict[str, Result]:
+    def exported(self, variant: str, hub: Result, members: Sequence[RuntimeSpec]) -> dict[str, Result]:
         """In several runtimes; why one is left out is kept for the report."""
         found = {}
         for spec in members:
@@ -209,7 +226,7 @@ class TextTarget:
                 runtime=spec, cpu=self.cpu, model=f"{self.pipeline.name}/{self.profile.name}/{name}",
                 needed=variant.endswith(FLOAT) and spec is self.runtimes[0],
             )  # fmt: skip
-            uses = (*deploy.EXPORT.uses, *spec.packages, *exporter.distribution(spec.exporter))
+            uses = (*deploy.EXPORT.uses, *_there(spec), *exporter.distribution(spec.exporter))
             model = self.engine.call(replace(deploy.EXPORT, uses=uses), settings, {"hub": hub}, self.at(name))
             if isinstance(model, Artifact) and not exporter.is_written(model):
                 self.not_written[name] = exporter.read(model)["refused"]
@@ -220,7 +237,7 @@ class TextTarget:
     def compare(self, models: Mapping[str, Result], bases: Sequence[str]) -> Result:
         settings = hardware.Compare(cpu=self.cpu, measuring=self.profile.measure, bases=tuple(bases))
         return self.engine.call(
-            self._with_runtimes(hardware.COMPARE), settings, _prefixed("model", models), self.at("variants")
+            self._with_runtimes(hardware.COMPARE), settings, prefixed("model", models), self.at("variants")
         )
 
     def evaluated(
@@ -238,10 +255,10 @@ class TextTarget:
 
     def _with_runtimes(self, stage: Stage[Any]) -> Stage[Any]:
         """The stage with the versions of the runtimes in its key."""
-        return replace(stage, uses=(*stage.uses, *(package for spec in self.runtimes for package in spec.packages)))
+        return replace(stage, uses=(*stage.uses, *(package for spec in self.runtimes for package in _there(spec))))
 
 
-def _taking_text(profile: DeviceProfile) -> list[Runnable]:
+def taking_text(profile: DeviceProfile) -> list[Runnable]:
     """The runtimes here that take floats of any length."""
     found = [spec for spec in installed(profile) if takes_floats(spec)]
     if not found:
@@ -251,11 +268,26 @@ def _taking_text(profile: DeviceProfile) -> list[Runnable]:
     return found
 
 
+def check_single_file(pipeline: AnyTextPipeline, profile: DeviceProfile) -> None:
+    """Before anything is trained. Raises EdgekdError."""
+    if pipeline.single_file and profile.fixes_shapes:
+        raise UnsupportedError(
+            f"single_file: device {profile.name} has fixed shapes, and nothing in the file would pad"
+        )
+    if pipeline.single_file and not is_installed("onnxruntime-extensions"):
+        raise UnavailableError("single_file: needs onnxruntime-extensions; pip install 'edgekd[text-single-file]'")
+
+
 def _parted(models: Mapping[str, Result]) -> tuple[list[str], list[str]]:
     """Names of the teacher's files, and of the student's."""
     teachers = [name for name in models if name.startswith(OF_TEACHER)]
     return teachers, [name for name in models if not name.startswith(OF_TEACHER)]
 
 
-def _prefixed(prefix: str, results: Mapping[str, Result]) -> dict[str, Result]:
+def _there(spec: RuntimeSpec) -> tuple[str, ...]:
+    """Its packages; of a compiler any of several may be the one that compiles."""
+    return tuple(name for name in spec.packages if not isinstance(spec, CompilerSpec) or is_installed(name))
+
+
+def prefixed(prefix: str, results: Mapping[str, Result]) -> dict[str, Result]:
     return {f"{prefix}.{name}": result for name, result in results.items()}

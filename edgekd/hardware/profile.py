@@ -62,7 +62,9 @@ class Limits(Settings):
     operators: tuple[str, ...] = ()  # ONNX's names, and DepthwiseConv; none: all
     weights_kib: float | None = Field(default=None, gt=0)  # left out: the hardware's flash
     activations_kib: float | None = Field(default=None, gt=0)  # left out: the accelerator's SRAM
-    fixed_shapes: bool | None = None  # batch and length of text are fixed in the file; left out: an NPU's are
+    fixed_shapes: bool | None = (
+        None  # batch and length of text are fixed in the file; left out: those of NPUs and compilers are
+    )
 
 
 class DeviceProfile(Settings):
@@ -100,7 +102,10 @@ class DeviceProfile(Settings):
 
     @property
     def fixes_shapes(self) -> bool:
-        return self.kind == "npu" if self.limits.fixed_shapes is None else self.limits.fixed_shapes
+        """Whether text is padded to one length, of a batch of one."""
+        if self.limits.fixed_shapes is not None:
+            return self.limits.fixed_shapes
+        return self.kind == "npu" or self.compiler is not None
 
     @property
     def runnable(self) -> tuple[Runnable, ...]:

@@ -17,6 +17,7 @@ from edgekd.deploy import exporter
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import EdgekdError
+from edgekd.hardware.answering import predict
 from edgekd.hardware.runtime import Session
 from edgekd.text import held
 from edgekd.text.stages import EvaluateText
@@ -70,8 +71,9 @@ class Reader:
             raise EdgekdError(f"{folder}: this model reads no text")
         self.tokenizer = tokenizer_of(folder)
         self.tokenizer.enable_truncation(described.text.max_length)
-        if length := signature.padded_to(described):
-            self.tokenizer.enable_padding(length=length, pad_id=described.text.padding)
+        self.length = signature.padded_to(described)
+        if self.length:
+            self.tokenizer.enable_padding(length=self.length, pad_id=described.text.padding)
 
     def __call__(self, text: str) -> dict[str, Array]:
         """Of one text: [1, T]."""
@@ -85,8 +87,15 @@ class Reader:
 
 
 def answered(session: Session, reader: Reader, texts: Sequence[str]) -> Array:
-    """[N, D], each text alone: what is quantised as it comes depends on what else is in the batch."""
+    """
+    [N, D], each text alone: what is quantised as it comes depends on what else is in the batch. Padded ones are all
+    asked for at once, for what answers for a device elsewhere is slow to start.
+    """
     known = [tensor.name for tensor in session.describe().inputs]
+    if reader.length:
+        read = [reader(text) for text in texts]
+        feeds = {name: np.concatenate([one[name] for one in read]) for name in known}
+        return np.asarray(predict("model", session, feeds, len(texts)), np.float32)
     rows = []
     for text in texts:
         feeds = reader(text)

@@ -19,12 +19,13 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import EdgekdError, UnsupportedError, first_line
 from edgekd.text import folders, held
-from edgekd.text.encoder import Encoder
+from edgekd.text.encoder import MASKED, Encoder
 from edgekd.text.folders import Model, copy_tokenizer
 from edgekd.text.stages import ExportText
 from edgekd.text.tokens import Tokens, padding_of, tokenize, tokenizer_of
 
 REFERENCE_TEXTS = 128
+PADDED = -30.0  # of scores in eight bits: -1e4 would leave them no levels, and this is as good as none for softmax
 
 
 def run(settings: ExportText, inputs: Mapping[str, Artifact], work: Work) -> None:
@@ -64,6 +65,7 @@ def to_onnx(net: Encoder, described: Signature) -> onnx.ModelProto:
     """A checked graph with the axes that are described. Raises UnsupportedError for what torch can't export."""
     names = [spec.name for spec in described.inputs]
     length = signature.padded_to(described)
+    net.masked = PADDED if length else MASKED
     try:
         with quiet():
             program = torch.onnx.export(

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgekd.text.encoder import hidden_from
+from edgekd.text.encoder import MASKED, hidden_from
 
 
 def embedding(student: Tensor, teacher: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def divergence(student: Tensor, teacher: Tensor, mask: Tensor, measure: str) -> 
     if measure == "mse":
         both = (counted[:, None, :, None] * counted[:, None, None, :]).expand_as(student)
         return ((student - teacher).square() * both).sum() / both.sum()
-    added = hidden_from(mask)
+    added = hidden_from(mask, MASKED)
     own, theirs = (student + added).log_softmax(-1), (teacher + added).log_softmax(-1)
     each = (theirs.exp() * (theirs - own)).sum(-1)  # [B, R, T]
     rows = counted[:, None].expand_as(each)

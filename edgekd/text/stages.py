@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from edgekd.data.stages import Split
-from edgekd.deploy.stages import Select
+from edgekd.deploy.stages import Select, SelectCompiled
 from edgekd.engine.stage import Stage
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import Cpu
@@ -71,6 +71,7 @@ class StaticText(Settings):
     dialect: Dialect
     texts: int = Field(ge=8)
     length: int = Field(ge=2)
+    tables: bool = True  # of words as int8 by row, which compilers for devices elsewhere do not take
 
 
 class EvaluateText(Settings):
@@ -86,6 +87,16 @@ class Stock(Settings):
     """The float student under the names that transformers has for it."""
 
     max_length: int = Field(ge=4)
+
+
+class SelectCompiledText(SelectCompiled):
+    budget: TextBudget
+
+
+class SingleFile(Settings):
+    """`texts` show that it answers as the model with its tokenizer beside it does."""
+
+    texts: int = Field(default=100, ge=1)
 
 
 class SelectText(Select):
@@ -148,6 +159,15 @@ SELECT = Stage[SelectText](
     "text.select", "edgekd.text.select:run",
     takes={"model.*": "exported", "val.*": "predictions", "comparison": "comparison"},
     gives="selection", nature="decision", uses=("scipy",),
+)  # fmt: skip
+SELECT_COMPILED = Stage[SelectCompiledText](
+    "text.select.compiled", "edgekd.text.select:run_compiled",
+    takes={"model.*": "exported", "val.*": "predictions"}, gives="selection", nature="decision", uses=("scipy",),
+)  # fmt: skip
+SINGLE_FILE = Stage[SingleFile](
+    "text.single-file", "edgekd.text.single_file:run",
+    takes={"model.*": "exported", "hub": "onnx", "texts": "texts", "report": "report"}, gives="single-file",
+    uses=(*ONNX, "onnxruntime-extensions"), typical_s=3.0,
 )  # fmt: skip
 STOCK = Stage[Stock](
     "text.stock", "edgekd.text.stock:run", takes={"model": "text-model"}, gives="stock", uses=TORCH, typical_s=1.0

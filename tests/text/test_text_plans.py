@@ -9,7 +9,7 @@ import pytest
 from helpers import bert
 
 from edgekd import api, tasks
-from edgekd.errors import ConfigError, UnavailableError
+from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.pipeline import load_pipeline
 from edgekd.starting_text import drafted_text
 from edgekd.text import plans
@@ -100,9 +100,9 @@ def test_a_time_budget_buys_fewer_epochs_of_teacher_and_student() -> None:
     assert embedding().scaled(0.5).effort == "distillation 3 epochs"
 
 
-def test_a_device_that_is_compiled_for_elsewhere_is_refused(tmp_path: Path) -> None:
+def test_a_device_whose_compiler_has_no_encoders_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
     any_: Any = api.plan
-    with pytest.raises(UnavailableError, match="device cortex-m7: is compiled for elsewhere, and text is built for"):
+    with pytest.raises(UnsupportedError, match="cortex-m7: tflite-micro has no encoders of text; qnn, tensorrt, tens"):
         any_("sentence-embedding", targets=["cortex-m7"], workspace=tmp_path)
 
 
