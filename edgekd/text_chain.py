@@ -24,7 +24,7 @@ from edgekd.report import stages as report
 from edgekd.text import stages
 from edgekd.text.docstrings import PACKAGES
 from edgekd.text.plans import AnyTextPipeline, ClassifierPipeline, EmbeddingPipeline
-from edgekd.text.sources import DocstringsSource
+from edgekd.text.sources import DocstringsSource, TextSource
 
 FLOAT, OF_TEACHER = "fp32", "teacher-"
 
@@ -98,16 +98,21 @@ def taught(engine: Engine, pipeline: AnyTextPipeline) -> Taught:
     if isinstance(pipeline, EmbeddingPipeline) and pipeline.pairs is not None:
         pairs = engine.call(stages.PAIRS, pipeline.pairs, {})
     texts = engine.call(
-        _versioned(pipeline), stages.ReadTexts(source=pipeline.data), {"pairs": pairs} if pairs is not None else {}
+        _versioned(pipeline.data), stages.ReadTexts(source=pipeline.data), {"pairs": pairs} if pairs is not None else {}
     )
     folder = pipeline.teacher.folder
-    given = engine.call(stages.TEACHER, stages.TakeTeacher(path=str(folder), digest=digest_tree(folder)), {})
+    given = pretrained = engine.call(
+        stages.TEACHER, stages.TakeTeacher(path=str(folder), digest=digest_tree(folder)), {}
+    )
     tokens = _tokens(engine, pipeline, texts, given, "teacher")
     if isinstance(pipeline, ClassifierPipeline):
         given = _classifier(engine, pipeline, texts, given, tokens)
     whole = {"model": given, "tokens": tokens}
     classes = isinstance(pipeline, ClassifierPipeline)
     cut = engine.call(stages.CUT, stages.CutStudent(keep=pipeline.keep, classes=classes), whole | {"texts": texts})
+    if isinstance(pipeline, ClassifierPipeline) and pipeline.stages:
+        lesson = {"student": cut, "tokens": tokens, "texts": texts, "pretrained": pretrained, "tuned": given}
+        return Taught(texts, pairs, given, _staged(engine, pipeline, lesson))
     targets = engine.call(stages.TARGETS, stages.Answer(precision=pipeline.computed), whole)
     same = pipeline.keep.vocabulary is None
     own = tokens if same else _tokens(engine, pipeline, texts, cut, "student")
@@ -121,6 +126,20 @@ def taught(engine: Engine, pipeline: AnyTextPipeline) -> Taught:
         settings = pipeline.distill.model_copy(update={"train": pipeline.trained(pipeline.distill.train)})
         student = engine.call(stages.DISTIL, settings, lesson | more, Coordinates(student="student"))
     return Taught(texts, pairs, given, student)
+
+
+def _staged(engine: Engine, pipeline: ClassifierPipeline, lesson: Mapping[str, Result]) -> Result:
+    """General text first, where a stage reads some."""
+    general = {}
+    if pipeline.general is not None:
+        read = engine.call(_versioned(pipeline.general), stages.ReadTexts(source=pipeline.general), {})
+        general["general"] = _tokens(engine, pipeline, read, lesson["pretrained"], "general")
+    plans = tuple(
+        one.model_copy(update={"learn": one.learn.model_copy(update={"train": pipeline.trained(one.learn.train)})})
+        for one in pipeline.stages
+    )
+    settings = stages.TeachInStages(stages=plans)
+    return engine.call(stages.STAGED, settings, dict(lesson) | general, Coordinates(student="student"))
 
 
 def _classifier(engine: Engine, pipeline: ClassifierPipeline, texts: Result, given: Result, tokens: Result) -> Result:
@@ -140,9 +159,8 @@ def _tokens(engine: Engine, pipeline: AnyTextPipeline, texts: Result, model: Res
     return engine.call(stages.TOKENS, settings, {"texts": texts, "model": model}, Coordinates(student=whose))
 
 
-def _versioned(pipeline: AnyTextPipeline) -> Stage[Any]:
+def _versioned(source: TextSource) -> Stage[Any]:
     """Reading texts, with the versions of the packages in its key whose docstrings are read."""
-    source = pipeline.data
     uses = (source.packages or PACKAGES) if isinstance(source, DocstringsSource) else ()
     return replace(stages.DATA, uses=tuple(uses))
 

@@ -13,7 +13,7 @@ from edgekd.engine.digest import digest_file
 from edgekd.errors import ConfigError, UnavailableError
 from edgekd.hardware.fingerprint import cpu
 from edgekd.settings import Settings
-from edgekd.text.settings import DistillEmbedding, Student, TeachClasses, TextTraining
+from edgekd.text.settings import DistillEmbedding, Student, TeachClasses, TextStage, TextTraining
 from edgekd.text.sources import DocstringsSource, TextSource
 from edgekd.train.losses.settings import CrossEntropyLoss, KdLoss
 from edgekd.train.settings import Precision
@@ -171,6 +171,19 @@ class ClassifierPipeline(TextPipeline):
     distill: TeachClasses = TeachClasses(
         losses=(KdLoss(name="kd", weight=0.9), CrossEntropyLoss(name="cross-entropy", weight=0.1))
     )
+    general: TextSource | None = None  # text of no class, for stages
+    stages: tuple[TextStage, ...] = ()  # trainings one after the other, in the place of distill
+
+    @model_validator(mode="after")
+    def _stages_have_what_they_need(self) -> Self:
+        for number, stage in enumerate(self.stages, 1):
+            if stage.text == "general" and self.general is None:
+                raise ValueError(f"stages: {number}: reads general text; say with general where that is from")
+            if stage.teacher == "pretrained" and self.teacher.train is None:
+                raise ValueError(f"stages: {number}: the teacher is tuned already; leave it out, or give teacher.train")
+        if self.stages and self.keep.vocabulary is not None:
+            raise ValueError("stages: ask the teacher's layers, token by token; leave keep.vocabulary out")
+        return self
 
     @model_validator(mode="after")
     def _has_classes(self) -> Self:
@@ -184,7 +197,8 @@ class ClassifierPipeline(TextPipeline):
     @property
     def effort(self) -> str:
         own = f"teacher {self.teacher.train.train.epochs} epochs, " if self.teacher.train else ""
-        return f"{own}distillation {self.distill.train.epochs} epochs"
+        epochs = [stage.learn.train.epochs for stage in self.stages] or [self.distill.train.epochs]
+        return f"{own}distillation {' + '.join(map(str, epochs))} epochs"
 
     def scaled(self, share: float, *, teacher: bool = True) -> Self:
         """The same with about `share` of the epochs."""
@@ -193,6 +207,7 @@ class ClassifierPipeline(TextPipeline):
         return self.model_copy(
             update={
                 "distill": _shorter(self.distill, share),
+                "stages": tuple(one.model_copy(update={"learn": _shorter(one.learn, share)}) for one in self.stages),
                 "teacher": self.teacher.model_copy(update={"train": shorter}),
             }
         )

@@ -14,7 +14,7 @@ from edgekd.hardware.fingerprint import Cpu
 from edgekd.resources import cores
 from edgekd.settings import Settings
 from edgekd.text.plans import Pairs, TextBudget
-from edgekd.text.settings import DistillEmbedding, Student, TeachClasses
+from edgekd.text.settings import DistillEmbedding, Student, TeachClasses, TextStage
 from edgekd.text.sources import TextSource
 
 TORCH = ("torch", "transformers", "tokenizers")
@@ -49,6 +49,17 @@ class CutStudent(Settings):
     keep: Student | None
     classes: bool = False
     threads: int = Field(default_factory=cores, ge=1)
+
+
+class TeachInStages(Settings):
+    """One training after the other, each on its own text and by its own teacher."""
+
+    stages: tuple[TextStage, ...] = Field(min_length=1)
+    threads: int = Field(default_factory=cores, ge=1)
+
+    @property
+    def epochs(self) -> int:
+        return sum(stage.learn.train.epochs for stage in self.stages)
 
 
 class ExportText(Settings):
@@ -138,6 +149,13 @@ TEACH = Stage[TeachClasses](
     may_lack=("targets", "teacher"),  # of a teacher that learns from labels alone; of a vocabulary of its own
     gives="text-model", uses=TORCH, cost=lambda settings: settings.train.epochs, memory="distill.train.batch",
     typical_s=30.0,
+)  # fmt: skip
+STAGED = Stage[TeachInStages](
+    "text.staged", "edgekd.text.making:teach_in_stages",
+    takes={"student": "text-model", "tokens": "tokens", "texts": "texts", "general": "tokens",
+           "pretrained": "text-model", "tuned": "text-model"},
+    may_lack=("general",),
+    gives="text-model", uses=TORCH, cost=lambda settings: settings.epochs, memory="stages", typical_s=30.0,
 )  # fmt: skip
 ONNX_TEXT = Stage[ExportText](
     "onnx.text", "edgekd.text.hub:run", takes={"model": "text-model", "texts": "texts"}, gives="onnx",

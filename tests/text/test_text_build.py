@@ -298,3 +298,29 @@ def test_a_bundle_has_a_file_that_reads_text_itself_where_that_is_asked_for(home
     (answer,) = single_file.opened(folder / "model_with_tokenizer.onnx").run(None, {"text": np.array(["who ran?"])})
     (own,) = (json.loads(line)["embedding"] for line in ask(folder, "who ran?", "--json").splitlines())
     np.testing.assert_allclose(answer[0], own, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_general_text_and_the_tasks_come_one_after_the_other_from_one_file(home: Path) -> None:
+    """ERNIE-Tiny's four stages, each of which is named in the file, and its text and teacher with it."""
+    train = "train: {epochs: 2, batch: 16, learning_rate: 3e-3, threads: 1}"
+    hidden, kd = "{name: hidden}", "{name: kd, temperature: 2.0}"
+    stages = ", ".join([
+        f"{{text: general, teacher: pretrained, learn: {{losses: [{hidden}], {train}}}}}",
+        f"{{text: general, learn: {{losses: [{hidden}], {train}}}}}",
+        f"{{text: task, learn: {{losses: [{hidden}, {kd}], {train}}}}}",
+        f"{{text: task, learn: {{losses: [{hidden}, {kd}, {{name: cross-entropy, weight: 1.0}}], {train}}}}}",
+    ])  # fmt: skip
+    watch = Count()
+    done = run(home, tasks.load("text-classification", [
+        *SETS, f"data={{source: text-table, path: {home / 'table.csv'}, label: label}}",
+        f"general={{source: lines, path: {home / 'lines.txt'}}}", f"teacher.from={home / 'teacher'}",
+        "teacher.train.train={epochs: 6, batch: 16, learning_rate: 3e-3, threads: 1}", f"stages=[{stages}]",
+        "variants=[fp32]", "budget={accuracy_drop_points: 60}", "name=staged",
+    ]), listener=watch)  # fmt: skip
+    assert "text.staged" in watch.ran
+    told = done.report["training"]["stages"]
+    assert [(one["text"], one["teacher"]) for one in told] == [
+        ("general", "pretrained"), ("general", "tuned"), ("task", "tuned"), ("task", "tuned")
+    ]  # fmt: skip
+    assert done.report["variants"]["fp32"]["test"]["accuracy_percent"][0] > 60  # of three classes
