@@ -14,16 +14,9 @@ from edgekd.hardware.profile import DeviceProfile
 from edgekd.report import stages as report
 from edgekd.text import stages
 from edgekd.text.plans import AnyTextPipeline
-from edgekd.text_chain import (
-    FLOAT,
-    OF_TEACHER,
-    TextChain,
-    TextTarget,
-    check_single_file,
-    prefixed,
-    taking_text,
-    taught,
-)
+from edgekd.text_chain import TextChain
+from edgekd.text_learning import taught
+from edgekd.text_target import FLOAT, OF_TEACHER, TextTarget, check_single_file, prefixed, taking_text
 
 TRIED = ("qnn", "tensorrt", "tensorrt-rtx")  # compilers that took an encoder
 
@@ -51,7 +44,7 @@ def text_elsewhere(
     check_single_file(pipeline, profile)
     target = TextTarget(engine, pipeline, profile, cpu(), (spec,))
     led = TextTarget(engine, pipeline, profile, cpu(), taking_text(lead)[:1])
-    learnt = taught(engine, pipeline)
+    learnt = taught(led)
     hubs = target.hubs(learnt)
     floats = {name: led.exported(name, hub, led.runtimes)[name] for name, hub in
               ((TEACHER, hubs[OF_TEACHER]), (FLOAT, hubs[""]))}  # fmt: skip

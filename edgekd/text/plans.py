@@ -13,7 +13,7 @@ from edgekd.engine.digest import digest_file
 from edgekd.errors import ConfigError, UnavailableError
 from edgekd.hardware.fingerprint import cpu
 from edgekd.settings import Settings
-from edgekd.text.settings import DistillEmbedding, Student, TeachClasses, TextStage, TextTraining
+from edgekd.text.settings import DistillEmbedding, Student, TeachClasses, TextSearch, TextStage, TextTraining
 from edgekd.text.sources import DocstringsSource, TextSource
 from edgekd.train.losses.settings import CrossEntropyLoss, KdLoss
 from edgekd.train.settings import Precision
@@ -145,6 +145,7 @@ class EmbeddingPipeline(TextPipeline):
     task: Literal["sentence-embedding"]
     pairs: Pairs | None = None
     distill: DistillEmbedding = DistillEmbedding()
+    search: TextSearch | None = None  # AutoDistil: its student in the place of what keep and distill make
 
     @model_validator(mode="after")
     def _can_be_judged(self) -> Self:
@@ -155,15 +156,20 @@ class EmbeddingPipeline(TextPipeline):
             raise ValueError("budget.accuracy_drop_points: embeddings have none; ask for fidelity, or for Spearman")
         if self.teacher.train is not None:
             raise ValueError("teacher.train: is of classifiers; embeddings are taken from the teacher as it is")
+        if self.search is not None and self.keep.vocabulary is not None:
+            raise ValueError("search: asks the teacher's layers, token by token; leave keep.vocabulary out")
         return self
 
     @property
     def effort(self) -> str:
+        if self.search is not None:
+            return f"supernet {self.search.train.epochs} epochs"
         return f"distillation {self.distill.train.epochs} epochs"
 
     def scaled(self, share: float, *, teacher: bool = True) -> Self:  # noqa: ARG002  which is not trained here
         """The same with about `share` of the epochs."""
-        return self.model_copy(update={"distill": _shorter(self.distill, share)})
+        search = None if self.search is None else _shorter(self.search, share)
+        return self.model_copy(update={"distill": _shorter(self.distill, share), "search": search})
 
 
 class ClassifierPipeline(TextPipeline):
@@ -213,7 +219,7 @@ class ClassifierPipeline(TextPipeline):
         )
 
 
-L = TypeVar("L", DistillEmbedding, TeachClasses)
+L = TypeVar("L", DistillEmbedding, TeachClasses, TextSearch)
 
 
 def _shorter(plan: L, share: float) -> L:

@@ -14,7 +14,7 @@ from edgekd.hardware.fingerprint import Cpu
 from edgekd.resources import cores
 from edgekd.settings import Settings
 from edgekd.text.plans import Pairs, TextBudget
-from edgekd.text.settings import DistillEmbedding, Student, TeachClasses, TextStage
+from edgekd.text.settings import DistillEmbedding, Student, TeachClasses, TextSearch, TextStage
 from edgekd.text.sources import TextSource
 
 TORCH = ("torch", "transformers", "tokenizers")
@@ -60,6 +60,23 @@ class TeachInStages(Settings):
     @property
     def epochs(self) -> int:
         return sum(stage.learn.train.epochs for stage in self.stages)
+
+
+class TrainSupernet(Settings):
+    search: TextSearch
+
+
+class ScoreSubnets(Settings):
+    search: TextSearch
+    threads: int = Field(default_factory=cores, ge=1)
+
+
+class TakeSubnet(Settings):
+    number: int = Field(ge=0)  # among those that are measured
+
+
+class ChooseSubnet(Settings):
+    speedup: float
 
 
 class ExportText(Settings):
@@ -156,6 +173,23 @@ STAGED = Stage[TeachInStages](
            "pretrained": "text-model", "tuned": "text-model"},
     may_lack=("general",),
     gives="text-model", uses=TORCH, cost=lambda settings: settings.epochs, memory="stages", typical_s=30.0,
+)  # fmt: skip
+LESSON = {"model": "text-model", "tokens": "tokens", "targets": "targets"}
+SUPERNET = Stage[TrainSupernet](
+    "text.supernet", "edgekd.text.subnets:run_train", takes=LESSON, gives="text-model", uses=TORCH,
+    cost=lambda settings: settings.search.train.epochs, memory="search.train.batch", typical_s=600.0,
+)  # fmt: skip
+SCORE_SUBNETS = Stage[ScoreSubnets](
+    "text.score", "edgekd.text.subnets:run_score", takes=LESSON | {"supernet": "text-model"}, gives="scores",
+    uses=TORCH, typical_s=300.0,
+)  # fmt: skip
+TAKE_SUBNET = Stage[TakeSubnet](
+    "text.take", "edgekd.text.subnets:run_take", takes={"supernet": "text-model", "scored": "scores"},
+    gives="text-model", uses=TORCH, typical_s=2.0,
+)  # fmt: skip
+CHOOSE_SUBNET = Stage[ChooseSubnet](
+    "text.choose", "edgekd.text.subnets:run_choose", takes={"scored": "scores", "comparison": "comparison"},
+    gives="decision", nature="decision", uses=("scipy",),
 )  # fmt: skip
 ONNX_TEXT = Stage[ExportText](
     "onnx.text", "edgekd.text.hub:run", takes={"model": "text-model", "texts": "texts"}, gives="onnx",

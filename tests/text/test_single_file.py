@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 from helpers import bert
 
-from edgekd import text_chain
+from edgekd import text_target
 from edgekd.data import signature
 from edgekd.errors import UnavailableError, UnsupportedError
 from edgekd.hardware.profile import load_profile
@@ -21,7 +21,7 @@ from edgekd.text import folders, hub, single_file
 from edgekd.text.evaluate import Reader
 from edgekd.text.single_file import settings_of, with_tokenizer
 from edgekd.text.stages import ExportText
-from edgekd.text_chain import check_single_file
+from edgekd.text_target import check_single_file
 
 TEXTS = [*bert.TEXTS, "", "Ünïcode: the CAT sat!", "東京 dog", "cat " * 100]
 
@@ -77,7 +77,7 @@ def test_a_device_of_fixed_shapes_is_refused_before_anything_is_trained() -> Non
 
 def test_a_missing_library_is_told_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     tree = {"name": "x", "task": "sentence-embedding", "targets": ["local-cpu"], "single_file": True}
-    monkeypatch.setattr(text_chain, "is_installed", lambda package: package != "onnxruntime-extensions")
+    monkeypatch.setattr(text_target, "is_installed", lambda package: package != "onnxruntime-extensions")
     with pytest.raises(
         UnavailableError, match="needs onnxruntime-extensions; pip install 'edgekd\\[text-single-file\\]'"
     ):

@@ -324,3 +324,22 @@ def test_general_text_and_the_tasks_come_one_after_the_other_from_one_file(home:
         ("general", "pretrained"), ("general", "tuned"), ("task", "tuned"), ("task", "tuned")
     ]  # fmt: skip
     assert done.report["variants"]["fp32"]["test"]["accuracy_percent"][0] > 60  # of three classes
+
+
+@pytest.mark.slow
+def test_a_students_shape_is_found_among_a_supernets_under_what_was_measured(home: Path) -> None:
+    """AutoDistil from one file: all sub-networks are scored, some measured, one is taken out and ships."""
+    search = "search={band: tiny, values: 2, held_out: 40, measured: 3, speedup: 1.0, train: {epochs: 1, batch: 16}}"
+    watch = Count()
+    done = run(home, embedding(home, search, "variants=[fp32]", "name=sought"), listener=watch)
+    assert watch.ran.count("text.supernet") == watch.ran.count("text.choose") == 1
+    assert "text.distil" not in watch.ran
+    found = done.report["training"]["supernet"]
+    assert found["sub_networks"] > found["measured"] > 1
+    config = json.loads((done.folder / "edgekd-encoder" / "config.json").read_text("utf-8"))
+    assert config["hidden_size"] == found["taken"]["shape"]["hidden_size"] < 32
+    again = Count()
+    run(home, embedding(home, search.replace("speedup: 1.0", "speedup: 1000"), "variants=[fp32]", "name=sought"),
+        listener=again)  # fmt: skip
+    assert "text.choose" in again.ran
+    assert "text.supernet" not in again.ran
