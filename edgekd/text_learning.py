@@ -61,11 +61,12 @@ def taught(target: TextTarget) -> Taught:
 
 def _sought(target: TextTarget, search: TextSearch, lesson: Mapping[str, Result], texts: Result) -> Result:
     """Of a supernet's sub-networks the best of those that are fast enough there, taken out as it is."""
-    engine, learning = target.engine, search.model_copy(update={"train": target.pipeline.trained(search.train)})
+    engine = target.engine
+    learning = search.supernet.model_copy(update={"train": target.pipeline.trained(search.train)})
     supernet = engine.call(stages.SUPERNET, stages.TrainSupernet(search=learning), lesson)
     both = {"supernet": supernet}
-    scored = engine.call(stages.SCORE_SUBNETS, stages.ScoreSubnets(search=learning), dict(lesson) | both)
-    both["scored"] = scored
+    scoring = stages.ScoreSubnets(search=learning, measured=search.measured)
+    scored = both["scored"] = engine.call(stages.SCORE_SUBNETS, scoring, dict(lesson) | both)
     count = len(scored.json("scored.json")["front"]) if isinstance(scored, Artifact) else search.measured
 
     def taken(number: int) -> Result:

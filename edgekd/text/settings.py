@@ -162,6 +162,11 @@ class TextSearch(TextSupernet):
     measured: int = Field(default=8, ge=1)
     speedup: float = Field(default=2.0, gt=0)
 
+    @property
+    def supernet(self) -> TextSupernet:
+        """Whose training knows of no latency."""
+        return TextSupernet(**{name: getattr(self, name) for name in TextSupernet.model_fields})
+
 
 class TeachClasses(Settings):
     """

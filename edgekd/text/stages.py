@@ -14,7 +14,7 @@ from edgekd.hardware.fingerprint import Cpu
 from edgekd.resources import cores
 from edgekd.settings import Settings
 from edgekd.text.plans import Pairs, TextBudget
-from edgekd.text.settings import DistillEmbedding, Student, TeachClasses, TextSearch, TextStage
+from edgekd.text.settings import DistillEmbedding, Student, TeachClasses, TextStage, TextSupernet
 from edgekd.text.sources import TextSource
 
 TORCH = ("torch", "transformers", "tokenizers")
@@ -63,11 +63,12 @@ class TeachInStages(Settings):
 
 
 class TrainSupernet(Settings):
-    search: TextSearch
+    search: TextSupernet
 
 
 class ScoreSubnets(Settings):
-    search: TextSearch
+    search: TextSupernet
+    measured: int = Field(ge=1)
     threads: int = Field(default_factory=cores, ge=1)
 
 

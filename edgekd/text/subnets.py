@@ -42,7 +42,7 @@ def run_score(settings: ScoreSubnets, inputs: Mapping[str, Artifact], work: Work
     (_, held), (_, targets) = _parted(inputs, settings.search.held_out)
     scored = supernet.score(whole, band, held, targets, settings.search, teacher, work.progress)
     told = [one._asdict() | {"shape": one.shape.model_dump(mode="json")} for one in scored]
-    kept = front(scored, settings.search.measured)
+    kept = front(scored, settings.measured)
     (work.out / FILE).write_text(json.dumps({"schema": 1, "scored": told, "front": kept}), "utf-8")
     work.progress.say(f"{len(scored)} sub-networks, of which {len(kept)} are measured")
 
