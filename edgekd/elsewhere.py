@@ -16,6 +16,7 @@ from edgekd.hardware.profile import DeviceProfile
 from edgekd.pipeline import Pipeline
 from edgekd.report import stages as report
 from edgekd.target import Target, prefixed
+from edgekd.tasks import AnyPipeline
 
 
 def elsewhere(
@@ -77,7 +78,7 @@ def lead_of(profiles: Sequence[DeviceProfile], fallback: DeviceProfile) -> Devic
     return next((profile for profile in profiles if profile.compiler is None), fallback)
 
 
-def room_of(pipeline: Pipeline, profile: DeviceProfile) -> deploy.Room:
+def room_of(pipeline: AnyPipeline, profile: DeviceProfile) -> deploy.Room:
     """What the device has for a model, and the budget where it asks for less."""
     ram_mib = profile.hardware.ram_mib if profile.kind == "mcu" else None  # others have memory of their own kind
     has = {"flash_kib": profile.hardware.flash_kib, "ram_kib": None if ram_mib is None else 1024 * ram_mib}

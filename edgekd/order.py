@@ -26,6 +26,7 @@ from edgekd.pipeline import Pipeline
 from edgekd.target import cpu_of
 from edgekd.tasks import AnyPipeline
 from edgekd.text_chain import TextChain, text_chain
+from edgekd.text_elsewhere import text_elsewhere
 from edgekd.text_parts import text_parts
 
 
@@ -71,6 +72,8 @@ def chained(
 ) -> Chain | TextChain:
     """The chain of one target, which an engine runs or plans."""
     if not isinstance(pipeline, Pipeline):
+        if led_by is not None:
+            return text_elsewhere(engine, pipeline, profile, led_by, differences, device)
         return text_chain(engine, pipeline, profile, differences, device)
     if led_by is None:
         return chain(engine, pipeline, profile, differences, device)

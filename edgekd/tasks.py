@@ -11,7 +11,7 @@ from edgekd.errors import ConfigError
 from edgekd.formats import upgraded
 from edgekd.pipeline import Pipeline, pipeline_of
 from edgekd.settings import override, read_yaml, validate
-from edgekd.text.plans import TASKS, AnyTextPipeline, EmbeddingPipeline
+from edgekd.text.plans import TASKS, AnyTextPipeline, ClassifierPipeline, EmbeddingPipeline
 
 AnyPipeline = Pipeline | AnyTextPipeline
 
@@ -45,6 +45,8 @@ def of_tree(tree: Any, where: str) -> AnyPipeline:
     more: dict[str, Any] = {"data": found.data.pinned()}
     if isinstance(found, EmbeddingPipeline) and found.pairs is not None:
         more["pairs"] = found.pairs.pinned()
+    if isinstance(found, ClassifierPipeline) and found.general is not None:
+        more["general"] = found.general.pinned()
     return found.model_copy(update=more)
 
 

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass
 
 from edgekd.budget import TEACHER
-from edgekd.deploy import exporter
-from edgekd.deploy import stages as deploy
-from edgekd.engine.digest import digest_tree
 from edgekd.engine.executor import Engine
 from edgekd.engine.plan import Result
-from edgekd.engine.stage import Coordinates, Stage
-from edgekd.engine.store import Artifact
-from edgekd.errors import UnavailableError, UnsupportedError
-from edgekd.hardware import stages as hardware
-from edgekd.hardware.fingerprint import Cpu
-from edgekd.hardware.here import by_dialect, installed, takes_floats
+from edgekd.errors import UnavailableError
 from edgekd.hardware.profile import DeviceProfile, this_cpu
-from edgekd.hardware.specs import OnnxRuntimeSpec, Runnable
 from edgekd.report import stages as report
 from edgekd.text import stages
-from edgekd.text.docstrings import PACKAGES
-from edgekd.text.plans import AnyTextPipeline, ClassifierPipeline, EmbeddingPipeline
-from edgekd.text.sources import DocstringsSource
-
-FLOAT, OF_TEACHER = "fp32", "teacher-"
+from edgekd.text.plans import AnyTextPipeline
+from edgekd.text_learning import taught
+from edgekd.text_target import FLOAT, OF_TEACHER, TextTarget, check_single_file, prefixed, taking_text
 
 
 @dataclass(frozen=True)
@@ -35,18 +23,9 @@ class TextChain:
     student: Result
     hub: Result
     stock: Result | None  # the float student, for transformers
+    single: Result | None  # the file that reads text itself
     models: Mapping[str, Result]  # exported, by variant
     report: Result
-
-
-@dataclass(frozen=True)
-class Taught:
-    """What a student learnt from, and what became of it."""
-
-    texts: Result
-    pairs: Result | None
-    teacher: Result
-    student: Result
 
 
 def text_chain(
@@ -59,12 +38,10 @@ def text_chain(
     """One target's build, measured here; the same code plans it (see `edgekd.chain`)."""
     if device is not None:
         raise UnavailableError(f"--device {device}: text is measured on the machine that edgekd runs on; run it there")
-    if profile.compiler is not None:
-        raise UnsupportedError(f"device {profile.name}: is compiled for elsewhere, and text is built for CPUs here")
-    target = TextTarget(engine, pipeline, profile, this_cpu(profile), _taking_text(profile))
-    learnt = taught(engine, pipeline)
-    hubs = {name: target.hub(model, learnt.texts, name) for name, model in
-            ((OF_TEACHER, learnt.teacher), ("", learnt.student))}  # fmt: skip
+    target = TextTarget(engine, pipeline, profile, this_cpu(profile), taking_text(profile))
+    check_single_file(pipeline, profile)
+    learnt = taught(target)
+    hubs = target.hubs(learnt)
     models = {n: m for prefix, hub in hubs.items() for n, m in target.variants(hub, prefix, learnt.texts).items()}
     teachers, own = _parted(models)
     compared = target.compare(models, (*teachers, FLOAT))
@@ -72,178 +49,28 @@ def text_chain(
     settings = stages.SelectText(
         budget=pipeline.budget, variants=tuple(own), teachers=tuple(teachers), base=TEACHER, floor=FLOAT
     )
-    judged = {"comparison": compared} | _prefixed("model", models) | _prefixed("val", val)
+    judged = {"comparison": compared} | prefixed("model", models) | prefixed("val", val)
     selection = engine.call(stages.SELECT, settings, judged, target.at())
     told = report.TellText(
         pipeline=pipeline.name, task=pipeline.task, target=profile.name, select=settings,
-        length=pipeline.lengths.measured,
+        length=target.measured, read=target.read, padded=profile.fixes_shapes,
         not_written=dict(target.not_written), replayed=tuple(differences) if differences is not None else None,
     )  # fmt: skip
     test = target.evaluated(models, hubs, learnt, "test")
     made = engine.call(
         report.TEXT, told,
-        judged | {"selection": selection, "student": learnt.student, "texts": learnt.texts} | _prefixed("test", test),
+        judged | {"selection": selection, "student": learnt.student, "texts": learnt.texts} | prefixed("test", test),
         target.at(),
     )  # fmt: skip
-    stock = None
-    if pipeline.weights:
-        stock = engine.call(stages.STOCK, stages.Stock(max_length=pipeline.lengths.read), {"model": learnt.student})
-    return TextChain(learnt.texts, learnt.student, hubs[""], stock, models, made)
-
-
-def taught(engine: Engine, pipeline: AnyTextPipeline) -> Taught:
-    """The student in float, which all targets of a build share."""
-    pairs = None
-    if isinstance(pipeline, EmbeddingPipeline) and pipeline.pairs is not None:
-        pairs = engine.call(stages.PAIRS, pipeline.pairs, {})
-    texts = engine.call(
-        _versioned(pipeline), stages.ReadTexts(source=pipeline.data), {"pairs": pairs} if pairs is not None else {}
-    )
-    folder = pipeline.teacher.folder
-    given = engine.call(stages.TEACHER, stages.TakeTeacher(path=str(folder), digest=digest_tree(folder)), {})
-    tokens = _tokens(engine, pipeline, texts, given, "teacher")
-    if isinstance(pipeline, ClassifierPipeline):
-        given = _classifier(engine, pipeline, texts, given, tokens)
-    whole = {"model": given, "tokens": tokens}
-    classes = isinstance(pipeline, ClassifierPipeline)
-    cut = engine.call(stages.CUT, stages.CutStudent(keep=pipeline.keep, classes=classes), whole | {"texts": texts})
-    targets = engine.call(stages.TARGETS, stages.Answer(precision=pipeline.computed), whole)
-    same = pipeline.keep.vocabulary is None
-    own = tokens if same else _tokens(engine, pipeline, texts, cut, "student")
-    lesson = {"student": cut, "tokens": own, "targets": targets}
-    if isinstance(pipeline, ClassifierPipeline):
-        plan = pipeline.distill.model_copy(update={"train": pipeline.trained(pipeline.distill.train)})
-        more = {"texts": texts} | ({"teacher": given} if same else {})  # which would read other tokens
-        student = engine.call(stages.TEACH, plan, lesson | more, Coordinates(student="student"))
-    else:
-        more = {"teacher": given} | ({} if same else {"teacher_tokens": tokens})
-        settings = pipeline.distill.model_copy(update={"train": pipeline.trained(pipeline.distill.train)})
-        student = engine.call(stages.DISTIL, settings, lesson | more, Coordinates(student="student"))
-    return Taught(texts, pairs, given, student)
-
-
-def _classifier(engine: Engine, pipeline: ClassifierPipeline, texts: Result, given: Result, tokens: Result) -> Result:
-    """The teacher with the data's classes: as it is, or after it has learnt them."""
-    plan = pipeline.teacher.train
-    if plan is None:
-        return given
-    inputs = {"model": given, "tokens": tokens, "texts": texts}
-    begun = engine.call(stages.CUT, stages.CutStudent(keep=None, classes=True), inputs, Coordinates(student="teacher"))
-    settings = plan.model_copy(update={"train": pipeline.trained(plan.train)})
-    lesson = {"student": begun, "tokens": tokens, "texts": texts}
-    return engine.call(stages.TEACH, settings, lesson, Coordinates(student="teacher"))
-
-
-def _tokens(engine: Engine, pipeline: AnyTextPipeline, texts: Result, model: Result, whose: str) -> Result:
-    settings = stages.Tokenize(length=pipeline.lengths.train)
-    return engine.call(stages.TOKENS, settings, {"texts": texts, "model": model}, Coordinates(student=whose))
-
-
-def _versioned(pipeline: AnyTextPipeline) -> Stage[Any]:
-    """Reading texts, with the versions of the packages in its key whose docstrings are read."""
-    source = pipeline.data
-    uses = (source.packages or PACKAGES) if isinstance(source, DocstringsSource) else ()
-    return replace(stages.DATA, uses=tuple(uses))
-
-
-@dataclass(frozen=True)
-class TextTarget:
-    """The steps that recur for one target, with what they share."""
-
-    engine: Engine
-    pipeline: AnyTextPipeline
-    profile: DeviceProfile
-    cpu: Cpu
-    runtimes: Sequence[Runnable]
-    not_written: dict[str, str] = field(default_factory=dict)  # filled on the way: variants and why
-
-    def at(self, variant: str | None = None) -> Coordinates:
-        return Coordinates(target=self.profile.name, variant=variant)
-
-    def named(self, variant: str, spec: Runnable) -> str:
-        """A variant in the first runtime has its plain name."""
-        return variant if spec is self.runtimes[0] else f"{variant}@{spec.name}"
-
-    def hub(self, model: Result, texts: Result, prefix: str) -> Result:
-        lengths = self.pipeline.lengths
-        settings = stages.ExportText(length=lengths.measured, max_length=lengths.read)
-        at = Coordinates(variant=f"{prefix}{FLOAT}")
-        return self.engine.call(stages.ONNX_TEXT, settings, {"model": model, "texts": texts}, at)
-
-    def variants(self, hub: Result, prefix: str, texts: Result) -> dict[str, Result]:
-        """One model in all runtimes and precisions that are asked for, without what an exporter cannot write."""
-        asked, found = self.pipeline.variants, self.exported(f"{prefix}{FLOAT}", hub, self.runtimes)
-        onnx = [spec for spec in self.runtimes if isinstance(spec, OnnxRuntimeSpec)]
-        for name in ("fp16-weights", "int8-dynamic"):
-            if name in asked and onnx and not (prefix and name == "fp16-weights"):  # as fast as the teacher's fp32
-                settings = stages.Lighter(variant=name, dialect=onnx[0].dialect.on(self.cpu))
-                lighter = self.engine.call(stages.LIGHTER, settings, {"hub": hub}, self.at(f"{prefix}{name}"))
-                found |= self.exported(f"{prefix}{name}", lighter, onnx)
-        for dialect, members in by_dialect(self.runtimes, self.cpu).items() if "int8" in asked else ():
-            plan = stages.StaticText(
-                dialect=dialect, texts=self.pipeline.calibration_texts, length=self.pipeline.lengths.train
-            )
-            at = self.at(self.named(f"{prefix}int8", members[0]))
-            made = self.engine.call(stages.STATIC, plan, {"hub": hub, "texts": texts}, at)
-            found |= self.exported(f"{prefix}int8", made, members)
-        return found
-
-    def exported(self, variant: str, hub: Result, members: Sequence[Runnable]) -> dict[str, Result]:
-        """In several runtimes; why one is left out is kept for the report."""
-        found = {}
-        for spec in members:
-            name = self.named(variant, spec)
-            settings = deploy.Export(
-                runtime=spec, cpu=self.cpu, model=f"{self.pipeline.name}/{self.profile.name}/{name}",
-                needed=variant.endswith(FLOAT) and spec is self.runtimes[0],
-            )  # fmt: skip
-            uses = (*deploy.EXPORT.uses, *spec.packages, *exporter.distribution(spec.exporter))
-            model = self.engine.call(replace(deploy.EXPORT, uses=uses), settings, {"hub": hub}, self.at(name))
-            if isinstance(model, Artifact) and not exporter.is_written(model):
-                self.not_written[name] = exporter.read(model)["refused"]
-            else:
-                found[name] = model
-        return found
-
-    def compare(self, models: Mapping[str, Result], bases: Sequence[str]) -> Result:
-        settings = hardware.Compare(cpu=self.cpu, measuring=self.profile.measure, bases=tuple(bases))
-        return self.engine.call(
-            self._with_runtimes(hardware.COMPARE), settings, _prefixed("model", models), self.at("variants")
-        )
-
-    def evaluated(
-        self, models: Mapping[str, Result], hubs: Mapping[str, Result], learnt: Taught, split: Any
-    ) -> dict[str, Result]:
-        """What each answers; a hub has the tokenizer."""
-        settings = stages.EvaluateText(split=split, cpu=self.cpu, texts=self.pipeline.judged_texts)
-        more = {"texts": learnt.texts} | ({"pairs": learnt.pairs} if learnt.pairs is not None else {})
-        stage = self._with_runtimes(stages.EVALUATE)
-        found = {}
-        for name, model in models.items():
-            inputs = {"model": model, "hub": hubs[OF_TEACHER if name.startswith(OF_TEACHER) else ""]} | more
-            found[name] = self.engine.call(stage, settings, inputs, self.at(f"{name}, {split}"))
-        return found
-
-    def _with_runtimes(self, stage: Stage[Any]) -> Stage[Any]:
-        """The stage with the versions of the runtimes in its key."""
-        return replace(stage, uses=(*stage.uses, *(package for spec in self.runtimes for package in spec.packages)))
-
-
-def _taking_text(profile: DeviceProfile) -> list[Runnable]:
-    """The runtimes here that take floats of any length."""
-    found = [spec for spec in installed(profile) if takes_floats(spec)]
-    if not found:
-        raise UnavailableError(
-            f"device {profile.name}: no runtime here takes graphs of free length; install onnxruntime"
-        )
-    return found
+    single = None
+    if pipeline.single_file:
+        files = prefixed("model", {name: models[name] for name in own})
+        more = {"hub": hubs[""], "texts": learnt.texts, "report": made}
+        single = engine.call(stages.SINGLE_FILE, stages.SingleFile(), files | more, target.at())
+    return TextChain(learnt.texts, learnt.student, hubs[""], target.stock(learnt), single, models, made)
 
 
 def _parted(models: Mapping[str, Result]) -> tuple[list[str], list[str]]:
     """Names of the teacher's files, and of the student's."""
     teachers = [name for name in models if name.startswith(OF_TEACHER)]
     return teachers, [name for name in models if not name.startswith(OF_TEACHER)]
-
-
-def _prefixed(prefix: str, results: Mapping[str, Result]) -> dict[str, Result]:
-    return {f"{prefix}.{name}": result for name, result in results.items()}

@@ -12,6 +12,7 @@ from edgekd.text_chain import TextChain
 
 CODE = {"run.py": ("edgekd.text", "run_text.py")} | RUNTIMES
 TOKENIZER, WHY = "tokenizer.json", "why_not.txt"
+SINGLE = ("model_with_tokenizer.onnx", "model_with_tokenizer.json")
 STOCK, OWN = "transformers", "edgekd-encoder"  # one of the two: the second loads once edgekd is imported
 
 
@@ -25,6 +26,8 @@ def text_parts(done: TextChain, model: Artifact, lock: Lock, samples: int) -> Pa
         more |= _files(done.stock.path, STOCK if stock else OWN)
         if not stock and isinstance(done.student, Artifact):
             more |= _files(done.student.path, OWN)
+    if isinstance(done.single, Artifact):
+        more |= {name: done.single.file(name) for name in SINGLE}
     if samples and isinstance(done.texts, Artifact):
         texts = done.texts.json(FILE)["texts"]["test"][:samples]
         more["samples/texts.txt"] = "\n".join(" ".join(text.split()) for text in texts) + "\n"

@@ -43,7 +43,8 @@ def parity_of(session: Session, described: Signature, deployable: Deployable) ->
     known, graph = read(deployable.reference), onnx.load(deployable.onnx)
     feeds = {spec.name: laid_out(known.feeds[spec.name][:SAMPLES], spec) for spec in described.inputs}
     answers = predict(deployable.onnx.name, session, feeds, batch=SAMPLES)
-    return compared(answers, first(known, SAMPLES), step_of(graph, known.answers), family(graph))
+    step, meaning = step_of(graph, known.answers), described.outputs[0].meaning
+    return compared(answers, first(known, SAMPLES), step, family(graph), meaning)
 
 
 def own(exporter: str, name: str, runtime: RuntimeSpec) -> CompilerSpec:

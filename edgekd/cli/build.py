@@ -190,10 +190,10 @@ def _show_all(done: Sequence[Built], failed: Mapping[str, EdgekdError], *, quick
     from edgekd.report import targets_page
 
     for built in done:
-        if "student_of" in built.report:
-            _show_compiled(built)
-        elif "task" in built.report:
+        if "task" in built.report:
             texts.show(built, quick=quick)
+        elif "student_of" in built.report:
+            _show_compiled(built)
         else:
             _show(built, quick=quick)
     console = Console()

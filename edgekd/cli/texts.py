@@ -16,19 +16,19 @@ def show(built: Built, *, quick: bool) -> None:
     title = f"{report['pipeline']} on {built.target}, {report['length']} tokens"
     table = Table("variant", quality_is(report), "p50 ms", "times faster", "MB", title=title)
     for name, row in report["variants"].items():
-        faster = row["speedup_over"].get("teacher-fp32")
+        faster = row.get("speedup_over", {}).get("teacher-fp32")
         table.add_row(
             f"{name} (ships)" if name == report["shipped"] else name,
             quality(row["test"]),
-            f"{row['latency']['latency_p50_ms'][0]:.3f}",
-            f"{faster[0]:.2f} [{faster[1]:.2f}, {faster[2]:.2f}]" if faster else "1",
-            f"{row['size_bytes'] / 1e6:.1f}",
+            f"{row['latency']['latency_p50_ms'][0]:.3f}" if "latency" in row else "",
+            f"{faster[0]:.2f} [{faster[1]:.2f}, {faster[2]:.2f}]" if faster else "1" if "latency" in row else "",
+            f"{row['size_bytes'] / 1e6:.1f}" if "size_bytes" in row else "",
         )
     console = Console()
     console.print(table)
-    for verdict in built.verdicts:
-        console.print(str(verdict), markup=False, highlight=False)
-    for reason in report["measurement"]["noise"]["reasons"]:
+    for sentence in [*map(str, built.verdicts), *built.undecided]:
+        console.print(sentence, markup=False, highlight=False)
+    for reason in report["measurement"]["noise"]["reasons"] if "measurement" in report else ():
         console.print(f"Too noisy to rely on these latencies: {reason}.", markup=False)
     if quick:
         console.print("--quick shows the chain; it trains too little for these figures to mean much.")

@@ -61,9 +61,13 @@ def of_images(image: tuple[int, int, int], labels: list[str], preprocess: Prepro
     return Signature(inputs=(pixels,), outputs=(TensorOut(name="logits", labels=tuple(labels)),))
 
 
-def of_text(length: int, reads: ReadsText, labels: tuple[str, ...] = ()) -> Signature:
-    """Of an encoder with free batch and sequence, measured at `length` tokens; with `labels` it is a classifier."""
-    shape = ("batch", "sequence")
+def of_text(length: int, reads: ReadsText, labels: tuple[str, ...] = (), *, fixed: bool = False) -> Signature:
+    """
+    Of an encoder with free batch and sequence, measured at `length` tokens, or `fixed` at one text of them.
+
+    With `labels` it is a classifier.
+    """
+    shape: tuple[int | str, ...] = (1, length) if fixed else ("batch", "sequence")
     inputs = tuple(
         TensorIn(name=name, dtype="int64", layout="any", shape=shape, example=(length,))
         for name in ("input_ids", "attention_mask")
@@ -71,6 +75,12 @@ def of_text(length: int, reads: ReadsText, labels: tuple[str, ...] = ()) -> Sign
     embedding = TensorOut(name="sentence_embedding", meaning="embedding")  # "embedding" is the name of the look-up
     output = TensorOut(name="logits", labels=labels) if labels else embedding
     return Signature(inputs=inputs, outputs=(output,), text=reads)
+
+
+def padded_to(signature: Signature) -> int | None:
+    """How many tokens each text has, where that is fixed."""
+    length = signature.inputs[0].shape[1] if signature.text else None
+    return length if isinstance(length, int) else None
 
 
 def write(signature: Signature, folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgekd.budget import TEACHER, Verdict, worst
@@ -20,11 +20,14 @@ from edgekd.stats import paired_difference
 
 def run(settings: SelectCompiled, inputs: Mapping[str, Artifact], work: Work) -> None:
     """Raises UnsupportedError where no variant may ship: nothing else runs on the device."""
-    first = rank(settings, inputs)[0]
+    decide(rank(settings, inputs)[0], work)
+
+
+def decide(first: Ranked, work: Work) -> None:
+    """Raises UnsupportedError."""
     if first.refused:
         raise UnsupportedError(f"{first.name}: {first.refused}")
-    chosen = first.name
-    (work.out / "decision.json").write_text(json.dumps({"schema": 1, "variant": chosen}), "utf-8")
+    (work.out / "decision.json").write_text(json.dumps({"schema": 1, "variant": first.name}), "utf-8")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,17 @@ class Ranked:
 
 
 def rank(settings: SelectCompiled, inputs: Mapping[str, Artifact]) -> list[Ranked]:
+    base = correct(inputs[f"val.{TEACHER}"])
+
+    def lost(name: str) -> list[Verdict]:
+        return accuracy(settings.budget, paired_difference(base, correct(inputs[f"val.{name}"])))
+
+    return ranked(settings, inputs, lost)
+
+
+def ranked(
+    settings: SelectCompiled, inputs: Mapping[str, Artifact], lost: Callable[[str], Sequence[Verdict]]
+) -> list[Ranked]:
     """
     What its exporter refused comes last, then what loses answers, then what does not keep the other limits. Of the
     rest the fastest by its compiler's estimate is first, and the smallest where there is none.
@@ -53,15 +67,13 @@ def rank(settings: SelectCompiled, inputs: Mapping[str, Artifact]) -> list[Ranke
     files = {name.removeprefix("model."): model for name, model in inputs.items() if name.startswith("model.")}
     costs = {name: exporter.costs(model) for name, model in files.items()}
     sizes = {name: size_bytes(model) for name, model in files.items()}
-    base = correct(inputs[f"val.{TEACHER}"])
     found = []
     for name in settings.variants:
-        change = paired_difference(base, correct(inputs[f"val.{name}"]))
         verdicts, _ = compiled(settings.budget, settings.room, costs, sizes, name)
         own = costs[name]
         found.append(
             Ranked(
-                name, (*accuracy(settings.budget, change), *verdicts), own.latency_ms if own else None, sizes[name],
+                name, (*lost(name), *verdicts), own.latency_ms if own else None, sizes[name],
                 exporter.read(files[name])["refused"],
             )
         )  # fmt: skip

@@ -63,6 +63,9 @@ class Limits(Settings):
     operators: tuple[str, ...] = ()  # ONNX's names, and DepthwiseConv; none: all
     weights_kib: float | None = Field(default=None, gt=0)  # left out: the hardware's flash
     activations_kib: float | None = Field(default=None, gt=0)  # left out: the accelerator's SRAM
+    fixed_shapes: bool | None = (
+        None  # batch and length of text are fixed in the file; left out: those of NPUs and compilers are
+    )
 
 
 class DeviceProfile(Settings):
@@ -97,6 +100,13 @@ class DeviceProfile(Settings):
         stated = self.model_dump(mode="json", exclude_defaults=True, include={"hardware", "runtimes"})
         facts = [path for path, value in _leaves(stated) if FACT.match(path) and value != "auto"]
         return [fact for fact in facts if not any(f"{fact}.".startswith(f"{source}.") for source in self.sources)]
+
+    @property
+    def fixes_shapes(self) -> bool:
+        """Whether text is padded to one length, of a batch of one."""
+        if self.limits.fixed_shapes is not None:
+            return self.limits.fixed_shapes
+        return self.kind == "npu" or self.compiler is not None
 
     @property
     def runnable(self) -> tuple[Runnable, ...]:

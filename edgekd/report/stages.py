@@ -10,7 +10,7 @@ from edgekd.engine.stage import Stage
 from edgekd.hardware.specs import Numerics
 from edgekd.search.stages import RankName
 from edgekd.settings import Settings
-from edgekd.text.stages import SelectText
+from edgekd.text.stages import SelectCompiledText, SelectText
 
 
 class Tell(Settings):
@@ -53,6 +53,21 @@ class TellText(Settings):
     target: str
     select: SelectText
     length: int  # in tokens, that latencies are of
+    read: int  # at most so many of a text
+    padded: bool = False  # to just so many
+    not_written: dict[str, str] = {}
+    replayed: tuple[str, ...] | None = None
+
+
+class TellCompiledText(Settings):
+    pipeline: str
+    task: str
+    target: str
+    lead: str  # the target in whose first runtime the float files answered
+    select: SelectCompiledText
+    numerics: Numerics
+    dialect: str
+    read: int  # tokens, to which every text is padded
     not_written: dict[str, str] = {}
     replayed: tuple[str, ...] | None = None
 
@@ -132,6 +147,21 @@ TEXT = Stage[TellText](
         "val.*": "predictions",
         "test.*": "predictions",
         "comparison": "comparison",
+        "selection": "selection",
+        "student": "text-model",
+        "texts": "texts",
+    },
+    gives="report",
+    nature="observation",
+    uses=("scipy",),
+)
+COMPILED_TEXT = Stage[TellCompiledText](
+    "report.compiled.text",
+    "edgekd.report.compiled_texts:run",
+    takes={
+        "model.*": "exported",
+        "val.*": "predictions",
+        "test.*": "predictions",
         "selection": "selection",
         "student": "text-model",
         "texts": "texts",

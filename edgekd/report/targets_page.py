@@ -56,7 +56,7 @@ def row(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text_row(report: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    test, parity = own["test"], own["parity"]
+    test, parity, elsewhere = own["test"], own["parity"], "student_of" in report
     return {
         "target": report["target"],
         "ships": report["shipped"],
@@ -65,13 +65,13 @@ def _text_row(report: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, An
         "fidelity": test["fidelity"],
         "n": test["n"],
         "change_points": test.get("accuracy_change_points"),
-        "numerics": "device",
+        "numerics": report["numerics"] if elsewhere else "device",
         "top1_agreement_percent": None if parity is None else 100 * parity["top1_agreement"],
         "steps_p99": None if parity is None else parity["steps_p99"],
         "size_bytes": own["size_bytes"],
-        "latency_kind": own["latency"]["kind"],
-        "latency_ms": own["latency"]["latency_p50_ms"][0],
-        "undecided": [],
+        "latency_kind": own["costs"]["latency_kind"] if elsewhere else own["latency"]["kind"],
+        "latency_ms": own["costs"]["latency_ms"] if elsewhere else own["latency"]["latency_p50_ms"][0],
+        "undecided": report.get("undecided", []),
     }
 
 

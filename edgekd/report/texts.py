@@ -14,6 +14,7 @@ from edgekd.engine.store import Artifact
 from edgekd.hardware.measure import result
 from edgekd.hardware.measure.result import Comparison
 from edgekd.report.stages import TellText
+from edgekd.report.targets_page import latency
 from edgekd.report.tell import how_measured
 from edgekd.text import evaluate, judged
 from edgekd.text.held import read as read_texts
@@ -39,8 +40,11 @@ def run(settings: TellText, inputs: Mapping[str, Artifact], work: Work) -> None:
         "verdicts": [verdict.model_dump(mode="json") for verdict in verdicts],
         "teachers_best": best(comparison, settings.select.teachers),
         "length": settings.length,
-        "texts": _texts(inputs),
-        "training": _training(inputs["student"]),
+        "read": settings.read,
+        "padded": settings.padded,
+        "cut": inputs[f"test.{shipped}"].json("about.json")["cut"],
+        "texts": texts_of(inputs),
+        "training": training_of(inputs["student"]),
         "measurement": how_measured(comparison),
         "variants": {name: _variant(name, inputs, comparison) for name in comparison.models},
         "rejected": {one.name: why_not(one, own) for one in ranked if one.name != shipped},
@@ -75,12 +79,12 @@ def _variant(name: str, inputs: Mapping[str, Artifact], comparison: Comparison) 
     }
 
 
-def _texts(inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+def texts_of(inputs: Mapping[str, Artifact]) -> dict[str, Any]:
     texts = read_texts(inputs["texts"].path)
     return {**{name: len(some) for name, some in texts.texts.items()}, "classes": list(texts.names), **texts.about}
 
 
-def _training(student: Artifact) -> dict[str, Any]:
+def training_of(student: Artifact) -> dict[str, Any]:
     told: dict[str, Any] = student.json("training.json")["training"]
     covered = student.path / "vocabulary.json"
     return told | {"vocabulary": student.json("vocabulary.json")["sentence"] if covered.is_file() else None}
@@ -96,9 +100,9 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         *(f"- {Verdict(**verdict)}" for verdict in report["verdicts"]),
         "",
-        *(_classes(report) if classes else _embeddings(report)),
+        *(classes_of(report) if classes else embeddings(report)),
         "",
-        f"Quality: of the exported file in its runtime, on {_n(report)} test texts that decided nothing, each alone; "
+        f"Quality: of the exported file in its runtime, on {n_of(report)} test texts that decided nothing, each alone; "
         "intervals of 90 %, changes paired. Latency: "
         f"{how['kind']}, batch {how['batch']}, {report['length']} tokens, one comparison: {how['processes']} processes "
         f"x {how['rounds']} rounds; ratios with 95 % intervals over processes. The teacher's best file is "
@@ -108,21 +112,32 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         f"Learnt from {texts['train']} texts ({texts.get('source', 'given')}); {texts['val']} are val and "
         f"{texts['test']} test{left_out}.",
+        *lengths(report),
         *([f"Vocabulary: {report['training']['vocabulary']}."] if report["training"]["vocabulary"] else []),
         "",
         *(f"- `{name}` does not ship: {why}" for name, why in report["rejected"].items()),
         *(f"- `{name}` could not be written: {why}" for name, why in report["not_written"].items()),
         "",
-        *_replayed(report["replayed"]),
+        *replayed(report["replayed"]),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _n(report: dict[str, Any]) -> int:
+def lengths(report: dict[str, Any]) -> list[str]:
+    longer = (
+        f"{report['cut']} of {n_of(report)} test texts are longer than {report['read']} tokens: the rest is not read."
+    )
+    padded = (
+        [f"The device wants fixed shapes: every text is padded to {report['read']} tokens."] if report["padded"] else []
+    )
+    return [*padded, *([longer] if report["cut"] else [])]
+
+
+def n_of(report: dict[str, Any]) -> int:
     return int(report["variants"][report["shipped"]]["test"]["n"])
 
 
-def _embeddings(report: dict[str, Any]) -> list[str]:
+def embeddings(report: dict[str, Any]) -> list[str]:
     pairs = report["variants"][TEACHER]["test"].get("pairs")
     scored = f" | Spearman x 100 (n {pairs}) | below the teacher" if pairs else ""
     costs = "cosine to its fp32 | p50 ms | times faster | size MB"
@@ -130,11 +145,11 @@ def _embeddings(report: dict[str, Any]) -> list[str]:
     lines.append("|---" * (lines[0].count("|") - 1) + "|")
     for name, row in report["variants"].items():
         test = row["test"]
-        cells = [name, _ends(test["fidelity"], ".3f"), f"{test['recall_at_10_percent']:.1f}"]
+        cells = [name, ends(test["fidelity"], ".3f"), f"{test['recall_at_10_percent']:.1f}"]
         if pairs:
             cells += [
-                _ends([100 * end for end in test["spearman"]], ".2f"),
-                _ends(test["spearman_drop_points"], "+.2f"),
+                ends([100 * end for end in test["spearman"]], ".2f"),
+                ends(test["spearman_drop_points"], "+.2f"),
             ]
         lines.append(f"| {' | '.join([*cells, *_costs(row)])} |")
     said = (
@@ -144,7 +159,7 @@ def _embeddings(report: dict[str, Any]) -> list[str]:
     return [*lines, "", said]
 
 
-def _classes(report: dict[str, Any]) -> list[str]:
+def classes_of(report: dict[str, Any]) -> list[str]:
     lines = [
         "| variant | accuracy % | against the teacher | agrees with it % | cosine to its fp32 | p50 ms | times faster "
         "| size MB |",
@@ -152,28 +167,30 @@ def _classes(report: dict[str, Any]) -> list[str]:
     ]
     for name, row in report["variants"].items():
         test = row["test"]
-        change = "" if name == TEACHER else _ends(test["accuracy_change_points"], "+.2f")
-        cells = [name, _ends(test["accuracy_percent"], ".1f"), change, f"{test['agrees_with_teacher_percent']:.1f}"]
+        change = "" if name == TEACHER else ends(test["accuracy_change_points"], "+.2f")
+        cells = [name, ends(test["accuracy_percent"], ".1f"), change, f"{test['agrees_with_teacher_percent']:.1f}"]
         lines.append(f"| {' | '.join([*cells, *_costs(row)])} |")
     return lines
 
 
 def _costs(row: Mapping[str, Any]) -> list[str]:
-    near, faster = row["test"]["cosine_to_float"], row["speedup_over"].get(TEACHER)
-    return [
-        "" if near is None else f"{near[0]:.4f}",
-        f"{row['latency']['latency_p50_ms'][0]:.3f}",
-        _ends(faster, ".2f") if faster else "1",
-        f"{row['size_bytes'] / 1e6:.1f}",
-    ]
+    """Of files for a device elsewhere their compiler's, where they are any."""
+    near = row["test"]["cosine_to_float"]
+    cells = ["" if near is None else f"{near[0]:.4f}"]
+    if "latency" in row:
+        faster = row["speedup_over"].get(TEACHER)
+        cells += [f"{row['latency']['latency_p50_ms'][0]:.3f}", ends(faster, ".2f") if faster else "1"]
+    else:
+        cells += [latency(row["costs"]) if row["costs"] else "", ""]
+    return [*cells, f"{row['size_bytes'] / 1e6:.1f}" if "size_bytes" in row else ""]
 
 
-def _ends(interval: list[float], how: str) -> str:
+def ends(interval: list[float], how: str) -> str:
     value, low, high = (format(end, how) for end in interval)
     return f"{value} [{low}, {high}]"
 
 
-def _replayed(differences: list[str] | None) -> list[str]:
+def replayed(differences: list[str] | None) -> list[str]:
     if differences is None:
         return []
     said = [f"- {sentence}" for sentence in differences] or ["- nowhere"]

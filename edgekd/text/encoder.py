@@ -117,6 +117,8 @@ class Encoder(nn.Module):
     A graph without branches: what `torch.onnx.export` takes, with any batch and any length up to `max_positions`.
     """
 
+    masked = MASKED  # added to scores of padding
+
     def __init__(self, shape: EncoderShape, classes: int = 0) -> None:
         super().__init__()
         self.shape = shape
@@ -144,7 +146,7 @@ class Encoder(nn.Module):
 
     def tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """[B, T, H]."""
-        x, mask = self.embedded(input_ids), hidden_from(attention_mask)
+        x, mask = self.embedded(input_ids), hidden_from(attention_mask, self.masked)
         for number in range(self.shape.layers):
             x = self.layer(number)(x, mask)
         return x
@@ -175,7 +177,7 @@ class Encoder(nn.Module):
     def states(self, input_ids: Tensor, attention_mask: Tensor, layer: int | None = None) -> States:
         """With q, k and v of the `layer`-th, counted from 1, or the last."""
         wanted = self.shape.layers if layer is None else layer
-        mask = hidden_from(attention_mask)
+        mask = hidden_from(attention_mask, self.masked)
         seen = [self.embedded(input_ids)]
         q = k = v = None
         for number in range(self.shape.layers):
@@ -186,9 +188,9 @@ class Encoder(nn.Module):
         return States(tuple(seen), q, k, v, self.pool(seen[-1], attention_mask))
 
 
-def hidden_from(attention_mask: Tensor) -> Tensor:
-    """What is added to attention scores, [B, 1, 1, T]: 0 where the mask [B, T] is 1, and MASKED where it is 0."""
-    return (1.0 - attention_mask.to(torch.float32))[:, None, None, :] * MASKED
+def hidden_from(attention_mask: Tensor, masked: float) -> Tensor:
+    """What is added to attention scores, [B, 1, 1, T]: 0 where the mask [B, T] is 1, and `masked` where it is 0."""
+    return (1.0 - attention_mask.to(torch.float32))[:, None, None, :] * masked
 
 
 class _Model(PreTrainedModel):  # type: ignore[misc]

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from edgekd.data import signature
-from edgekd.data.signature import ReadsText
 from edgekd.deploy import exporter
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import EdgekdError
+from edgekd.hardware.answering import predict
 from edgekd.hardware.runtime import Session
 from edgekd.text import held
 from edgekd.text.stages import EvaluateText
@@ -40,10 +40,7 @@ class Answers:
 
 def run(settings: EvaluateText, inputs: Mapping[str, Artifact], work: Work) -> None:
     model, texts = inputs["model"], held.read(inputs["texts"].path)
-    reads = signature.read(inputs["hub"].path).text
-    if reads is None:
-        raise EdgekdError("text.evaluate: this model reads no text")
-    reader = Reader(inputs["hub"].path, reads)
+    reader = Reader(inputs["hub"].path)
     session = exporter.opened(model, settings.threads)
     some = texts.texts[settings.split][: settings.texts]
     kept = {"texts": answered(session, reader, some)}
@@ -56,7 +53,9 @@ def run(settings: EvaluateText, inputs: Mapping[str, Artifact], work: Work) -> N
                      (("first", pairs.first), ("second", pairs.second))} | {"scores": pairs.scores}  # fmt: skip
     session.close()
     save_file({name: np.ascontiguousarray(array) for name, array in kept.items()}, work.out / FILE)
-    (work.out / "about.json").write_text(json.dumps({"schema": 1, "split": settings.split, "n": len(some)}), "utf-8")
+    (work.out / "about.json").write_text(
+        json.dumps({"schema": 1, "split": settings.split, "n": len(some), "cut": reader.longer(some)}), "utf-8"
+    )
 
 
 def read(predictions: Artifact) -> Answers:
@@ -66,19 +65,37 @@ def read(predictions: Artifact) -> Answers:
 class Reader:
     """Text to what a model reads of it, as a bundle's run.py does it."""
 
-    def __init__(self, folder: Path, reads: ReadsText) -> None:
+    def __init__(self, folder: Path) -> None:
+        described = signature.read(folder)
+        if described.text is None:
+            raise EdgekdError(f"{folder}: this model reads no text")
         self.tokenizer = tokenizer_of(folder)
-        self.tokenizer.enable_truncation(reads.max_length)
+        self.tokenizer.enable_truncation(described.text.max_length)
+        self.length = signature.padded_to(described)
+        if self.length:
+            self.tokenizer.enable_padding(length=self.length, pad_id=described.text.padding)
 
     def __call__(self, text: str) -> dict[str, Array]:
         """Of one text: [1, T]."""
-        ids = np.asarray([self.tokenizer.encode(text).ids], np.int64)
-        return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        read = self.tokenizer.encode(text)
+        return {"input_ids": np.asarray([read.ids], np.int64),
+                "attention_mask": np.asarray([read.attention_mask], np.int64)}  # fmt: skip
+
+    def longer(self, texts: Sequence[str]) -> int:
+        """How many lose their ends."""
+        return sum(bool(self.tokenizer.encode(text).overflowing) for text in texts)
 
 
 def answered(session: Session, reader: Reader, texts: Sequence[str]) -> Array:
-    """[N, D], each text alone: what is quantised as it comes depends on what else is in the batch."""
+    """
+    [N, D], each text alone: what is quantised as it comes depends on what else is in the batch. Padded ones are all
+    asked for at once, for what answers for a device elsewhere is slow to start.
+    """
     known = [tensor.name for tensor in session.describe().inputs]
+    if reader.length:
+        read = [reader(text) for text in texts]
+        feeds = {name: np.concatenate([one[name] for one in read]) for name in known}
+        return np.asarray(predict("model", session, feeds, len(texts)), np.float32)
     rows = []
     for text in texts:
         feeds = reader(text)

@@ -17,12 +17,12 @@ from edgekd.engine.digest import digest_file, digest_tree
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError, DataError
-from edgekd.text import corpus, folders, held, tokens, train, truncate, vocabulary
+from edgekd.text import corpus, folders, held, staging, tokens, train, truncate, vocabulary
 from edgekd.text.folders import TOKENIZER_FILES, Model
 from edgekd.text.held import Scored, Texts
 from edgekd.text.plans import Pairs
 from edgekd.text.settings import DistillEmbedding, TeachClasses
-from edgekd.text.stages import Answer, CutStudent, ReadTexts, TakeTeacher, Tokenize
+from edgekd.text.stages import Answer, CutStudent, ReadTexts, TakeTeacher, TeachInStages, Tokenize
 
 TARGETS = "targets.safetensors"
 LOG = "training.json"
@@ -168,6 +168,19 @@ def teach(settings: TeachClasses, inputs: Mapping[str, Artifact], work: Work) ->
         teacher=teacher,
     )  # fmt: skip
     _keep(student, inputs["student"], watch.told(), work.out)
+
+
+def teach_in_stages(settings: TeachInStages, inputs: Mapping[str, Artifact], work: Work) -> None:
+    torch.set_num_threads(settings.threads)
+    student, pretrained, tuned = (folders.load(inputs[name].path) for name in ("student", "pretrained", "tuned"))
+    task, labels = tokens.load(inputs["tokens"].path), held.read(inputs["texts"].path).labels
+    assert labels is not None
+    general = tokens.load(inputs["general"].path) if "general" in inputs else task
+    staging.staged(
+        student, settings.stages, staging.Texts(general, task, torch.tensor(labels["train"])),
+        staging.Teachers(pretrained, tuned), work.scratch, work.progress,
+    )  # fmt: skip
+    _keep(student, inputs["student"], {"stages": [one.model_dump(mode="json") for one in settings.stages]}, work.out)
 
 
 def _keep(model: Model, began: Artifact, log: object, out: Path) -> None:

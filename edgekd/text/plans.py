@@ -13,7 +13,7 @@ from edgekd.engine.digest import digest_file
 from edgekd.errors import ConfigError, UnavailableError
 from edgekd.hardware.fingerprint import cpu
 from edgekd.settings import Settings
-from edgekd.text.settings import DistillEmbedding, Student, TeachClasses, TextTraining
+from edgekd.text.settings import DistillEmbedding, Student, TeachClasses, TextSearch, TextStage, TextTraining
 from edgekd.text.sources import DocstringsSource, TextSource
 from edgekd.train.losses.settings import CrossEntropyLoss, KdLoss
 from edgekd.train.settings import Precision
@@ -54,6 +54,7 @@ class Lengths(Settings):
     train: int = Field(default=64, ge=4)  # longer texts lose their ends while the student learns
     read: int = Field(default=128, ge=4)  # what the bundle reads of a text
     measured: int = Field(default=32, ge=2)  # latencies are of a text of this length
+    fixed: int | None = Field(default=None, ge=2)  # what devices of fixed shapes read, padded; left out: measured
 
 
 class Pairs(Settings):
@@ -103,6 +104,7 @@ class TextPipeline(Settings):
     calibration_texts: int = Field(default=256, ge=8)  # that ranges of int8 are taken from
     judged_texts: int = Field(default=500, ge=8)  # of val and of test, that each file answers one by one
     weights: bool = True  # the float student goes with the bundle, for sentence-transformers or transformers
+    single_file: bool = False  # a second ONNX file that reads text itself: edgekd[text-single-file]
     student: str | None = None  # one of:
     students: dict[str, dict[str, Any]] = {}  # what `student` sets, as --set would
     quick: dict[str, Any] = {}  # what --quick sets, as --set would
@@ -117,6 +119,8 @@ class TextPipeline(Settings):
             )
         if self.lengths.measured > self.lengths.read:
             raise ValueError(f"lengths.measured: {self.lengths.measured} is more than lengths.read {self.lengths.read}")
+        if self.lengths.fixed is not None and self.lengths.fixed > self.lengths.read:
+            raise ValueError(f"lengths.fixed: {self.lengths.fixed} is more than lengths.read {self.lengths.read}")
         if "fp32" not in self.variants:
             raise ValueError("variants: fp32 is what all others are held against; keep it")
         return self
@@ -141,6 +145,7 @@ class EmbeddingPipeline(TextPipeline):
     task: Literal["sentence-embedding"]
     pairs: Pairs | None = None
     distill: DistillEmbedding = DistillEmbedding()
+    search: TextSearch | None = None  # AutoDistil: its student in the place of what keep and distill make
 
     @model_validator(mode="after")
     def _can_be_judged(self) -> Self:
@@ -151,15 +156,20 @@ class EmbeddingPipeline(TextPipeline):
             raise ValueError("budget.accuracy_drop_points: embeddings have none; ask for fidelity, or for Spearman")
         if self.teacher.train is not None:
             raise ValueError("teacher.train: is of classifiers; embeddings are taken from the teacher as it is")
+        if self.search is not None and self.keep.vocabulary is not None:
+            raise ValueError("search: asks the teacher's layers, token by token; leave keep.vocabulary out")
         return self
 
     @property
     def effort(self) -> str:
+        if self.search is not None:
+            return f"supernet {self.search.train.epochs} epochs"
         return f"distillation {self.distill.train.epochs} epochs"
 
     def scaled(self, share: float, *, teacher: bool = True) -> Self:  # noqa: ARG002  which is not trained here
         """The same with about `share` of the epochs."""
-        return self.model_copy(update={"distill": _shorter(self.distill, share)})
+        search = None if self.search is None else _shorter(self.search, share)
+        return self.model_copy(update={"distill": _shorter(self.distill, share), "search": search})
 
 
 class ClassifierPipeline(TextPipeline):
@@ -167,6 +177,19 @@ class ClassifierPipeline(TextPipeline):
     distill: TeachClasses = TeachClasses(
         losses=(KdLoss(name="kd", weight=0.9), CrossEntropyLoss(name="cross-entropy", weight=0.1))
     )
+    general: TextSource | None = None  # text of no class, for stages
+    stages: tuple[TextStage, ...] = ()  # trainings one after the other, in the place of distill
+
+    @model_validator(mode="after")
+    def _stages_have_what_they_need(self) -> Self:
+        for number, stage in enumerate(self.stages, 1):
+            if stage.text == "general" and self.general is None:
+                raise ValueError(f"stages: {number}: reads general text; say with general where that is from")
+            if stage.teacher == "pretrained" and self.teacher.train is None:
+                raise ValueError(f"stages: {number}: the teacher is tuned already; leave it out, or give teacher.train")
+        if self.stages and self.keep.vocabulary is not None:
+            raise ValueError("stages: ask the teacher's layers, token by token; leave keep.vocabulary out")
+        return self
 
     @model_validator(mode="after")
     def _has_classes(self) -> Self:
@@ -180,7 +203,8 @@ class ClassifierPipeline(TextPipeline):
     @property
     def effort(self) -> str:
         own = f"teacher {self.teacher.train.train.epochs} epochs, " if self.teacher.train else ""
-        return f"{own}distillation {self.distill.train.epochs} epochs"
+        epochs = [stage.learn.train.epochs for stage in self.stages] or [self.distill.train.epochs]
+        return f"{own}distillation {' + '.join(map(str, epochs))} epochs"
 
     def scaled(self, share: float, *, teacher: bool = True) -> Self:
         """The same with about `share` of the epochs."""
@@ -189,12 +213,13 @@ class ClassifierPipeline(TextPipeline):
         return self.model_copy(
             update={
                 "distill": _shorter(self.distill, share),
+                "stages": tuple(one.model_copy(update={"learn": _shorter(one.learn, share)}) for one in self.stages),
                 "teacher": self.teacher.model_copy(update={"train": shorter}),
             }
         )
 
 
-L = TypeVar("L", DistillEmbedding, TeachClasses)
+L = TypeVar("L", DistillEmbedding, TeachClasses, TextSearch)
 
 
 def _shorter(plan: L, share: float) -> L:

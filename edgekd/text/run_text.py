@@ -50,23 +50,28 @@ def main() -> int:
 def answered(folder, manifest, texts):
     """[N, D] or [N, C]: each text alone, as it was measured."""
     run = runtimes.open_model(folder, manifest)
-    tokenizer = opened_tokenizer(folder, manifest["signature"]["text"])
-    names = [spec["name"] for spec in manifest["signature"]["inputs"]]
+    inputs = manifest["signature"]["inputs"]
+    tokenizer = opened_tokenizer(folder, manifest["signature"]["text"], inputs[0]["shape"][1])
+    names = [spec["name"] for spec in inputs]
     return np.stack([np.asarray(run(feeds(tokenizer, text, names)))[0] for text in texts])
 
 
-def opened_tokenizer(folder, reads):
+def opened_tokenizer(folder, reads, length):
+    """Texts are padded where the model's length is a number."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / reads["tokenizer"]))
     tokenizer.no_padding()
     tokenizer.enable_truncation(reads["max_length"])
+    if isinstance(length, int):
+        tokenizer.enable_padding(length=length, pad_id=reads["padding"])
     return tokenizer
 
 
 def feeds(tokenizer, text, names):
-    ids = np.asarray([tokenizer.encode(text).ids], np.int64)
-    return {name: array for name, array in (("input_ids", ids), ("attention_mask", np.ones_like(ids))) if name in names}
+    read = tokenizer.encode(text)
+    found = {"input_ids": read.ids, "attention_mask": read.attention_mask}
+    return {name: np.asarray([found[name]], np.int64) for name in names}
 
 
 def alike(answers):

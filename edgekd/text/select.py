@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 
 from edgekd.budget import TEACHER, TEACHER_INT8, Verdict
+from edgekd.deploy import select_compiled
 from edgekd.deploy.select import Ranked, ranked
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.hardware.measure import result
 from edgekd.hardware.measure.result import Comparison
 from edgekd.text import evaluate, judged
-from edgekd.text.stages import SelectText
+from edgekd.text.stages import SelectCompiledText, SelectText
 
 
 def run(settings: SelectText, inputs: Mapping[str, Artifact], work: Work) -> None:
@@ -28,6 +29,19 @@ def rank(settings: SelectText, inputs: Mapping[str, Artifact]) -> list[Ranked]:
         return judged.quality(settings.budget, evaluate.read(inputs[f"val.{name}"]), teacher)
 
     return ranked(settings, inputs, held_against(result.read(inputs["comparison"]), settings.teachers), lost)
+
+
+def run_compiled(settings: SelectCompiledText, inputs: Mapping[str, Artifact], work: Work) -> None:
+    select_compiled.decide(rank_compiled(settings, inputs)[0], work)
+
+
+def rank_compiled(settings: SelectCompiledText, inputs: Mapping[str, Artifact]) -> list[select_compiled.Ranked]:
+    teacher = evaluate.read(inputs[f"val.{TEACHER}"])
+
+    def lost(name: str) -> list[Verdict]:
+        return judged.quality(settings.budget, evaluate.read(inputs[f"val.{name}"]), teacher)
+
+    return select_compiled.ranked(settings, inputs, lost)
 
 
 def held_against(comparison: Comparison, teachers: Sequence[str]) -> Comparison:

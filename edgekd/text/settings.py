@@ -153,6 +153,21 @@ class TextSupernet(Settings):
     train: TextTraining = TextTraining()
 
 
+class TextSearch(TextSupernet):
+    """
+    The student is a sub-network: of those that are `speedup` times as fast as the teacher (fp32, in the first runtime,
+    measured on the device), the one of the least held-out loss. `measured` of them are, each the best for its MACs.
+    """
+
+    measured: int = Field(default=8, ge=1)
+    speedup: float = Field(default=2.0, gt=0)
+
+    @property
+    def supernet(self) -> TextSupernet:
+        """Whose training knows of no latency."""
+        return TextSupernet(**{name: getattr(self, name) for name in TextSupernet.model_fields})
+
+
 class TeachClasses(Settings):
     """
     A classifier, with or without a teacher; `dropout` leaves out this share of what is pooled, while it learns.

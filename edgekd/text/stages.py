@@ -7,14 +7,14 @@ from typing import Literal
 from pydantic import Field
 
 from edgekd.data.stages import Split
-from edgekd.deploy.stages import Select
+from edgekd.deploy.stages import Select, SelectCompiled
 from edgekd.engine.stage import Stage
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.resources import cores
 from edgekd.settings import Settings
 from edgekd.text.plans import Pairs, TextBudget
-from edgekd.text.settings import DistillEmbedding, Student, TeachClasses
+from edgekd.text.settings import DistillEmbedding, Student, TeachClasses, TextStage, TextSupernet
 from edgekd.text.sources import TextSource
 
 TORCH = ("torch", "transformers", "tokenizers")
@@ -51,9 +51,39 @@ class CutStudent(Settings):
     threads: int = Field(default_factory=cores, ge=1)
 
 
+class TeachInStages(Settings):
+    """One training after the other, each on its own text and by its own teacher."""
+
+    stages: tuple[TextStage, ...] = Field(min_length=1)
+    threads: int = Field(default_factory=cores, ge=1)
+
+    @property
+    def epochs(self) -> int:
+        return sum(stage.learn.train.epochs for stage in self.stages)
+
+
+class TrainSupernet(Settings):
+    search: TextSupernet
+
+
+class ScoreSubnets(Settings):
+    search: TextSupernet
+    measured: int = Field(ge=1)
+    threads: int = Field(default_factory=cores, ge=1)
+
+
+class TakeSubnet(Settings):
+    number: int = Field(ge=0)  # among those that are measured
+
+
+class ChooseSubnet(Settings):
+    speedup: float
+
+
 class ExportText(Settings):
     length: int = Field(ge=2)  # that latencies are of
-    max_length: int = Field(ge=4)
+    max_length: int = Field(ge=2)
+    fixed: bool = False  # one text of just `length` tokens at a time
     threads: int = Field(default_factory=cores, ge=1)
 
 
@@ -69,7 +99,8 @@ class StaticText(Settings):
 
     dialect: Dialect
     texts: int = Field(ge=8)
-    length: int = Field(ge=4)
+    length: int = Field(ge=2)
+    tables: bool = True  # of words as int8 by row, which compilers for devices elsewhere do not take
 
 
 class EvaluateText(Settings):
@@ -85,6 +116,16 @@ class Stock(Settings):
     """The float student under the names that transformers has for it."""
 
     max_length: int = Field(ge=4)
+
+
+class SelectCompiledText(SelectCompiled):
+    budget: TextBudget
+
+
+class SingleFile(Settings):
+    """`texts` show that it answers as the model with its tokenizer beside it does."""
+
+    texts: int = Field(default=100, ge=1)
 
 
 class SelectText(Select):
@@ -127,6 +168,30 @@ TEACH = Stage[TeachClasses](
     gives="text-model", uses=TORCH, cost=lambda settings: settings.train.epochs, memory="distill.train.batch",
     typical_s=30.0,
 )  # fmt: skip
+STAGED = Stage[TeachInStages](
+    "text.staged", "edgekd.text.making:teach_in_stages",
+    takes={"student": "text-model", "tokens": "tokens", "texts": "texts", "general": "tokens",
+           "pretrained": "text-model", "tuned": "text-model"},
+    may_lack=("general",),
+    gives="text-model", uses=TORCH, cost=lambda settings: settings.epochs, memory="stages", typical_s=30.0,
+)  # fmt: skip
+LESSON = {"model": "text-model", "tokens": "tokens", "targets": "targets"}
+SUPERNET = Stage[TrainSupernet](
+    "text.supernet", "edgekd.text.subnets:run_train", takes=LESSON, gives="text-model", uses=TORCH,
+    cost=lambda settings: settings.search.train.epochs, memory="search.train.batch", typical_s=600.0,
+)  # fmt: skip
+SCORE_SUBNETS = Stage[ScoreSubnets](
+    "text.score", "edgekd.text.subnets:run_score", takes=LESSON | {"supernet": "text-model"}, gives="scores",
+    uses=TORCH, typical_s=300.0,
+)  # fmt: skip
+TAKE_SUBNET = Stage[TakeSubnet](
+    "text.take", "edgekd.text.subnets:run_take", takes={"supernet": "text-model", "scored": "scores"},
+    gives="text-model", uses=TORCH, typical_s=2.0,
+)  # fmt: skip
+CHOOSE_SUBNET = Stage[ChooseSubnet](
+    "text.choose", "edgekd.text.subnets:run_choose", takes={"scored": "scores", "comparison": "comparison"},
+    gives="decision", nature="decision", uses=("scipy",),
+)  # fmt: skip
 ONNX_TEXT = Stage[ExportText](
     "onnx.text", "edgekd.text.hub:run", takes={"model": "text-model", "texts": "texts"}, gives="onnx",
     uses=(*TORCH, "onnx", "onnxscript"), typical_s=8.0,
@@ -147,6 +212,15 @@ SELECT = Stage[SelectText](
     "text.select", "edgekd.text.select:run",
     takes={"model.*": "exported", "val.*": "predictions", "comparison": "comparison"},
     gives="selection", nature="decision", uses=("scipy",),
+)  # fmt: skip
+SELECT_COMPILED = Stage[SelectCompiledText](
+    "text.select.compiled", "edgekd.text.select:run_compiled",
+    takes={"model.*": "exported", "val.*": "predictions"}, gives="selection", nature="decision", uses=("scipy",),
+)  # fmt: skip
+SINGLE_FILE = Stage[SingleFile](
+    "text.single-file", "edgekd.text.single_file:run",
+    takes={"model.*": "exported", "hub": "onnx", "texts": "texts", "report": "report"}, gives="single-file",
+    uses=(*ONNX, "onnxruntime-extensions"), typical_s=3.0,
 )  # fmt: skip
 STOCK = Stage[Stock](
     "text.stock", "edgekd.text.stock:run", takes={"model": "text-model"}, gives="stock", uses=TORCH, typical_s=1.0

@@ -43,7 +43,8 @@ def run_static(settings: StaticText, inputs: Mapping[str, Artifact], work: Work)
     ids, mask = shown.read(torch.arange(len(shown)))
     quantise(hub.file(FILE), {"input_ids": ids.numpy(), "attention_mask": mask.numpy()}, settings.dialect, out)
     graph = onnx.load(out)
-    quantise_lookups(graph)
+    if settings.tables:
+        quantise_lookups(graph)
     _write(graph, hub, work.out)
 
 

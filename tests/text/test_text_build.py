@@ -22,6 +22,7 @@ from edgekd.engine.events import Silent
 from edgekd.hardware.profile import load_profile
 from edgekd.report import targets_page
 from edgekd.tasks import AnyPipeline
+from edgekd.text import single_file
 
 TARGET = str(Path(__file__).parents[1] / "micro-cpu.yaml")
 WORDS = ["cat", "dog", "mat", "road", "file", "red", "blue", "sat", "ran", "read", "write", "open", "one", "two"]
@@ -193,6 +194,40 @@ def test_an_embedding_bundle_loads_in_sentence_transformers(built: Built) -> Non
 
 
 @pytest.fixture(scope="module")
+def fixed(home: Path) -> Built:
+    """For a device like this CPU that wants fixed shapes, as NPUs do."""
+    told = Path(TARGET).read_text("utf-8").replace("name: local-cpu", "name: fixed-cpu")
+    (home / "fixed-cpu.yaml").write_text(f"{told}limits: {{fixed_shapes: true}}\n", "utf-8")
+    return run(home, embedding(home, f"targets=[{home / 'fixed-cpu.yaml'}]", "lengths.fixed=8", "name=fixed"))
+
+
+@pytest.mark.slow
+def test_a_device_of_fixed_shapes_gets_one_length_and_says_what_it_cuts(fixed: Built) -> None:
+    report = fixed.report
+    assert (report["length"], report["read"], report["padded"]) == (8, 8, True)
+    assert 0 < report["cut"] < report["texts"]["test"]  # texts have 5 to 11 tokens
+    told = (fixed.folder / "report.md").read_text("utf-8")
+    assert "every text is padded to 8 tokens" in told
+    assert f"{report['cut']} of {report['texts']['test']} test texts are longer than 8 tokens" in told
+    inputs = json.loads((fixed.folder / "manifest.json").read_text("utf-8"))["signature"]["inputs"]
+    assert [spec["shape"] for spec in inputs] == [[1, 8]] * 2
+
+
+@pytest.mark.slow
+def test_a_bundle_of_fixed_length_pads_and_answers_as_the_free_graph_does(
+    built: Built, home: Path, tmp_path: Path
+) -> None:
+    answers: list[Any] = []
+    for name in ("fixed", "free"):
+        target = home / "fixed-cpu.yaml" if name == "fixed" else TARGET
+        sets = [f"targets=[{target}]", "lengths.fixed=8", f"name={name}-fp32", "variants=[fp32]", "weights=false"]
+        folder = run(home, embedding(home, *sets)).folder
+        rows = ask(folder, "the cat", "", "who ran?", "--json").splitlines()
+        answers.append(np.array([json.loads(row)["embedding"] for row in rows]))
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
 def trimmed(home: Path) -> Built:
     return run(home, embedding(home, "keep.vocabulary=70", "variants=[fp32]", "name=trimmed", "weights=false"))
 
@@ -251,3 +286,60 @@ def test_a_bundle_is_profiled_at_the_length_that_it_was_measured_at(built: Built
     assert {name: tensor.shape for name, tensor in ready.inputs.items()} == dict.fromkeys(
         ("input_ids", "attention_mask"), (1, 16)
     )
+
+
+@pytest.mark.slow
+def test_a_bundle_has_a_file_that_reads_text_itself_where_that_is_asked_for(home: Path) -> None:
+    pytest.importorskip("onnxruntime_extensions", reason="comes with edgekd[text-single-file]")
+    folder = run(home, embedding(home, "single_file=true", "name=single", "variants=[fp32]")).folder
+    told = json.loads((folder / "model_with_tokenizer.json").read_text("utf-8"))
+    assert told["variant"] == "fp32"  # never OpenVINO's, whichever ships
+    assert told["read_otherwise"] == 0 < told["texts"]
+    (answer,) = single_file.opened(folder / "model_with_tokenizer.onnx").run(None, {"text": np.array(["who ran?"])})
+    (own,) = (json.loads(line)["embedding"] for line in ask(folder, "who ran?", "--json").splitlines())
+    np.testing.assert_allclose(answer[0], own, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_general_text_and_the_tasks_come_one_after_the_other_from_one_file(home: Path) -> None:
+    """ERNIE-Tiny's four stages, each of which is named in the file, and its text and teacher with it."""
+    train = "train: {epochs: 2, batch: 16, learning_rate: 3e-3, threads: 1}"
+    hidden, kd = "{name: hidden}", "{name: kd, temperature: 2.0}"
+    stages = ", ".join([
+        f"{{text: general, teacher: pretrained, learn: {{losses: [{hidden}], {train}}}}}",
+        f"{{text: general, learn: {{losses: [{hidden}], {train}}}}}",
+        f"{{text: task, learn: {{losses: [{hidden}, {kd}], {train}}}}}",
+        f"{{text: task, learn: {{losses: [{hidden}, {kd}, {{name: cross-entropy, weight: 1.0}}], {train}}}}}",
+    ])  # fmt: skip
+    watch = Count()
+    done = run(home, tasks.load("text-classification", [
+        *SETS, f"data={{source: text-table, path: {home / 'table.csv'}, label: label}}",
+        f"general={{source: lines, path: {home / 'lines.txt'}}}", f"teacher.from={home / 'teacher'}",
+        "teacher.train.train={epochs: 6, batch: 16, learning_rate: 3e-3, threads: 1}", f"stages=[{stages}]",
+        "variants=[fp32]", "budget={accuracy_drop_points: 60}", "name=staged",
+    ]), listener=watch)  # fmt: skip
+    assert "text.staged" in watch.ran
+    told = done.report["training"]["stages"]
+    assert [(one["text"], one["teacher"]) for one in told] == [
+        ("general", "pretrained"), ("general", "tuned"), ("task", "tuned"), ("task", "tuned")
+    ]  # fmt: skip
+    assert done.report["variants"]["fp32"]["test"]["accuracy_percent"][0] > 60  # of three classes
+
+
+@pytest.mark.slow
+def test_a_students_shape_is_found_among_a_supernets_under_what_was_measured(home: Path) -> None:
+    """AutoDistil from one file: all sub-networks are scored, some measured, one is taken out and ships."""
+    search = "search={band: tiny, values: 2, held_out: 40, measured: 3, speedup: 1.0, train: {epochs: 1, batch: 16}}"
+    watch = Count()
+    done = run(home, embedding(home, search, "variants=[fp32]", "name=sought"), listener=watch)
+    assert watch.ran.count("text.supernet") == watch.ran.count("text.choose") == 1
+    assert "text.distil" not in watch.ran
+    found = done.report["training"]["supernet"]
+    assert found["sub_networks"] > found["measured"] > 1
+    config = json.loads((done.folder / "edgekd-encoder" / "config.json").read_text("utf-8"))
+    assert config["hidden_size"] == found["taken"]["shape"]["hidden_size"] < 32
+    again = Count()
+    run(home, embedding(home, search.replace("speedup: 1.0", "speedup: 1000"), "variants=[fp32]", "name=sought"),
+        listener=again)  # fmt: skip
+    assert "text.choose" in again.ran
+    assert "text.supernet" not in again.ran

@@ -60,6 +60,28 @@ def test_a_graph_answers_as_torch_does(made: tuple[Model, ort.InferenceSession],
         np.testing.assert_allclose(answers, model.net(ids, mask).numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [*SHAPES])
+@pytest.mark.parametrize("length", [1, 7, 24])
+def test_a_graph_of_fixed_length_answers_to_padded_text_as_the_free_one_does_to_the_text(
+    kind: str, length: int, tmp_path: Path
+) -> None:
+    model, sessions = net(kind), []
+    for fixed in (False, True):
+        described = hub.described_as(model, ExportText(length=24, max_length=24, fixed=fixed), 0)
+        onnx.save(hub.to_onnx(model.net, described), tmp_path / "model.onnx")
+        sessions.append(ort.InferenceSession(tmp_path / "model.onnx"))
+    free, fixed_one = sessions
+    assert all(tensor.shape == [1, 24] for tensor in fixed_one.get_inputs())
+    ids = np.random.default_rng(length).integers(0, 300, (1, length))
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+    padded = {name: np.pad(array, ((0, 0), (0, 24 - length))) for name, array in feeds.items()}
+    (expected,), (answers,) = (
+        session.run(None, {tensor.name: given[tensor.name] for tensor in session.get_inputs()})
+        for session, given in ((free, feeds), (fixed_one, padded))
+    )
+    np.testing.assert_allclose(answers, expected, atol=1e-5)
+
+
 def test_a_signature_says_how_text_is_read_and_at_which_length_it_is_measured() -> None:
     described = hub.described_as(net("embedding"), SETTINGS, 7)
     assert described.outputs[0].meaning == "embedding"

@@ -139,5 +139,14 @@ def test_scaled_hidden_states_do_not_depend_on_the_scale() -> None:
         assert float(found) == pytest.approx(wanted, rel=1e-5)
 
 
+def test_one_text_is_alike_to_no_other() -> None:
+    one = tensor(S[:1]).requires_grad_()
+    value = losses.similarities(one, tensor(E[:1]))
+    value.backward()
+    assert float(value.detach()) == 0
+    assert one.grad is not None
+    assert not one.grad.isnan().any()
+
+
 def test_two_texts_have_no_margins() -> None:
     assert float(losses.margins(tensor(S[:2]), tensor(E[:2]))) == 0

@@ -9,7 +9,7 @@ import pytest
 from helpers import bert
 
 from edgekd import api, tasks
-from edgekd.errors import ConfigError, UnavailableError
+from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
 from edgekd.pipeline import load_pipeline
 from edgekd.starting_text import drafted_text
 from edgekd.text import plans
@@ -100,9 +100,9 @@ def test_a_time_budget_buys_fewer_epochs_of_teacher_and_student() -> None:
     assert embedding().scaled(0.5).effort == "distillation 3 epochs"
 
 
-def test_a_device_that_is_compiled_for_elsewhere_is_refused(tmp_path: Path) -> None:
+def test_a_device_whose_compiler_has_no_encoders_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
     any_: Any = api.plan
-    with pytest.raises(UnavailableError, match="device cortex-m7: is compiled for elsewhere, and text is built for"):
+    with pytest.raises(UnsupportedError, match="cortex-m7: tflite-micro has no encoders of text; qnn, tensorrt, tens"):
         any_("sentence-embedding", targets=["cortex-m7"], workspace=tmp_path)
 
 
@@ -142,3 +142,30 @@ def test_init_says_which_data_it_cannot_take(tmp_path: Path, task: str, file: st
         (tmp_path / file).write_text(text, "utf-8")
     with pytest.raises(ConfigError, match=why):
         drafted_text(task, str(tmp_path / file), None, "local-cpu", "mine")
+
+
+STAGE = {"text": "general", "teacher": "pretrained", "learn": {"losses": [{"name": "hidden"}]}}
+LABELLED = {"source": "docstrings", "label": "package", "packages": ["numpy", "rich"]}
+TUNED = {"train": {"train": {"epochs": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"teacher": TUNED}, "stages: 1: reads general text; say with general where that is from"),
+        ({"general": {"source": "docstrings"}}, "stages: 1: the teacher is tuned already; leave it out, or give"),
+        (
+            {"general": {"source": "docstrings"}, "teacher": TUNED, "keep": {"vocabulary": 9000}},
+            "stages: ask the teacher's layers, token by token; leave keep.vocabulary out",
+        ),
+    ],
+)
+def test_stages_without_what_they_need_are_refused(more: dict[str, Any], said: str) -> None:
+    tree = {"name": "x", "task": "text-classification", "targets": ["x86"], "data": LABELLED, "stages": [STAGE]}
+    with pytest.raises(ConfigError, match=said):
+        tasks.of_tree(tree | more, "x.yaml")
+
+
+def test_a_length_that_is_fixed_is_none_that_is_not_read() -> None:
+    with pytest.raises(ConfigError, match=r"lengths.fixed: 200 is more than lengths.read 128"):
+        tasks.load("sentence-embedding", ["lengths.fixed=200"])
