@@ -68,7 +68,7 @@ def test_two_latencies_come_from_one_look_and_are_met_by_measurement(tmp_path: P
     assert "--out mine: is there and nothing that edgekd prune left" in kept.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_module_of_ones_own_is_cut_taught_and_measured(tmp_path: Path) -> None:
     """Its code is run only where that is allowed; what is left is that code, how wide it is, and weights."""
     own.teacher(tmp_path, width=48)

@@ -65,7 +65,7 @@ def kernels(graph: onnx.ModelProto, folder: Path) -> Counter[tuple[str, ...]]:
     [
         pytest.param(U8, 2, id="u8", marks=pytest.mark.slow),
         pytest.param(S8, 3, id="s8", marks=pytest.mark.slow),
-        pytest.param(None, 4, id="float", marks=pytest.mark.slow),
+        pytest.param(None, 4, id="float", marks=pytest.mark.nightly),
     ],
 )
 def test_a_runtime_makes_of_it_what_it_makes_of_the_real_export(
