@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -10,17 +10,17 @@ from torch import nn
 from edgekd.settings import Settings
 
 FILE = "structure.json"
-SIZES = (
+Size = Literal[
     "in_channels", "out_channels", "groups", "in_features", "out_features", "num_features", "num_channels",
     "normalized_shape",
-)  # fmt: skip
+]  # fmt: skip
 
 
 class Structure(Settings):
     """`layers`: what torch's layers say of their sizes, by path; `tensors`: the shape of every weight and buffer."""
 
     schema_version: Literal[1] = 1
-    layers: dict[str, dict[str, int | tuple[int, ...]]]
+    layers: dict[str, dict[Size, int | tuple[int, ...]]]  # a file sets these and no other attributes
     tensors: dict[str, tuple[int, ...]]
 
 
@@ -47,9 +47,9 @@ def reshape(net: nn.Module, structure: Structure) -> None:
             setattr(layer, leaf, nn.Parameter(new) if isinstance(old, nn.Parameter) else new)
 
 
-def _sizes(layer: nn.Module) -> dict[str, int | tuple[int, ...]]:
-    found = {}
-    for what in SIZES:
+def _sizes(layer: nn.Module) -> dict[Size, int | tuple[int, ...]]:
+    found: dict[Size, int | tuple[int, ...]] = {}
+    for what in get_args(Size):
         value = getattr(layer, what, None)
         if isinstance(value, int | tuple) and not isinstance(value, bool):
             found[what] = value

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification
 
@@ -15,6 +16,7 @@ from edgekd.engine.digest import digest_file
 from edgekd.errors import ConfigError, UnsupportedError
 from edgekd.models import checkpoint, foreign
 from edgekd.models.foreign import Answering, Foreign
+from edgekd.models.structure import Structure
 from edgekd.prune.groups import gradients_of, needed, smaller, widths
 from edgekd.prune.shares import chosen_share
 
@@ -138,6 +140,11 @@ def test_a_smaller_module_is_its_code_its_structure_and_its_weights(folder: Path
     (out / "structure.json").write_text(json.dumps(told))
     with pytest.raises(ConfigError, match=r"teacher\.weights: stem\.0\.weight is \[\d+, 3, 3, 3\] in weights"):
         checkpoint.net_of(out)
+
+
+def test_a_structure_sets_sizes_of_layers_and_nothing_else() -> None:
+    with pytest.raises(ValidationError, match="forward"):
+        Structure.model_validate_json('{"layers": {"conv": {"forward": 3}}, "tensors": {}}')
 
 
 def test_a_net_of_transformers_is_its_config_its_structure_and_its_weights(tmp_path: Path) -> None:
