@@ -1,11 +1,11 @@
 """
 Sub-networks of one AutoDistil run on MiniLM against students of their shapes that were trained alone, at equal cost.
 
-    python benchmarks/text_supernet.py DATA [--folder text_supernet] [--texts 6000] [--epochs 3] [--band base]
+    python benchmarks/text_supernet.py DATA [--texts 6000] [--epochs 3] [--band base] [--students 8]
 
 All learn docstrings by the same losses. The supernet's training takes so many steps, each of four nets; the students
-taken from it share its time: each one trained alone gets as long as a third of it. STS-B dev, n 1,500. What was
-finished stays in the folder: run it again and it goes on.
+taken from it, as many as a build measures, share its time: each one trained alone gets an equal part of it, in whole
+epochs. STS-B dev, n 1,500. What was finished stays in the folder: run it again and it goes on.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from edgekd.engine.events import Progress, Silent
 from edgekd.text import corpus, folders, metrics, supernet, tokens, train, truncate
 from edgekd.text.folders import Model
 from edgekd.text.settings import DistillEmbedding, TextSupernet, TextTraining
+from edgekd.text.shape import EncoderShape
 from edgekd.text.sources import DocstringsSource
 from edgekd.text.supernet import Scored
 
 HELD = 512
-STUDENTS = 3
 SILENT = Progress(Silent())
 
 
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--band", choices=["base", "small", "tiny"], default="base")
+    parser.add_argument("--students", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
@@ -61,7 +62,11 @@ def main() -> None:
     if not note.is_file():
         note.write_text(json.dumps(time.process_time() - start), "utf-8")
     spent = json.loads(note.read_text("utf-8"))
-    scored = supernet.score(whole, band, held, targets[:HELD], settings, teacher, SILENT)
+    if not (table := asked.folder / "scored.json").is_file():
+        found = supernet.score(whole, band, held, targets[:HELD], settings, teacher, SILENT)
+        table.write_text(json.dumps([[one.shape.model_dump(mode="json"), *one[1:]] for one in found]), "utf-8")
+    rows = json.loads(table.read_text("utf-8"))
+    scored = [Scored(EncoderShape.model_validate_json(json.dumps(row[0])), *row[1:]) for row in rows]
     print(
         f"{versions()}\n{len(band)} sub-networks of band {asked.band}, {asked.texts} docstrings, {spent / 60:.1f} min"
     )
@@ -69,9 +74,10 @@ def main() -> None:
     print(f"loss against MACs over all of them: Spearman {metrics.spearman(alike[:, 0], -alike[:, 2]):.3f}")
     print("\n| sub-network: layers, heads, width, units | MACs at 32 tokens | parameters | held-out loss | "
           "STS-B dev, taken out | trained alone | for |\n" + "|---" * 7 + "|")  # fmt: skip
-    for one in chosen(scored):
+    best = chosen(scored, asked.students)
+    for one in best:
         print(
-            line(one, whole, teacher, importance, learnt, targets[HELD:], judged, spent / STUDENTS, asked), flush=True
+            line(one, whole, teacher, importance, learnt, targets[HELD:], judged, spent / len(best), asked), flush=True
         )
 
 
@@ -79,11 +85,12 @@ def training(epochs: int, asked: argparse.Namespace) -> TextTraining:
     return TextTraining(epochs=epochs, learning_rate=asked.rate, precision="bfloat16", threads=asked.threads)
 
 
-def chosen(scored: list[Scored]) -> list[Scored]:
-    """The least loss within a third, two thirds and all of the way from the least to the most MACs."""
+def chosen(scored: list[Scored], count: int) -> list[Scored]:
+    """The least loss within equal parts of the way from the least to the most MACs, each once."""
     macs = [one.macs for one in scored]
-    limits = [min(macs) + (max(macs) - min(macs)) * n // STUDENTS for n in range(1, STUDENTS + 1)]
-    return [one for limit in limits if (one := supernet.within(scored, limit)) is not None]
+    limits = [min(macs) + (max(macs) - min(macs)) * n // count for n in range(1, count + 1)]
+    found = {one.macs: one for limit in limits if (one := supernet.within(scored, limit)) is not None}
+    return list(found.values())
 
 
 def line(
@@ -92,7 +99,7 @@ def line(
 ) -> str:  # fmt: skip
     shape = one.shape
     name = f"{shape.layers}, {shape.heads[0]}, {shape.hidden_size}, {shape.units[0]}"
-    path = asked.folder / f"{name}.json"
+    path = asked.folder / f"{name}, {asked.students}.json"
     if not path.is_file():
         epochs, spent, own = alone(one, teacher, importance, learnt, targets, seconds, asked)
         found = [judgement(model, judged) for model in (supernet.extract(whole, shape), own)]
@@ -122,7 +129,7 @@ def alone(
         train.distil(model, some, targets[: len(some)], settings, folder, SILENT, teacher)
         return time.process_time() - start, model
 
-    name = f"{one.macs}"
+    name = f"{one.macs}, {asked.students}"
     few, _ = run(learnt.only(range(20 * 64)), 1, asked.folder / f"probe {name}")
     epochs = max(1, round(seconds / (few * len(learnt) / (20 * 64))))
     spent, model = run(learnt, epochs, asked.folder / f"alone {name}")

@@ -10,7 +10,8 @@ from edgekd.deploy.given import load
 from edgekd.engine.events import Listener, Progress, Silent
 from edgekd.errors import ConfigError
 from edgekd.hardware.inputs import Shapes
-from edgekd.hardware.profile import load_profile, this_cpu
+from edgekd.hardware.profile import load_profile
+from edgekd.hardware.where import where_of
 from edgekd.prune.zeros import looked
 from edgekd.sparse.plans import Sparsity
 
@@ -33,5 +34,5 @@ def advise(
     path = Path(model)
     if path.suffix != ".onnx":
         raise ConfigError(f"{path}: edgekd sparsity takes ONNX files; export the model to ONNX first")
-    profile = load_profile(target)
-    return looked(path, load(path), profile, this_cpu(profile), plans, shapes or {}, Progress(listener or Silent()))
+    profile, progress = load_profile(target), Progress(listener or Silent())
+    return looked(path, load(path), profile, where_of(profile, None), plans, shapes or {}, progress)

@@ -22,11 +22,11 @@ from edgekd.engine.workspace import default_workspace, size_cap_bytes, temporary
 from edgekd.errors import ConfigError, SomeTargetsFailedError
 from edgekd.hardware.here import narrowed
 from edgekd.hardware.profile import load_profile, profile_of
+from edgekd.hardware.where import cpu_of
 from edgekd.order import Order, artifact, built, chained, each, lead
 from edgekd.pipeline import Pipeline
 from edgekd.report import targets_page
 from edgekd.sources import given_teacher
-from edgekd.target import cpu_of
 from edgekd.tasks import AnyPipeline, load, of_tree
 
 LADDER = (1.0, 0.75, 0.5, 0.35, 0.25, 0.15, 0.1)  # shares of a pipeline that a time budget may buy

@@ -51,8 +51,10 @@ class Bench:
     whole: dict[str, Any]  # its files
 
     @classmethod
-    def of(cls, builder: Builder, pipeline: Pipeline, profile: DeviceProfile, plan: PrunePlan) -> Bench:
-        target = Target.of(builder, pipeline, profile)
+    def of(
+        cls, builder: Builder, pipeline: Pipeline, profile: DeviceProfile, plan: PrunePlan, device: str | None = None
+    ) -> Bench:
+        target = Target.of(builder, pipeline, profile, device)
         data = dataset_of(builder, pipeline)
         net, given = teacher_of(builder, pipeline, data)
         if given is not None and given.kind == "onnx":

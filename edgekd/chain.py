@@ -15,7 +15,7 @@ from edgekd.engine.executor import Engine
 from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
-from edgekd.errors import UnavailableError, UnsupportedError
+from edgekd.errors import UnsupportedError
 from edgekd.hardware.here import by_dialect
 from edgekd.hardware.profile import DeviceProfile
 from edgekd.keeping import targets_of
@@ -124,10 +124,6 @@ def taught(target: Target) -> Taught:
 
 def cut(target: Target, sought: Sought, plan: PrunePlan) -> Taught:
     """What is left of the teacher, which teaches it, in place of a student that was searched for."""
-    if target.device:
-        raise UnavailableError(
-            f"prune: widths are measured on this machine, and not on {target.device} yet; leave --device out, or prune"
-        )
     cutter = Cutter.of(target, sought.master, sought.lesson, plan)
     if cutter.foreign:
         raise UnsupportedError(OWN)
@@ -140,12 +136,12 @@ def cut(target: Target, sought: Sought, plan: PrunePlan) -> Taught:
 def asked_of_zeros(target: Target, shape: NetShape | None, dataset: Result) -> dict[str, Result]:
     """Where zeros are wanted: what they gain on this device, before anything is trained for them; said at once."""
     plan = target.pipeline.sparsity
-    if plan is None or target.device:
+    if plan is None:
         return {}
     settings = None
     if shape is not None:
         settings = prune.AskZeros(
-            shape=shape, plan=plan, preprocess=target.pipeline.preprocess, profile=target.profile, cpu=target.cpu
+            shape=shape, plan=plan, preprocess=target.pipeline.preprocess, profile=target.profile, where=target.where
         )
     stage = replace(prune.ASK_ZEROS, uses=(*prune.ASK_ZEROS.uses, *(p for s in target.runtimes for p in s.packages)))
     return {"zeros": target.engine.call(stage, settings, {"data": dataset}, target.at())}

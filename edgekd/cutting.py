@@ -87,8 +87,8 @@ class Cutter:
     def _cut_groups(self, name: str, ratio: float, by: prune.Weighed) -> Result:
         target, at, net = self.target, self.target.at(student=name), {"net": self.start, "data": self.data}
         settings = prune.Shares(
-            by=by, step=self.plan.step, preprocess=self.pipeline.preprocess, runtime=target.measured_in, cpu=target.cpu,
-            measuring=QUICKLY,
+            by=by, step=self.plan.step, preprocess=self.pipeline.preprocess, runtime=target.measured_in,
+            cpu=target.cpu, there=target.there, measuring=QUICKLY,
         )  # fmt: skip
         shares = self.engine.call(target.versioned(prune.SHARES), settings, net, target.at(by))
         choose = prune.ChooseShare(ratio=ratio, parameters=self.left, by=by)
@@ -125,7 +125,7 @@ class Cutter:
         if shape is not None:
             settings = prune.Staircase(
                 shape=shape, step=self.plan.step, streams=self.plan.stages, preprocess=self.pipeline.preprocess,
-                runtime=target.measured_in, cpu=target.cpu, measuring=QUICKLY,
+                runtime=target.measured_in, cpu=target.cpu, there=target.there, measuring=QUICKLY,
             )  # fmt: skip
         return self.engine.call(target.versioned(prune.STAIRCASE), settings, {"data": self.data}, target.at())
 
@@ -133,7 +133,7 @@ class Cutter:
         target = self.target
         settings = prune.Walk(
             by=by, parameters=self.left, step=self.plan.step, preprocess=self.pipeline.preprocess,
-            runtime=target.measured_in, cpu=target.cpu, measuring=QUICKLY,
+            runtime=target.measured_in, cpu=target.cpu, there=target.there, measuring=QUICKLY,
         )  # fmt: skip
         return self.engine.call(target.versioned(prune.PATH), settings, worth, target.at(by))
 

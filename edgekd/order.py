@@ -22,8 +22,8 @@ from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import temporary_files_in
 from edgekd.errors import EdgekdError
 from edgekd.hardware.profile import DeviceProfile, load_profile
+from edgekd.hardware.where import cpu_of
 from edgekd.pipeline import Pipeline
-from edgekd.target import cpu_of
 from edgekd.tasks import AnyPipeline
 from edgekd.text_chain import TextChain, text_chain
 from edgekd.text_elsewhere import text_elsewhere

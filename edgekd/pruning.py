@@ -74,10 +74,11 @@ def prune_net(
     workspace: Path | None = None,
     listener: Listener | None = None,
     allow_code: bool = False,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """
     The pipeline's teacher, smaller, for each latency that is asked for: cut, taught by itself, int8, measured beside
-    the whole one. Left in `out`, a folder each; the report.
+    the whole one, here or on `device` (ssh://user@host:port). Left in `out`, a folder each; the report.
 
     The ladder of what each place is worth and the staircase of what it costs are made once for all budgets, and once
     more for each net in every further round. What is finished is kept in the workspace. Raises EdgekdError.
@@ -96,7 +97,7 @@ def prune_net(
         if runtime is not None and installed(profile)[0].name != runtime:
             raise UnavailableError(f"--runtime {runtime}: is not installed; pip install 'edgekd[{runtime}]'")
         builder = Builder(store, listener or Silent(), pipeline=pipeline.name, need=need)
-        run = Bench.of(builder, pipeline, profile, asked.plan)
+        run = Bench.of(builder, pipeline, profile, asked.plan, device)
         cuts = {name: run.cutter.cuts(name, *each) for name, each in asked.nets().items()}
         made = {name: run.made(name, cuts[name], by, seed) for name, (_, by, seed) in asked.nets().items()}
         report = run.told(made)

@@ -152,7 +152,7 @@ def together(target: Target) -> list[Target]:
     engine, pipeline = target.engine, target.pipeline
     profiles = [load_profile(name) for name in pipeline.targets]
     estimated = [one for one in profiles if one.compiler and one.compiler.latency == "estimated"]
-    if target.device or target.profile not in profiles:  # one place to measure in, or nothing but devices elsewhere
+    if target.there or target.profile not in profiles:  # one place to measure in, or nothing but devices elsewhere
         return [target, *(Target.elsewhere(engine, pipeline, one) for one in estimated)]
     kept = [one for one in profiles if is_here(one) or one in estimated]
     return [
@@ -164,15 +164,14 @@ def together(target: Target) -> list[Target]:
 def _whose_limits(target: Target) -> str:
     """Whose limits on latency a shape of a study has to keep: of nothing but devices elsewhere, an estimated one's."""
     names = [one.profile.name for one in together(target)]
-    here = bool(target.device) or any(load_profile(name) == target.profile for name in target.pipeline.targets)
+    here = bool(target.there) or any(load_profile(name) == target.profile for name in target.pipeline.targets)
     return target.profile.name if here or len(names) == 1 else names[1]
 
 
 def _device(target: Target) -> search.Device:
     return search.Device(
         name=target.profile.name, runtime=target.runtime, cpu=target.cpu, limits=limits_of(target.profile),
-        table=target.pipeline.search.tables.get(target.profile.name), address=target.device,
-        versions=dict(target.versions),
+        table=target.pipeline.search.tables.get(target.profile.name), there=target.there,
     )  # fmt: skip
 
 

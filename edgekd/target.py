@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any, TypeVar
 
 from edgekd.budget import TEACHER, TEACHER_INT8
@@ -15,14 +14,14 @@ from edgekd.engine.executor import Engine
 from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
-from edgekd.errors import UnavailableError, UnsupportedError
+from edgekd.errors import UnsupportedError
 from edgekd.hardware import stages as hardware
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import Cpu, cpu
-from edgekd.hardware.here import installed, is_installed, takes_floats
-from edgekd.hardware.profile import DeviceProfile, mismatch, refuse_emulator, this_cpu
-from edgekd.hardware.remote.address import parse_address
+from edgekd.hardware.here import is_installed, takes_floats
+from edgekd.hardware.profile import DeviceProfile
 from edgekd.hardware.specs import CompilerSpec, Runnable, RuntimeSpec
+from edgekd.hardware.where import Where, where_of
 from edgekd.pipeline import Pipeline
 from edgekd.quant import stages as quant
 from edgekd.sparse.plans import Sparsity
@@ -41,32 +40,26 @@ class Target:
     runtime: RuntimeSpec  # the first: baselines and candidates are measured in it
     cpu: Cpu  # of a device elsewhere, the one that compiles for it
     runtimes: Sequence[RuntimeSpec]
-    device: str | None = None  # where it is measured and answers, over ssh; None: here
-    versions: Mapping[str, str] = field(default_factory=dict)  # of the runtimes that are installed there
+    there: hardware.There | None = None  # where it is measured and answers, over ssh; None: here
     not_written: dict[str, str] = field(default_factory=dict)  # filled on the way: variants and why
 
     @classmethod
     def of(cls, engine: Engine, pipeline: Pipeline, profile: DeviceProfile, device: str | None = None) -> Target:
-        """
-        Raises UnavailableError for a device that is not here nor reached over ssh, before one for a runtime that is
-        not installed.
-        """
-        found = cpu_of(profile, device)
-        runtimes = installed(profile)
-        versions: dict[str, str] = {}
-        if device:
-            versions = versions_there(profile, device)
-            runtimes = [spec for spec in runtimes if spec.packages[0] in versions]
-        if not runtimes:
-            names = " ".join(spec.packages[0] for spec in profile.runnable)
-            raise UnavailableError(f"{device}: has none of {names}; run `python3 -m pip install` of one on the device")
-        return cls(engine, pipeline, profile, runtimes[0], found, runtimes, device, versions)
+        """See `where_of` for what it raises."""
+        where = where_of(profile, device)
+        return cls(engine, pipeline, profile, where.runtimes[0], where.cpu, where.runtimes, where.there)
 
     @classmethod
     def elsewhere(cls, engine: Engine, pipeline: Pipeline, profile: DeviceProfile) -> Target:
         """Of a device that is compiled for: nothing is measured there."""
         assert profile.compiler is not None
         return cls(engine, pipeline, profile, profile.compiler, cpu(), (profile.compiler,))
+
+    @property
+    def where(self) -> Where:
+        """Of a target that is measured."""
+        runnable = tuple(spec for spec in self.runtimes if not isinstance(spec, CompilerSpec))
+        return Where(cpu=self.cpu, runtimes=runnable, there=self.there)
 
     @property
     def dialect(self) -> Any:
@@ -214,68 +207,22 @@ class Target:
         return _versioned(stage, self.runtime)
 
     def evaluate(self, model: Result, dataset: Result, split: data.Split, variant: str) -> Result:
-        if self.device and not self.profile.compiler:
-            there = deploy.EvaluateThere(split=split, cpu=self.cpu, device=self.device, versions=dict(self.versions))
-            stage = self._with_runtime(deploy.EVALUATE_THERE)
-            return self.engine.call(stage, there, {"model": model, "data": dataset}, self.at(f"{variant}, {split}"))
+        inputs, at = {"model": model, "data": dataset}, self.at(f"{variant}, {split}")
+        if self.there:
+            asked = deploy.EvaluateThere(split=split, cpu=self.cpu, there=self.there)
+            return self.engine.call(self._with_runtime(deploy.EVALUATE_THERE), asked, inputs, at)
         settings = deploy.Evaluate(split=split, cpu=self.cpu)
-        return self.engine.call(
-            self._with_runtime(deploy.EVALUATE), settings, {"model": model, "data": dataset},
-            self.at(f"{variant}, {split}"),
-        )  # fmt: skip
+        return self.engine.call(self._with_runtime(deploy.EVALUATE), settings, inputs, at)
 
     def compare(self, models: Mapping[str, Result], bases: tuple[str, ...], what: str) -> Result:
-        if self.device:
-            there = hardware.CompareThere(
-                cpu=self.cpu, measuring=self.profile.measure, bases=bases, device=self.device,
-                versions=dict(self.versions),
-            )  # fmt: skip
-            stage = self._with_runtime(hardware.COMPARE_THERE)
-            return self.engine.call(stage, there, prefixed("model", models), self.at(what))
-        settings = hardware.Compare(cpu=self.cpu, measuring=self.profile.measure, bases=bases)
-        return self.engine.call(
-            self._with_runtime(hardware.COMPARE), settings, prefixed("model", models), self.at(what)
-        )
+        stage, settings = hardware.comparing(self.cpu, self.profile.measure, bases, self.there)
+        return self.engine.call(self._with_runtime(stage), settings, prefixed("model", models), self.at(what))
 
     def _with_runtime(self, stage: Any) -> Any:
         """The stage with the versions of the runtimes' packages in its key."""
         if self.profile.compiler:
             return _versioned(stage, self.runtime)
         return replace(stage, uses=(*stage.uses, *(package for spec in self.runtimes for package in spec.packages)))
-
-
-@cache
-def _asked(device: str, packages: tuple[str, ...]) -> tuple[Cpu, dict[str, str | None]]:
-    from edgekd.hardware.remote.device import seen_there  # scipy comes along, which a cached build does without
-
-    return seen_there(parse_address(device), packages)
-
-
-def _packages(profile: DeviceProfile) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(package for spec in profile.runnable for package in spec.packages))
-
-
-def versions_there(profile: DeviceProfile, device: str) -> dict[str, str]:
-    """Of the profile's runtimes that are installed on the device, by package."""
-    _, found = _asked(device, _packages(profile))
-    return {name: version for name, version in found.items() if name != "numpy" and version is not None}
-
-
-def cpu_of(profile: DeviceProfile, device: str | None) -> Cpu:
-    """
-    Of this machine, or of the device, which is asked once a process.
-
-    Raises UnavailableError for any other, and for an emulator.
-    """
-    refuse_emulator(profile)
-    if device is None:
-        return this_cpu(profile)
-    if profile.kind != "cpu":
-        raise UnavailableError(f"device {profile.name}: edgekd measures CPUs over ssh, and this is a {profile.kind}")
-    found, _ = _asked(device, _packages(profile))
-    if why := mismatch(profile.hardware, found):
-        raise UnavailableError(f"device {profile.name}: {why} ({device})")
-    return found
 
 
 def _versioned(stage: Any, spec: RuntimeSpec) -> Any:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from edgekd.budget import TEACHER
 from edgekd.engine.executor import Engine
 from edgekd.engine.plan import Result
-from edgekd.errors import UnavailableError
-from edgekd.hardware.profile import DeviceProfile, this_cpu
+from edgekd.hardware.profile import DeviceProfile
 from edgekd.report import stages as report
 from edgekd.text import stages
 from edgekd.text.plans import AnyTextPipeline
 from edgekd.text_learning import taught
-from edgekd.text_target import FLOAT, OF_TEACHER, TextTarget, check_single_file, prefixed, taking_text
+from edgekd.text_target import FLOAT, OF_TEACHER, TextTarget, check_single_file, prefixed
 
 
 @dataclass(frozen=True)
@@ -35,10 +34,8 @@ def text_chain(
     differences: Sequence[str] | None = None,
     device: str | None = None,
 ) -> TextChain:
-    """One target's build, measured here; the same code plans it (see `edgekd.chain`)."""
-    if device is not None:
-        raise UnavailableError(f"--device {device}: text is measured on the machine that edgekd runs on; run it there")
-    target = TextTarget(engine, pipeline, profile, this_cpu(profile), taking_text(profile))
+    """One target's build, measured here or on `device`; the same code plans it (see `edgekd.chain`)."""
+    target = TextTarget.of(engine, pipeline, profile, device)
     check_single_file(pipeline, profile)
     learnt = taught(target)
     hubs = target.hubs(learnt)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgekd.budget import TEACHER
 from edgekd.elsewhere import room_of
 from edgekd.engine.executor import Engine
-from edgekd.errors import UnavailableError, UnsupportedError
+from edgekd.errors import UnsupportedError
 from edgekd.hardware.fingerprint import cpu
 from edgekd.hardware.here import takes_floats
 from edgekd.hardware.profile import DeviceProfile
@@ -37,13 +37,12 @@ def text_elsewhere(
     assert spec is not None
     if spec.name not in TRIED:
         raise UnsupportedError(f"device {profile.name}: {spec.name} has no encoders of text; {', '.join(TRIED)} have")
-    if device is not None:
-        raise UnavailableError(f"--device {device}: text is measured on the machine that edgekd runs on; run it there")
     if "int8" not in pipeline.variants:
         raise UnsupportedError(f"device {profile.name}: takes quantised graphs; leave int8 among variants")
     check_single_file(pipeline, profile)
     target = TextTarget(engine, pipeline, profile, cpu(), (spec,))
-    led = TextTarget(engine, pipeline, profile, cpu(), taking_text(lead)[:1])
+    where = taking_text(lead, device)
+    led = TextTarget(engine, pipeline, profile, where.cpu, where.runtimes[:1], where.there)
     learnt = taught(led)
     hubs = target.hubs(learnt)
     floats = {name: led.exported(name, hub, led.runtimes)[name] for name, hub in

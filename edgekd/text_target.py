@@ -15,9 +15,11 @@ from edgekd.engine.store import Artifact
 from edgekd.errors import UnavailableError, UnsupportedError
 from edgekd.hardware import stages as hardware
 from edgekd.hardware.fingerprint import Cpu
-from edgekd.hardware.here import by_dialect, installed, is_installed, takes_floats
+from edgekd.hardware.here import by_dialect, is_installed, takes_floats
 from edgekd.hardware.profile import DeviceProfile
-from edgekd.hardware.specs import CompilerSpec, OnnxRuntimeSpec, Runnable, RuntimeSpec
+from edgekd.hardware.specs import CompilerSpec, OnnxRuntimeSpec, RuntimeSpec
+from edgekd.hardware.where import Where, where_of
+from edgekd.settings import Settings
 from edgekd.text import stages
 from edgekd.text.plans import AnyTextPipeline
 
@@ -43,7 +45,16 @@ class TextTarget:
     profile: DeviceProfile
     cpu: Cpu
     runtimes: Sequence[RuntimeSpec]
+    there: hardware.There | None = None  # where it is measured and answers, over ssh; None: here
     not_written: dict[str, str] = field(default_factory=dict)  # filled on the way: variants and why
+
+    @classmethod
+    def of(
+        cls, engine: Engine, pipeline: AnyTextPipeline, profile: DeviceProfile, device: str | None = None
+    ) -> TextTarget:
+        """See `taking_text` for what it raises."""
+        where = taking_text(profile, device)
+        return cls(engine, pipeline, profile, where.cpu, where.runtimes, where.there)
 
     def at(self, variant: str | None = None) -> Coordinates:
         return Coordinates(target=self.profile.name, variant=variant)
@@ -122,37 +133,43 @@ class TextTarget:
         return found
 
     def compare(self, models: Mapping[str, Result], bases: Sequence[str], what: str = "variants") -> Result:
-        settings = hardware.Compare(cpu=self.cpu, measuring=self.profile.measure, bases=tuple(bases))
-        return self.engine.call(
-            self._with_runtimes(hardware.COMPARE), settings, prefixed("model", models), self.at(what)
-        )
+        stage, settings = hardware.comparing(self.cpu, self.profile.measure, tuple(bases), self.there)
+        return self.engine.call(self._with_runtimes(stage), settings, prefixed("model", models), self.at(what))
 
     def evaluated(
         self, models: Mapping[str, Result], hubs: Mapping[str, Result], learnt: Taught, split: Any
     ) -> dict[str, Result]:
         """What each answers; a hub has the tokenizer."""
-        settings = stages.EvaluateText(split=split, cpu=self.cpu, texts=self.pipeline.judged_texts)
+        stage, settings = self._judging(split)
         more = {"texts": learnt.texts} | ({"pairs": learnt.pairs} if learnt.pairs is not None else {})
-        stage = self._with_runtimes(stages.EVALUATE)
         found = {}
         for name, model in models.items():
             inputs = {"model": model, "hub": hubs[OF_TEACHER if name.startswith(OF_TEACHER) else ""]} | more
             found[name] = self.engine.call(stage, settings, inputs, self.at(f"{name}, {split}"))
         return found
 
+    def _judging(self, split: Any) -> tuple[Stage[Any], Settings]:
+        count = self.pipeline.judged_texts
+        if self.there is None:
+            here = stages.EvaluateText(split=split, cpu=self.cpu, texts=count)
+            return self._with_runtimes(stages.EVALUATE), here
+        asked = stages.EvaluateTextThere(split=split, cpu=self.cpu, texts=count, there=self.there)
+        return self._with_runtimes(stages.EVALUATE_THERE), asked
+
     def _with_runtimes(self, stage: Stage[Any]) -> Stage[Any]:
         """The stage with the versions of the runtimes in its key."""
         return replace(stage, uses=(*stage.uses, *(package for spec in self.runtimes for package in _there(spec))))
 
 
-def taking_text(profile: DeviceProfile) -> list[Runnable]:
-    """The runtimes here that take floats of any length."""
-    found = [spec for spec in installed(profile) if takes_floats(spec)]
+def taking_text(profile: DeviceProfile, device: str | None) -> Where:
+    """With the runtimes there that take floats of any length. Raises UnavailableError where none does."""
+    where = where_of(profile, device)
+    found = tuple(spec for spec in where.runtimes if takes_floats(spec))
     if not found:
         raise UnavailableError(
-            f"device {profile.name}: no runtime here takes graphs of free length; install onnxruntime"
+            f"device {profile.name}: no runtime there takes graphs of free length; install onnxruntime"
         )
-    return found
+    return where.model_copy(update={"runtimes": found})
 
 
 def check_single_file(pipeline: AnyTextPipeline, profile: DeviceProfile) -> None:

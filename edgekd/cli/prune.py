@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast, get_args
 import typer
 
 from edgekd.cli.console import print_json
-from edgekd.cli.options import AllowCode, PipelineName, Set, Verbose, WorkspaceOption
+from edgekd.cli.options import AllowCode, OnDevice, PipelineName, Set, Verbose, WorkspaceOption
 from edgekd.units import duration
 
 
@@ -21,6 +21,7 @@ def prune(
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="The device whose latency counts; else the pipeline's first.")
     ] = None,
+    device: OnDevice = None,
     runtime: Annotated[str | None, typer.Option(help="One of the device's runtimes; else its first.")] = None,
     step: Annotated[int, typer.Option(min=1, help="Units between two widths that are tried.")] = 8,
     stages: Annotated[bool, typer.Option("--stages", help="Cut the width of whole stages too.")] = False,
@@ -55,8 +56,11 @@ def prune(
       edgekd prune cifar.yaml --latency-ratio 0.8,0.65,0.5,0.4 --runtime litert --set distill.epochs=5
 
       edgekd prune cifar.yaml --latency-ratio 0.3 --stages --rounds 2
+
+      edgekd prune cifar.yaml --latency-ratio 0.5 --device ssh://pi@raspberrypi.local --target rpi5
     """
     from edgekd.cli.progress import Watcher
+    from edgekd.hardware.remote.farm import reached
     from edgekd.pipeline import load_pipeline
     from edgekd.prune.stages import Judged
     from edgekd.pruning import Pruning, prune_net, ratios_of
@@ -73,10 +77,12 @@ def prune(
         rounds=rounds,
         parameters=parameters_ratio,
     )
+    there = reached(device or "local")
     with Watcher(verbose=bool(verbose)) as watcher:
         report = prune_net(
-            load_pipeline(pipeline, set_ or ()), asked, target=target, runtime=runtime, out=out, workspace=workspace,
-            listener=watcher, allow_code=allow_code,
+            load_pipeline(pipeline, set_ or ()), asked, target=target or there.profile,
+            runtime=runtime or there.runtime, out=out, workspace=workspace, listener=watcher, allow_code=allow_code,
+            device=there.address,
         )  # fmt: skip
         watcher.said(f"{watcher.ran} stages ran, {watcher.cached} cached, {duration(time.perf_counter() - start)}")
     if as_json:

@@ -20,11 +20,8 @@ from edgekd.deploy.proof import agrees
 from edgekd.deploy.stages import Evaluate, EvaluateThere
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
-from edgekd.hardware.answering import predict
-from edgekd.hardware.remote.address import parse_address
-from edgekd.hardware.remote.compare import check_same
-from edgekd.hardware.remote.device import remote_device
-from edgekd.hardware.remote.farm import persistently
+from edgekd.hardware.answering import Feeds, predict
+from edgekd.hardware.remote.compare import answered
 from edgekd.hardware.specs import CompilerSpec
 
 
@@ -43,18 +40,9 @@ def run_there(settings: EvaluateThere, inputs: Mapping[str, Artifact], work: Wor
     model, arrays = inputs["model"], Dataset(inputs["data"]).arrays(settings.split)
     spec = exporter.runtime(model)
     assert not isinstance(spec, CompilerSpec)
-    fed: dict[str, Any] = feeds(arrays, signature.read(model.path).inputs)
-    data = work.scratch / "feeds.npz"
-    np.savez(data, **fed)
-    samples = len(next(iter(fed.values())))
-
-    def answered() -> NDArray[Any]:
-        with remote_device(parse_address(settings.device), spec.packages) as there:
-            check_same(there, settings.cpu, settings.versions)
-            found: NDArray[Any] = there.answers(exporter.entry(model), spec, data.resolve(), settings.batch, samples)
-            return found
-
-    answers = persistently(answered, work.progress.say)
+    fed = feeds(arrays, signature.read(model.path).inputs)
+    asked = Feeds(fed, settings.batch)
+    answers = answered(exporter.entry(model), spec, asked, work.progress, settings.cpu, settings.there)
     write(work.out, settings.split, answers, _right(answers, arrays.get("labels"), None), arrays.get("labels"))
 
 

@@ -9,6 +9,7 @@ from edgekd.data.stages import Preprocess, Split
 from edgekd.engine.stage import Stage
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.hardware.specs import RuntimeSpec
+from edgekd.hardware.stages import There
 from edgekd.resources import cores
 from edgekd.settings import Settings
 
@@ -49,8 +50,7 @@ class EvaluateThere(Settings):
 
     split: Split
     cpu: Cpu
-    device: str  # ssh://user@host:port
-    versions: dict[str, str]  # of the runtimes that are installed there
+    there: There
     batch: int = Field(default=50, ge=1)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from edgekd.data.npz import as_pixels
 from edgekd.deploy.subject import Subject
 from edgekd.engine.digest import digest_file
 from edgekd.errors import DataError
-from edgekd.hardware.answering import predict
+from edgekd.hardware.answering import Feeds, predict
 from edgekd.hardware.remote.device import RemoteDevice
 from edgekd.hardware.runtime import Described
 
@@ -81,10 +80,7 @@ def answers(samples: Samples, subject: Subject, described: Described, there: Rem
     """The first output [N, ...], in batches that the model takes; computed on the device, where one is given."""
     arrays = feeds(samples, subject, described)
     if there:
-        with tempfile.TemporaryDirectory() as folder:
-            np.savez(data := Path(folder) / "feeds.npz", **arrays)  # type: ignore[arg-type]
-            found: Array = there.answers(subject.path, subject.runtime, data, CHUNK, len(samples))
-        return found
+        return there.answers(subject.path, subject.runtime, Feeds(arrays, CHUNK))
     session = subject.open()
     try:
         return predict(subject.path.name, session, arrays, CHUNK)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from edgekd.engine.stage import Stage
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.hardware.profile import Measuring
 from edgekd.settings import Settings
+
+
+class There(Settings):
+    """A device over ssh, as it was when a build began."""
+
+    address: str  # ssh://user@host:port
+    versions: dict[str, str]  # of the runtimes that are installed there
 
 
 class Compare(Settings):
@@ -17,8 +26,7 @@ class Compare(Settings):
 
 
 class CompareThere(Compare):
-    device: str  # ssh://user@host:port
-    versions: dict[str, str]  # of the runtimes that are installed there
+    there: There
 
 
 COMPARE = Stage[Compare](
@@ -38,3 +46,12 @@ COMPARE_THERE = Stage[CompareThere](
     nature="observation",
     typical_s=20.0,
 )
+
+
+def comparing(
+    cpu: Cpu, measuring: Measuring, bases: tuple[str, ...], there: There | None
+) -> tuple[Stage[Any], Compare]:
+    """The stage that compares, here or there, and its settings."""
+    if there is None:
+        return COMPARE, Compare(cpu=cpu, measuring=measuring, bases=bases)
+    return COMPARE_THERE, CompareThere(cpu=cpu, measuring=measuring, bases=bases, there=there)

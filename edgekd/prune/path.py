@@ -10,7 +10,7 @@ import numpy as np
 from edgekd.data.dataset import Dataset
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
-from edgekd.hardware.measure.compare import observe
+from edgekd.hardware.remote.compare import observed
 from edgekd.prune.choice import Room, Worth, chosen, too_few
 from edgekd.prune.ladder import own_net
 from edgekd.prune.places import narrowed
@@ -40,7 +40,7 @@ def run(settings: Walk, inputs: Mapping[str, Artifact], work: Work) -> None:
         )
         for name, each in shapes.items()
     }
-    seen = observe(models, settings.measuring, [WHOLE], work.progress)
+    seen = observed(models, settings.measuring, [WHOLE], work.progress, settings.cpu, settings.there)
     points = [
         {"predicted": worth.ratio(stays), "measured": 1 / seen.speedup_over[WHOLE][name].value}
         for name, stays in choices.items()

@@ -21,7 +21,8 @@ from edgekd.deploy.exporter import Deployable
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import UnsupportedError
-from edgekd.hardware.measure.compare import Model, observe
+from edgekd.hardware.measure.compare import Model
+from edgekd.hardware.remote.compare import observed
 from edgekd.hardware.runtime import Tensor as Read
 from edgekd.models import checkpoint, foreign
 from edgekd.models.residual_cnn import mac_count, parameter_count
@@ -67,7 +68,7 @@ def run(settings: Shares, inputs: Mapping[str, Artifact], work: Work) -> None:
         name: as_int8(net, data, settings, work.scratch / name)
         for name, net in work.progress.over(nets.items(), len(nets), "net")
     }
-    seen = observe(models, settings.measuring, [WHOLE], work.progress)
+    seen = observed(models, settings.measuring, [WHOLE], work.progress, settings.cpu, settings.there)
     points = [
         {"share": float(name), "measured": 1 / seen.speedup_over[WHOLE][name].value,
          "parameters": parameter_count(net) / parameter_count(whole.net)}

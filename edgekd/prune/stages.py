@@ -11,6 +11,8 @@ from edgekd.engine.stage import Stage
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.hardware.profile import DeviceProfile, Measuring
 from edgekd.hardware.specs import Runnable
+from edgekd.hardware.stages import There
+from edgekd.hardware.where import Where
 from edgekd.models.shape import NetShape
 from edgekd.resources import cores
 from edgekd.settings import Settings
@@ -43,6 +45,7 @@ class Staircase(Settings):
     preprocess: Preprocess
     runtime: Runnable
     cpu: Cpu
+    there: There | None = None  # where it is measured, over ssh; None: here
     measuring: Measuring
 
 
@@ -56,6 +59,7 @@ class Walk(Settings):
     preprocess: Preprocess
     runtime: Runnable
     cpu: Cpu
+    there: There | None = None  # where it is measured, over ssh; None: here
     measuring: Measuring
     threads: int = Field(default_factory=cores, ge=1)
 
@@ -86,7 +90,7 @@ class AskZeros(Settings):
     plan: Sparsity
     preprocess: Preprocess
     profile: DeviceProfile
-    cpu: Cpu
+    where: Where
 
 
 class Shares(Settings):
@@ -99,6 +103,7 @@ class Shares(Settings):
     images: int = Field(default=256, ge=32)  # that channels are weighed by, and ranges of activations seen on
     runtime: Runnable
     cpu: Cpu
+    there: There | None = None  # where it is measured, over ssh; None: here
     measuring: Measuring
     threads: int = Field(default_factory=cores, ge=1)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from edgekd.data.dataset import Dataset
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
-from edgekd.hardware.measure.compare import observe
+from edgekd.hardware.remote.compare import observed
 from edgekd.models.shape import NetShape
 from edgekd.prune.places import Units, narrowed, rungs, units_of
 from edgekd.prune.stages import Staircase
@@ -29,7 +29,7 @@ def run(settings: Staircase, inputs: Mapping[str, Artifact], work: Work) -> None
         )
         for name, (shape, _, _) in nets.items()
     }
-    seen = observe(models, settings.measuring, [WHOLE], work.progress)
+    seen = observed(models, settings.measuring, [WHOLE], work.progress, settings.cpu, settings.there)
     faster = {name: row.value for name, row in seen.speedup_over[WHOLE].items()}
     saved: dict[str, dict[str, float]] = {}
     for name, (_, members, stays) in nets.items():

@@ -18,14 +18,16 @@ from edgekd.engine.events import Progress
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError, UnsupportedError
-from edgekd.hardware.here import installed, takes_floats
+from edgekd.hardware.here import takes_floats
 from edgekd.hardware.inputs import Shapes, random_feeds, resolved
-from edgekd.hardware.measure.compare import Model, observe
+from edgekd.hardware.measure.compare import Model
 from edgekd.hardware.measure.result import Comparison
 from edgekd.hardware.profile import DeviceProfile
+from edgekd.hardware.remote.compare import observed
 from edgekd.hardware.runtime import Described, Tensor
 from edgekd.hardware.runtimes.onnxruntime import OnnxRuntimeSession
 from edgekd.hardware.specs import Runnable, plain_onnxruntime
+from edgekd.hardware.where import Where
 from edgekd.prune.stages import AskZeros
 from edgekd.quant.onnx_ptq import quantise
 from edgekd.search.graph import written
@@ -45,17 +47,17 @@ def run(settings: AskZeros, inputs: Mapping[str, Artifact], work: Work) -> None:
         hub.normalise_inside(graph, settings.preprocess, data.image)
     path = work.scratch / "student.onnx"
     onnx.save(graph, path)
-    told = looked(path, graph, settings.profile, settings.cpu, (settings.plan,), {}, work.progress)
+    told = looked(path, graph, settings.profile, settings.where, (settings.plan,), {}, work.progress)
     (work.out / "zeros.json").write_text(json.dumps(told, indent=1), "utf-8")
     for sentence in told["says"]:
         work.progress.warn(f"sparsity: {sentence}")
 
 
 def looked(
-    path: Path, graph: onnx.ModelProto, profile: DeviceProfile, device: Any, plans: Sequence[Sparsity], shapes: Shapes,
+    path: Path, graph: onnx.ModelProto, profile: DeviceProfile, where: Where, plans: Sequence[Sparsity], shapes: Shapes,
     progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
-    """The graph of `path` with each plan's zeros beside itself, in every runtime of the device, as float and int8."""
+    """The graph of `path` with each plan's zeros beside itself, in every runtime there, as float and int8."""
     session = OnnxRuntimeSession(path, plain_onnxruntime())
     described = session.describe()
     session.close()
@@ -68,7 +70,7 @@ def looked(
                 lacks[name] = f"no layer of {path.name} can be {plan}"
                 continue
             work = Path(folder) / f"{len(made)}"
-            for kind, one, total in _files(sparse, described, profile, device, shapes, work, lacks):
+            for kind, one, total in _files(sparse, described, where, shapes, work, lacks):
                 made[f"{name}, {kind}"], sizes[f"{name}, {kind}"] = one, total
         if len(lacks_all := [name for name in lacks if name in {str(plan) for plan in plans}]) == len(plans):
             raise ConfigError(
@@ -77,22 +79,21 @@ def looked(
             )
         bases = [name for name in made if name.startswith(f"{DENSE}, ")]
         how = profile.measure.model_copy(update={"processes": PROCESSES, "rounds": ROUNDS})
-        seen = observe(made, how, bases, progress)
+        seen = observed(made, how, bases, progress, where.cpu, where.there)
     return _told(path, profile, seen, sizes, lacks)
 
 
 def _files(
-    graph: onnx.ModelProto, described: Described, profile: DeviceProfile, device: Any, shapes: Shapes, work: Path,
-    lacks: dict[str, str],
+    graph: onnx.ModelProto, described: Described, where: Where, shapes: Shapes, work: Path, lacks: dict[str, str],
 ) -> Iterator[tuple[str, Model, Weighs]]:  # fmt: skip
     """The model in each runtime, float where it takes floats, and int8; what cannot be written goes to `lacks`."""
     work.mkdir()
     read = resolved("model", described, shapes, 1)
     onnx.save(graph, work / "float.onnx")
-    for number, spec in enumerate(installed(profile)):
+    for number, spec in enumerate(where.runtimes):
         kinds = {"fp32": work / "float.onnx"} if takes_floats(spec) else {}
         kinds["int8"] = work / f"int8-{number}.onnx"
-        quantise(work / "float.onnx", random_feeds(read, 0), spec.dialect.on(device), kinds["int8"])
+        quantise(work / "float.onnx", random_feeds(read, 0), spec.dialect.on(where.cpu), kinds["int8"])
         for kind, made in kinds.items():
             name, folder = f"{kind}@{spec.name}", work / f"{number}-{kind}"
             try:

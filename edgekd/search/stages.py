@@ -15,6 +15,7 @@ from edgekd.errors import ConfigError
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.hardware.profile import Limits, Measuring
 from edgekd.hardware.specs import Runnable, RuntimeSpec
+from edgekd.hardware.stages import There
 from edgekd.models.shape import NetShape
 from edgekd.resources import cores
 from edgekd.search.spaces import AnySpace
@@ -70,8 +71,7 @@ class Device(Settings):
     cpu: Cpu
     limits: Limits = Limits()
     table: TableFile | None = None  # latencies are predicted from it
-    address: str | None = None  # where it is measured, over ssh; None: here
-    versions: dict[str, str] = {}  # of the runtimes that are installed there
+    there: There | None = None  # where it is measured, over ssh; None: here
 
 
 class Explore(Settings):

@@ -19,10 +19,10 @@ from edgekd.engine.events import Progress, Silent
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError
 from edgekd.hardware.latencies import conditions, read_table
-from edgekd.hardware.measure.compare import Model, model_of, observe
+from edgekd.hardware.measure.compare import Model, model_of
 from edgekd.hardware.measure.result import Comparison
 from edgekd.hardware.predict import Predictor, fitted
-from edgekd.hardware.remote.compare import observe_there
+from edgekd.hardware.remote.compare import observed
 from edgekd.hardware.specs import CompilerSpec
 from edgekd.models.shape import NetShape
 from edgekd.search.latency import as_model, estimated_ms
@@ -127,12 +127,8 @@ class Timer:
             return self._observed({**self.beside, **models})
 
     def _observed(self, models: Mapping[str, Model]) -> Comparison:
-        device, measuring, bases = self.device, self.settings.measuring, tuple(self.beside)
-        if device.address is None:
-            return observe(models, measuring, bases, Progress(Silent()))
-        return observe_there(
-            device.address, device.cpu, device.versions, models, measuring, bases, Progress(Silent())
-        )  # fmt: skip
+        device, bases = self.device, tuple(self.beside)
+        return observed(models, self.settings.measuring, bases, Progress(Silent()), device.cpu, device.there)
 
     @cached_property
     def _anchored(self) -> tuple[Foretold, dict[str, float]]:

@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from edgekd.data import signature
+from edgekd.data.stages import Split
 from edgekd.deploy import exporter
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import EdgekdError
-from edgekd.hardware.answering import predict
-from edgekd.hardware.runtime import Session
+from edgekd.hardware.answering import Feeds
+from edgekd.hardware.remote.compare import answered
+from edgekd.hardware.specs import CompilerSpec
 from edgekd.text import held
-from edgekd.text.stages import EvaluateText
+from edgekd.text.stages import EvaluateText, EvaluateTextThere
 from edgekd.text.tokens import tokenizer_of
 
 FILE = "predictions.safetensors"
@@ -39,23 +41,60 @@ class Answers:
 
 
 def run(settings: EvaluateText, inputs: Mapping[str, Artifact], work: Work) -> None:
-    model, texts = inputs["model"], held.read(inputs["texts"].path)
-    reader = Reader(inputs["hub"].path)
+    model, hub, asked = inputs["model"], inputs["hub"], Asked.of(settings, inputs)
     session = exporter.opened(model, settings.threads)
-    some = texts.texts[settings.split][: settings.texts]
-    kept = {"texts": answered(session, reader, some)}
-    if texts.labels is not None:
-        kept["labels"] = np.asarray(texts.labels[settings.split][: settings.texts], np.int64)
-    if "pairs" in inputs:
-        pairs = held.read_pairs(inputs["pairs"].path, settings.split)
-        if pairs.first:
-            kept |= {name: answered(session, reader, side) for name, side in
-                     (("first", pairs.first), ("second", pairs.second))} | {"scores": pairs.scores}  # fmt: skip
+    answers = asked.feeds(model, hub).answered(model.kind, session)
     session.close()
-    save_file({name: np.ascontiguousarray(array) for name, array in kept.items()}, work.out / FILE)
-    (work.out / "about.json").write_text(
-        json.dumps({"schema": 1, "split": settings.split, "n": len(some), "cut": reader.longer(some)}), "utf-8"
-    )
+    asked.write(answers, hub, work.out)
+
+
+def run_there(settings: EvaluateTextThere, inputs: Mapping[str, Artifact], work: Work) -> None:
+    """The device answers what was tokenised here; what that is worth is found here."""
+    model, hub, asked = inputs["model"], inputs["hub"], Asked.of(settings, inputs)
+    spec = exporter.runtime(model)
+    assert not isinstance(spec, CompilerSpec)
+    feeds = asked.feeds(model, hub)
+    answers = answered(exporter.entry(model), spec, feeds, work.progress, settings.cpu, settings.there)
+    asked.write(answers, hub, work.out)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A split's texts, and the two sides of its pairs."""
+
+    split: Split
+    texts: Sequence[str]
+    labels: Sequence[int] | None
+    pairs: held.Scored | None
+
+    @classmethod
+    def of(cls, settings: EvaluateText | EvaluateTextThere, inputs: Mapping[str, Artifact]) -> Asked:
+        texts, count = held.read(inputs["texts"].path), settings.texts
+        labels = None if texts.labels is None else texts.labels[settings.split][:count]
+        pairs = held.read_pairs(inputs["pairs"].path, settings.split) if "pairs" in inputs else None
+        return cls(
+            settings.split, texts.texts[settings.split][:count], labels, pairs if pairs and pairs.first else None
+        )
+
+    @property
+    def all(self) -> list[str]:
+        return [*self.texts, *(self.pairs.first + self.pairs.second if self.pairs else ())]
+
+    def feeds(self, model: Artifact, hub: Artifact) -> Feeds:
+        return Reader(hub.path).feeds(self.all, [spec.name for spec in signature.read(model.path).inputs])
+
+    def write(self, answers: Array, hub: Artifact, folder: Path) -> None:
+        """A predictions artifact of answers [N, ...] to all of them."""
+        answers, count = np.asarray(answers, np.float32), len(self.texts)
+        kept: dict[str, Array] = {"texts": answers[:count]}
+        if self.labels is not None:
+            kept["labels"] = np.asarray(self.labels, np.int64)
+        if self.pairs is not None:
+            first, second = np.split(answers[count:], 2)
+            kept |= {"first": first, "second": second, "scores": self.pairs.scores}
+        save_file({name: np.ascontiguousarray(array) for name, array in kept.items()}, folder / FILE)
+        told = {"schema": 1, "split": self.split, "n": count, "cut": Reader(hub.path).longer(self.texts)}
+        (folder / "about.json").write_text(json.dumps(told), "utf-8")
 
 
 def read(predictions: Artifact) -> Answers:
@@ -77,27 +116,22 @@ class Reader:
 
     def __call__(self, text: str) -> dict[str, Array]:
         """Of one text: [1, T]."""
-        read = self.tokenizer.encode(text)
-        return {"input_ids": np.asarray([read.ids], np.int64),
-                "attention_mask": np.asarray([read.attention_mask], np.int64)}  # fmt: skip
+        return dict(self.feeds([text], ["input_ids", "attention_mask"]).arrays)
+
+    def feeds(self, texts: Sequence[str], names: Sequence[str]) -> Feeds:
+        """
+        Each text alone and as long as it is, [N, longest]. Padded ones, all of one length, are all asked for at once:
+        what answers for a device elsewhere is slow to start.
+        """
+        read = [self.tokenizer.encode(text) for text in texts]
+        lengths = tuple(len(one.ids) for one in read)
+        arrays = {name: np.zeros((len(read), max(lengths, default=0)), np.int64) for name in names}
+        for row, one in enumerate(read):
+            known = {"input_ids": one.ids, "attention_mask": one.attention_mask}
+            for name, array in arrays.items():
+                array[row, : lengths[row]] = known[name]
+        return Feeds(arrays, len(read)) if self.length else Feeds(arrays, lengths=lengths)
 
     def longer(self, texts: Sequence[str]) -> int:
         """How many lose their ends."""
         return sum(bool(self.tokenizer.encode(text).overflowing) for text in texts)
-
-
-def answered(session: Session, reader: Reader, texts: Sequence[str]) -> Array:
-    """
-    [N, D], each text alone: what is quantised as it comes depends on what else is in the batch. Padded ones are all
-    asked for at once, for what answers for a device elsewhere is slow to start.
-    """
-    known = [tensor.name for tensor in session.describe().inputs]
-    if reader.length:
-        read = [reader(text) for text in texts]
-        feeds = {name: np.concatenate([one[name] for one in read]) for name in known}
-        return np.asarray(predict("model", session, feeds, len(texts)), np.float32)
-    rows = []
-    for text in texts:
-        feeds = reader(text)
-        rows.append(np.array(session.run({name: feeds[name] for name in known})[0][0], np.float32))
-    return np.stack(rows)

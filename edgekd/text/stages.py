@@ -11,6 +11,7 @@ from edgekd.deploy.stages import Select, SelectCompiled
 from edgekd.engine.stage import Stage
 from edgekd.hardware.dialect import Dialect
 from edgekd.hardware.fingerprint import Cpu
+from edgekd.hardware.stages import There
 from edgekd.resources import cores
 from edgekd.settings import Settings
 from edgekd.text.plans import Pairs, TextBudget
@@ -112,6 +113,15 @@ class EvaluateText(Settings):
     threads: int = Field(default_factory=cores, ge=1)
 
 
+class EvaluateTextThere(Settings):
+    """The same on a device: one file answers otherwise on another processor's kernels."""
+
+    split: Split
+    cpu: Cpu
+    texts: int = Field(ge=8)
+    there: There
+
+
 class Stock(Settings):
     """The float student under the names that transformers has for it."""
 
@@ -207,6 +217,11 @@ EVALUATE = Stage[EvaluateText](
     "text.evaluate", "edgekd.text.evaluate:run",
     takes={"model": "exported", "hub": "onnx", "texts": "texts", "pairs": "pairs"},
     may_lack=("pairs",), gives="predictions", uses=("tokenizers",), typical_s=4.0,
+)  # fmt: skip
+EVALUATE_THERE = Stage[EvaluateTextThere](
+    "text.evaluate.there", "edgekd.text.evaluate:run_there",
+    takes={"model": "exported", "hub": "onnx", "texts": "texts", "pairs": "pairs"},
+    may_lack=("pairs",), gives="predictions", nature="observation", uses=("tokenizers",), typical_s=6.0,
 )  # fmt: skip
 SELECT = Stage[SelectText](
     "text.select", "edgekd.text.select:run",

@@ -24,7 +24,7 @@ from edgekd.deploy.subject import find
 from edgekd.engine.store import Artifact
 from edgekd.errors import UnavailableError
 from edgekd.gate.run import check
-from edgekd.hardware.answering import predict
+from edgekd.hardware.answering import Feeds, predict
 from edgekd.hardware.profile import load_profile
 from edgekd.hardware.remote.detect import detect_there
 from edgekd.hardware.remote.device import remote_device
@@ -63,14 +63,13 @@ def test_the_digits_artifact_agrees_with_x86_on_a_thousand_samples(
     arrays = Dataset(digits).arrays("test")
     assert subject.signature
     fed = {name: array[:1000] for name, array in feeds(arrays, subject.signature.inputs).items()}
-    np.savez(tmp_path / "feeds.npz", **fed)  # type: ignore[arg-type]
     session = subject.open()
     x86 = predict("model.onnx", session, fed, 64)
     session.close()
     with remote_device(board.address, subject.runtime.packages) as there:
         assert there.emulated
         assert there.about.architecture == "aarch64"
-        aarch64 = there.answers(subject.path, subject.runtime, tmp_path / "feeds.npz", 64, 1000)
+        aarch64 = there.answers(subject.path, subject.runtime, Feeds(fed, 64))
     step = float(x86.max() - x86.min()) / 255
     assert float(np.abs(x86 - aarch64).max()) <= step
     assert np.mean(aarch64.argmax(1) == arrays["labels"][:1000]) > 0.9

@@ -27,8 +27,8 @@ from edgekd.hardware.remote import farm
 from edgekd.hardware.remote.compare import check_same
 from edgekd.hardware.remote.device import remote_device
 from edgekd.hardware.remote.farm import Reached, at_once, persistently, reached, several
+from edgekd.hardware.where import cpu_of
 from edgekd.measuring import measure
-from edgekd.target import cpu_of
 
 FARM = """
 schema: 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.board import Board, needs_sshd
+from helpers.board import Board, delayed, needs_sshd
 from helpers.gate import ONLY_ANSWERS, QUICK, X, states, worse
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
@@ -22,7 +22,7 @@ from edgekd.deploy.bundle import Built
 from edgekd.engine.store import Store
 from edgekd.errors import ConfigError, UnavailableError
 from edgekd.gate.run import check
-from edgekd.hardware.answering import predict
+from edgekd.hardware.answering import Feeds, predict
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.hardware.profile import load_profile
 from edgekd.hardware.remote import device
@@ -33,19 +33,6 @@ from edgekd.hardware.runtime import open_session
 from edgekd.pipeline import Pipeline, load_pipeline
 
 HERE = str(Path(__file__).parent.parent / "one-runtime.yaml")
-SLOWED = """#!{python}
-import json, subprocess, sys
-asked = sys.stdin.read()
-if sys.argv[2:] == ["worker"]:
-    told = json.loads(asked)
-    for name, model in told["models"].items():
-        model["slowdown"] = 30.0 if name == {name!r} else 0.0
-    asked = json.dumps(told)
-done = subprocess.run([{python!r}, *sys.argv[1:]], input=asked, capture_output=True, text=True)
-sys.stdout.write(done.stdout); sys.stderr.write(done.stderr); sys.exit(done.returncode)
-"""
-
-
 OTHERWISE = """#!{python}
 import base64, json, subprocess, sys
 import numpy as np
@@ -66,11 +53,6 @@ told = json.loads(done.stdout)
 told["packages"] = dict.fromkeys(told["packages"])
 sys.stdout.write(json.dumps(told))
 """
-
-
-def delayed(board: Board, name: str) -> None:
-    """The device's Python makes one model wait in each run."""
-    board.instead_of("python3", SLOWED.format(python=sys.executable, name=name))
 
 
 @needs_sshd
@@ -175,13 +157,12 @@ def test_a_refusal_of_the_device_is_told_apart_from_answers() -> None:
 @needs_sshd
 @pytest.mark.slow
 def test_many_samples_are_answered_in_parts_as_they_are_here(
-    board: Board, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    board: Board, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device, "AT_ONCE", 300)
-    np.savez(tmp_path / "feeds.npz", x=X)
     spec = load_profile("local-cpu").runtime()
     with remote_device(board.address, spec.packages) as there:
-        found = there.answers(model, spec, tmp_path / "feeds.npz", 64, len(X))
+        found = there.answers(model, spec, Feeds({"x": X}, 64))
     session = open_session(model, spec)
     np.testing.assert_array_equal(found, predict("model.onnx", session, {"x": X}, 64))
     session.close()
@@ -189,13 +170,12 @@ def test_many_samples_are_answered_in_parts_as_they_are_here(
 
 @needs_sshd
 @pytest.mark.slow
-def test_answers_to_another_number_of_samples_are_refused(board: Board, model: Path, tmp_path: Path) -> None:
-    np.savez(tmp_path / "feeds.npz", x=X)
+def test_answers_to_another_number_of_samples_are_refused(board: Board, model: Path) -> None:
     spec = load_profile("local-cpu").runtime()
     with remote_device(board.address, spec.packages) as there:
         board.instead_of("python3", f"#!/bin/sh\necho '{json.dumps(ONE)}'\n")
         with pytest.raises(UnavailableError, match=r"\[1, 2\] as answers to 1000 samples; nothing of it is used"):
-            there.answers(model, spec, tmp_path / "feeds.npz", 64, len(X))
+            there.answers(model, spec, Feeds({"x": X}, 64))
 
 
 @needs_sshd

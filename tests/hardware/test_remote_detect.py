@@ -21,9 +21,9 @@ from edgekd.hardware.profile import load_profile, only
 from edgekd.hardware.remote import farm
 from edgekd.hardware.remote.detect import detect_there, detected
 from edgekd.hardware.remote.device import RemoteDevice, remote_device
+from edgekd.hardware.where import cpu_of
 from edgekd.models.shape import NetShape
 from edgekd.search.calibrate import InProcesses
-from edgekd.target import cpu_of
 
 SMALL = "name: residual-cnn\nstages: [2]\nblocks: [1]\nwidth_max: 32\nstem_strides: [2]\n"
 PI_CPU = "processor\t: 0\nFeatures\t: fp asimd asimdhp asimddp\nCPU part\t: 0xd0b\n"

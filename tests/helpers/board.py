@@ -31,6 +31,19 @@ TOLD: dict[str, Any] = {
     "facts": dict.fromkeys(("board", "clock_mhz", "l2_kib", "l3_kib", "ram_mib")),
 }  # fmt: skip
 
+SLOWED = """#!{python}
+import json, subprocess, sys
+asked = sys.stdin.read()
+if sys.argv[2:] == ["worker"]:
+    told = json.loads(asked)
+    open({log!r}, "a").writelines(f"{{name}}\\n" for name in told["models"])
+    for name, model in told["models"].items():
+        model["slowdown"] = 30.0 if name == {name!r} else 0.0
+    asked = json.dumps(told)
+done = subprocess.run([{python!r}, *sys.argv[1:]], input=asked, capture_output=True, text=True)
+sys.stdout.write(done.stdout); sys.stderr.write(done.stderr); sys.exit(done.returncode)
+"""
+
 
 @dataclass(frozen=True)
 class Board:
@@ -101,6 +114,16 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Board]:
     )
     with serving(tmp_path, mine, tmp_path / "known") as one:
         yield one
+
+
+def delayed(board: Board, name: str) -> None:
+    """The device's Python makes one model wait in each run."""
+    board.instead_of("python3", SLOWED.format(python=sys.executable, name=name, log=str(board.home / "measured")))
+
+
+def measured(board: Board) -> set[str]:
+    """What has been, since its Python delays a model."""
+    return set((board.home / "measured").read_text("utf-8").splitlines())
 
 
 @contextmanager

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.board import Board, delayed, measured, needs_sshd
 
 from edgekd import find_student
 from edgekd.api import build, plan, rebuild
-from edgekd.chain import cut
 from edgekd.cutting import check_foreign
 from edgekd.engine import lock
-from edgekd.errors import ConfigError, UnavailableError, UnsupportedError
+from edgekd.errors import ConfigError, UnsupportedError
 from edgekd.models.shape import parameters
 from edgekd.pipeline import load_pipeline
 from edgekd.plans import PrunePlan
-from edgekd.target import Target
+from edgekd.prune.staircase import WHOLE
 
 SHAPE = "{stem_width: 16, stem_stride: 2, widths: [[32, 32], [32, 32], [64, 64], [64, 64]], strides: [1, 1, 2, 1]}"
 HALF = ["prune={latency_ratio: 0.8, parameters_ratio: 0.6}", f"teacher.shape={SHAPE}", "distill.precision=float32",
@@ -98,12 +99,28 @@ def test_a_teacher_of_another_family_is_refused_before_it_is_loaded(tmp_path: Pa
         plan(pipeline, workspace=tmp_path / "w")
 
 
-def test_widths_of_a_device_over_ssh_are_not_measured_yet(tmp_path: Path) -> None:
-    target = Target(None, load_pipeline("digits"), None, None, None, (), device="ssh://pi@board")  # type: ignore[arg-type]
-    with pytest.raises(
-        UnavailableError, match=r"prune: widths are measured on this machine, and not on ssh://pi@board"
-    ):
-        cut(target, None, PrunePlan(latency_ratio=0.5))  # type: ignore[arg-type]
+@needs_sshd
+@pytest.mark.nightly
+def test_what_is_left_depends_on_what_the_device_measures(
+    board: Board, micro_settings: list[str], tmp_path: Path
+) -> None:
+    """There, the whole net is slow: without hardly any of its units it is already as fast as was asked for."""
+    delayed(board, WHOLE)
+    settings = [s for s in micro_settings if not s.startswith("teacher.shape")]
+    settings += [
+        "prune={latency_ratio: 0.5}",
+        f"teacher.shape={SHAPE}",
+        "sparsity={unstructured: 0.5, begin: 0, end: 0}",
+    ]
+    (built,) = build(
+        load_pipeline("digits", settings), workspace=tmp_path / "w", out=tmp_path, device=str(board.address)
+    )
+    told = built.report["pruned"]
+    assert told["after"]["parameters"] > 0.9 * told["before"]["parameters"]
+    assert any("50 % zeros in int8@" in sentence for sentence in built.report["zeros"])
+    for what in (r".* units", r"0\.\d+", "dense, int8@onnxruntime"):  # the staircase, the path, what zeros gain
+        assert any(re.fullmatch(what, name) for name in measured(board)), what
+    assert board.left() == []
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from helpers import bert
 
 from edgekd import api, tasks
 from edgekd.deploy.bundle import Built
-from edgekd.errors import UnavailableError, UnsupportedError
+from edgekd.errors import UnsupportedError
 from edgekd.report import targets_page
 from edgekd.text import folders, hub
 from edgekd.text.stages import ExportText
@@ -88,8 +88,3 @@ def test_a_file_of_fixed_length_leaves_levels_for_scores_beside_its_mask(tmp_pat
 def test_there_is_no_file_without_int8(home: Path) -> None:
     with pytest.raises(UnsupportedError, match="device nvidia-rtx: takes quantised graphs; leave int8 among variants"):
         run(home, "nvidia-rtx", "variants=[fp32]")
-
-
-def test_a_device_over_ssh_is_told_where_text_is_measured(home: Path) -> None:
-    with pytest.raises(UnavailableError, match="--device ssh://pi: text is measured on the machine that edgekd runs"):
-        run(home, "nvidia-rtx", device="ssh://pi")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgekd.data.arrays import read_arrays
-from edgekd.hardware.answering import predict
+from edgekd.hardware.answering import Feeds
 from edgekd.hardware.measure.process import serve
 from edgekd.hardware.runtime import open_session
 from edgekd.hardware.specs import read_runnable
@@ -22,8 +22,9 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     session = open_session(path, read_runnable(model["runtime"]))
     first, last = request["samples"]
     arrays = read_arrays(Path(model["data"]), session.describe().inputs[0].name)
-    feeds = {name: array[first:last] for name, array in arrays.items()}
-    found = np.ascontiguousarray(predict(path.name, session, feeds, request["batch"]))
+    lengths = None if request["lengths"] is None else tuple(request["lengths"])
+    feeds = Feeds({name: array[first:last] for name, array in arrays.items()}, request["batch"], lengths)
+    found = np.ascontiguousarray(feeds.answered(path.name, session))
     session.close()
     return {"dtype": found.dtype.name, "shape": found.shape, "data": base64.b64encode(found.tobytes()).decode("ascii")}
 

@@ -1,13 +1,19 @@
-"""A comparison that runs on a device: the models are sent there once, the record is the one of this machine."""
+"""What a device says of models that are sent there: a comparison, whose record is the one of here, and answers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from edgekd.engine.events import Progress
 from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import UnavailableError
+from edgekd.hardware.answering import Feeds
 from edgekd.hardware.fingerprint import Cpu
 from edgekd.hardware.measure.compare import Model, model_of, observe
 from edgekd.hardware.measure.result import Comparison
@@ -15,40 +21,64 @@ from edgekd.hardware.profile import Measuring, emulator
 from edgekd.hardware.remote.address import parse_address
 from edgekd.hardware.remote.device import RemoteDevice, remote_device
 from edgekd.hardware.remote.farm import persistently
-from edgekd.hardware.stages import CompareThere
+from edgekd.hardware.specs import Runnable
+from edgekd.hardware.stages import CompareThere, There
 
 
 def run(settings: CompareThere, inputs: Mapping[str, Artifact], work: Work) -> None:
     batch = settings.measuring.batch
     models = {name.removeprefix("model."): model_of(artifact, batch) for name, artifact in inputs.items()}
-    result = observe_there(
-        settings.device, settings.cpu, settings.versions, models, settings.measuring, settings.bases, work.progress
-    )
+    result = observed(models, settings.measuring, settings.bases, work.progress, settings.cpu, settings.there)
     (work.out / "comparison.json").write_text(result.model_dump_json(indent=1, by_alias=True), "utf-8")
 
 
-def observe_there(
-    device: str,
-    cpu: Cpu,
-    versions: Mapping[str, str],
+def observed(
     models: Mapping[str, Model],
     measuring: Measuring,
     bases: Sequence[str],
     progress: Progress,
+    cpu: Cpu,
+    there: There | None,
 ) -> Comparison:
     """
-    What `observe` says, of a device that is the `cpu` and has the `versions` it had before; tried again where it dies.
+    What `observe` says, here or of a device that is the `cpu` and has the versions it had before; tried again where it
+    dies.
 
     Raises UnavailableError.
     """
+    if there is None:
+        return observe(models, measuring, bases, progress)
     packages = dict.fromkeys(package for model in models.values() for package in model.runtime.packages)
 
     def measured() -> Comparison:
-        with remote_device(parse_address(device), tuple(packages)) as there:
-            check_same(there, cpu, versions)
-            return observe(models, measuring, bases, progress, there.launch("worker"), there.place)
+        with same_device(there, cpu, tuple(packages)) as device:
+            return observe(models, measuring, bases, progress, device.launch("worker"), device.place)
 
     return persistently(measured, progress.say)
+
+
+def answered(
+    model: Path,
+    runtime: Runnable,
+    feeds: Feeds,
+    progress: Progress,
+    cpu: Cpu,
+    there: There,
+) -> NDArray[Any]:
+    """The first output [N, ...] of the device that was there before; tried again where it dies."""
+
+    def found() -> NDArray[Any]:
+        with same_device(there, cpu, runtime.packages) as device:
+            return device.answers(model, runtime, feeds)
+
+    return persistently(found, progress.say)
+
+
+@contextmanager
+def same_device(there: There, cpu: Cpu, packages: Sequence[str]) -> Iterator[RemoteDevice]:
+    with remote_device(parse_address(there.address), packages) as device:
+        check_same(device, cpu, there.versions)
+        yield device
 
 
 def check_same(there: RemoteDevice, wanted: Cpu, versions: Mapping[str, str]) -> None:

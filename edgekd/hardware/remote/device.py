@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, TypeAdapter
 
 from edgekd.errors import DeviceLostError, UnavailableError
+from edgekd.hardware.answering import Feeds
 from edgekd.hardware.fingerprint import Cpu, parse_cpuinfo
 from edgekd.hardware.measure.compare import Place
 from edgekd.hardware.measure.process import KINDS, Launch
@@ -69,24 +71,27 @@ class RemoteDevice:
         """As edgekd.hardware.measure.process.launch, with the process on the device; files are sent once."""
         return lambda request: self._ask(module, self._there(request), RUN_S)
 
-    def answers(self, model: Path, runtime: Runnable, data: Path, batch: int, samples: int) -> Any:
-        """
-        The first output [N, ...] for the `samples` of `data` (.npz, arrays [N, ...] by input), computed there.
-
-        So many at a time that each answer keeps to its limits of size and time.
-        """
-        model_there = {"path": str(model), "runtime": runtime.model_dump_json(), "data": str(data)}
-        found = []
-        for first in range(0, samples, AT_ONCE):
-            rows = [first, min(first + AT_ONCE, samples)]
-            asked = self._there({"model": model_there, "batch": batch, "samples": rows})
-            found.append(Answers.model_validate(self._ask("answers_worker", asked, RUN_S)).array)
-            if len(found[-1]) != rows[1] - rows[0] or found[-1].shape[1:] != found[0].shape[1:]:
-                raise UnavailableError(
-                    f"{self.connection.address}: {list(found[-1].shape)} as answers to {rows[1] - rows[0]} samples; "
-                    "nothing of it is used"
-                )
+    def answers(self, model: Path, runtime: Runnable, feeds: Feeds) -> NDArray[Any]:
+        """The first output [N, ...], computed there: so many at a time that an answer keeps to its limits."""
+        with tempfile.TemporaryDirectory(prefix="edgekd.") as private:
+            np.savez(data := Path(private) / "feeds.npz", **feeds.arrays)  # type: ignore[arg-type]
+            model_there = {"path": str(model), "runtime": runtime.model_dump_json(), "data": str(data)}
+            starts = range(0, len(feeds), AT_ONCE)
+            found = [self._answers(model_there, feeds, first, min(first + AT_ONCE, len(feeds))) for first in starts]
+        if any(part.shape[1:] != found[0].shape[1:] for part in found):
+            raise UnavailableError(f"{self.connection.address}: answers of several shapes; nothing of it is used")
         return np.concatenate(found)
+
+    def _answers(self, model: dict[str, Any], feeds: Feeds, first: int, last: int) -> NDArray[Any]:
+        lengths = None if feeds.lengths is None else feeds.lengths[first:last]
+        asked = self._there({"model": model, "batch": feeds.batch, "samples": [first, last], "lengths": lengths})
+        found: NDArray[Any] = Answers.model_validate(self._ask("answers_worker", asked, RUN_S)).array
+        if len(found) != last - first:
+            raise UnavailableError(
+                f"{self.connection.address}: {list(found.shape)} as answers to {last - first} samples; "
+                "nothing of it is used"
+            )
+        return found
 
     def _look(self) -> tuple[tuple[int, int] | None, Look]:
         told = self.asked(())
