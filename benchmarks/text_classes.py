@@ -4,15 +4,16 @@ Whether a small classifier of questions is as right as the MiniLM that taught it
     python benchmarks/text_classes.py DATA [--folder text_classes] [--threads 1] [--seed 0]
 
 DATA holds trec_train.parquet. 1,090 questions, drawn by what they say, are held out; the teacher is all-MiniLM-L6-v2 of
-edgekd[text], fine-tuned on the others. Students are cut from it and learn its logits and the labels. Times are of this
-machine, whatever else it did.
+edgekd[text], fine-tuned on the others. Students are cut from it and learn its logits and the labels, most of them of
+texts made from the questions too (`mixed`); of the largest, two others in as many steps: without these, and without the
+teacher. What was trained stays in the folder. Times are of this machine, whatever else it did.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -33,7 +34,11 @@ from edgekd.train.losses.settings import CrossEntropyLoss, KdLoss
 LENGTH = 64
 CROSS_ENTROPY = CrossEntropyLoss(name="cross-entropy", weight=1.0)
 KD = (KdLoss(name="kd", temperature=2.0), CrossEntropyLoss(name="cross-entropy", weight=0.1))
-STUDENTS = {"2 layers": Student(layers=2), "1 layer": Student(layers=1)}
+MIXED, EPOCHS = 6, 4
+STUDENTS = {
+    "3 layers": Student(layers=3, units=1024), "2 layers": Student(layers=2, units=1024),
+    "1 layer": Student(layers=1, units=1024),
+}  # fmt: skip
 
 
 def main() -> None:
@@ -54,14 +59,16 @@ def main() -> None:
     plain = folders.load(TEACHER)
     whole = Student(layers=6, max_positions=None, importance="magnitude")
     teacher = truncate.student_of(plain, whole, learnt, found.names)
-    taught(teacher, learnt, own, None, 4, 1e-4, asked, "teacher")
-    logits = train.answers(teacher, learnt)
+    taught(teacher, learnt, own, Lessons(4, 1e-4), asked, "teacher")
     models = {"teacher": teacher}
-    for name, told in STUDENTS.items():
-        models[name] = truncate.student_of(teacher, told, learnt, found.names)
-        taught(models[name], learnt, own, logits, 10, 3e-4, asked, name)
-        alone = models[f"{name}, without it"] = truncate.student_of(plain, told, learnt, found.names)
-        taught(alone, learnt, own, None, 10, 3e-4, asked, f"{name} alone")
+    much = EPOCHS * (1 + MIXED)
+    lessons = {name: (name, Lessons(EPOCHS, 3e-4, teacher, MIXED)) for name in STUDENTS}
+    lessons |= {"3 layers, questions alone": ("3 layers", Lessons(much, 3e-4, teacher)),
+                "3 layers, labels alone": ("3 layers", Lessons(much, 3e-4))}  # fmt: skip
+    for name, (shape, lesson) in lessons.items():
+        whole = plain if lesson.teacher is None else teacher
+        models[name] = truncate.student_of(whole, STUDENTS[shape], learnt, found.names)
+        taught(models[name], learnt, own, lesson, asked, name)
     print(versions())
     print(f"\n| classifier | % right of {len(judged)} | against the teacher | as int8 | int8 MB | "
           "faster than the teacher's fp32 |\n" + "|---" * 6 + "|")  # fmt: skip
@@ -72,18 +79,25 @@ def main() -> None:
         print(line(name, model, files, held, judged, base), flush=True)
 
 
+class Lessons(NamedTuple):
+    epochs: int
+    rate: float
+    teacher: Model | None = None
+    mixed: int = 0
+
+
 def taught(
-    model: Model, learnt: Tokens, labels: torch.Tensor, logits: torch.Tensor | None, epochs: int, rate: float,
-    asked: argparse.Namespace, name: str,
-) -> None:  # fmt: skip
+    model: Model, learnt: Tokens, labels: torch.Tensor, lesson: Lessons, asked: argparse.Namespace, name: str
+) -> None:
     folder = asked.folder / f"{name} {asked.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     settings = TeachClasses(
-        losses=(CROSS_ENTROPY,) if logits is None else KD, freeze_words=True,
-        train=TextTraining(epochs=epochs, learning_rate=rate, batch=32, precision="bfloat16", seed=asked.seed,
-                           threads=asked.threads),
+        losses=KD if lesson.teacher else (CROSS_ENTROPY,), freeze_words=True, mixed=lesson.mixed,
+        train=TextTraining(epochs=lesson.epochs, learning_rate=lesson.rate, batch=32, precision="bfloat16",
+                           seed=asked.seed, threads=asked.threads),
     )  # fmt: skip
-    train.teach(model, learnt, labels, settings, folder, Progress(Silent()), targets=logits)
+    logits = train.answers(lesson.teacher, learnt) if lesson.teacher else None
+    train.teach(model, learnt, labels, settings, folder, Progress(Silent()), targets=logits, teacher=lesson.teacher)
 
 
 def right(model: Model, held: Tokens, judged: torch.Tensor) -> np.ndarray:

@@ -192,6 +192,12 @@ class ClassifierPipeline(TextPipeline):
         return self
 
     @model_validator(mode="after")
+    def _mixes_what_its_teacher_reads(self) -> Self:
+        if self.distill.mixed and self.keep.vocabulary is not None:
+            raise ValueError("distill.mixed: the teacher is asked of the student's tokens; leave keep.vocabulary out")
+        return self
+
+    @model_validator(mode="after")
     def _has_classes(self) -> Self:
         if getattr(self.data, "label", None) is None:
             raise ValueError("data.label: a classifier needs the column with each text's class; name it")

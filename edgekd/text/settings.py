@@ -172,12 +172,16 @@ class TeachClasses(Settings):
     """
     A classifier, with or without a teacher; `dropout` leaves out this share of what is pooled, while it learns.
 
+    To each text come `mixed` more, which are made of parts of two, and whose classes the teacher says alone: an epoch
+    is as much longer.
+
     Losses of logits and of layers count between their `start` and `stop`: ERNIE-Tiny's stages of one text and one
     teacher are one training.
     """
 
     losses: tuple[ClassLosses, ...] = Field(default=(CrossEntropyLoss(name="cross-entropy", weight=1.0),), min_length=1)
     freeze_words: bool = False
+    mixed: int = Field(default=0, ge=0)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     train: TextTraining = TextTraining(epochs=5, learning_rate=1e-4, batch=32)
 

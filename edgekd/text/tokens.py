@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from edgekd.errors import ConfigError
 from edgekd.text.folders import TOKENIZER
 
 FILE = "tokens.safetensors"
+LEFT_OUT = 0.15  # of the tokens of a text that is made of one
 BUCKET = 32  # batches among which texts are sorted by length
 
 
@@ -54,6 +55,11 @@ class Tokens:
         parts = [self.ids[self.offsets[row] : self.offsets[row + 1]] for row in chosen.tolist()]
         ends = self.lengths[chosen].cumsum(0)
         return Tokens(torch.cat(parts), torch.cat([ends.new_zeros(1), ends]), self.length, self.padding)
+
+    def beside(self, others: Tokens) -> Tokens:
+        """These, then the others."""
+        ids, offsets = torch.cat([self.ids, others.ids]), torch.cat([self.offsets, others.offsets[1:] + len(self.ids)])
+        return replace(self, ids=ids, offsets=offsets, cut=self.cut + others.cut)
 
     def save(self, folder: Path) -> None:
         told = {"length": str(self.length), "padding": str(self.padding), "cut": str(self.cut)}
@@ -104,6 +110,40 @@ def sentences(tokens: Tokens) -> Iterator[str]:
     )
     if tokens.cut:
         yield f"{tokens.cut} of {len(tokens)} texts are longer than {tokens.length} tokens: the rest is not read"
+
+
+def mixed(tokens: Tokens, count: int, seed: int) -> Tokens:
+    """
+    `count` texts that nobody wrote, for a teacher to say what they are: the head of one with the tail of another, or
+    one that has lost each token with a chance of 0.15. First and last, the special ones, stay.
+
+    After Tang et al., "Distilling task-specific knowledge from BERT into simple neural networks" (2019), section 3.3,
+    who mask words, replace some by others of their kind, and take n-grams; here heads and tails are in their place.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    rows = []
+    for one, other, by_halves in zip(
+        torch.randint(len(tokens), (count,), generator=draw).tolist(),
+        torch.randint(len(tokens), (count,), generator=draw).tolist(),
+        (torch.rand(count, generator=draw) < 0.5).tolist(),
+        strict=True,
+    ):
+        first, body, last = _parted(tokens, one)
+        if by_halves:
+            _, tail, _ = _parted(tokens, other)
+            ends = torch.rand(2, generator=draw)
+            kept = torch.cat([body[: 1 + int(ends[0] * len(body))], tail[int(ends[1] * len(tail)) :]])
+        else:
+            kept = body[torch.rand(len(body), generator=draw) >= LEFT_OUT]
+        rows.append(torch.cat([first, kept[: tokens.length - 2], last]))
+    sizes = torch.tensor([0, *map(len, rows)], dtype=torch.int64)
+    return Tokens(torch.cat(rows), sizes.cumsum(0), tokens.length, tokens.padding)
+
+
+def _parted(tokens: Tokens, row: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A text's first token, what is between, its last."""
+    ids = tokens.ids[tokens.offsets[row] : tokens.offsets[row + 1]]
+    return ids[:1], ids[1:-1], ids[-1:]
 
 
 def buckets(tokens: Tokens, batch: int, generator: torch.Generator) -> Iterator[Tensor]:

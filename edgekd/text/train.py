@@ -18,6 +18,7 @@ from edgekd.text.folders import Model
 from edgekd.text.lesson import Lesson
 from edgekd.text.settings import DistillEmbedding, HiddenLoss, MiniLmLoss, RelationsLoss, TeachClasses
 from edgekd.text.tokens import Tokens
+from edgekd.train.lesson import NONE
 from edgekd.train.lesson import Lesson as ClassLesson
 from edgekd.train.loop import Batch, Batches, fit
 from edgekd.train.losses.settings import CrossEntropyLoss, DkdLoss, KdLoss, Loss
@@ -104,13 +105,19 @@ def teach(
     right: Callable[[], tuple[int, int]] | None = None,
 ) -> Watch:  # fmt: skip
     """
-    In place: the classifier learns `labels` [N], a teacher's logits `targets` [N, C], and what its layers hold.
+    In place: the classifier learns `labels` [N], a teacher's logits `targets` [N, C], and what its layers hold; with
+    `mixed` also of texts that the teacher alone says the classes of.
 
     Raises ConfigError for losses that need what is not given.
     """
+    check_given(settings, targets, teacher)
+    if settings.mixed and teacher is not None and targets is not None:
+        made = texts.mixed(tokens, settings.mixed * len(tokens), settings.train.seed)
+        targets = torch.cat([targets, answers(teacher, made, progress, settings.train.precision)])
+        labels = torch.cat([labels, labels.new_full((len(made),), NONE)])
+        tokens = tokens.beside(made)
     net, train, steps = model.net, settings.train, steps_of(tokens, settings.train)
     check_length(net, tokens)
-    check_given(settings, targets, teacher)
     lesson = ClassLesson([loss for loss in settings.losses if isinstance(loss, LOGITS)], steps, model.config.num_labels)
     layers = [loss for loss in settings.losses if of_states(loss)]
     inner = Lesson(layers, steps, net.shape, teacher.net.shape, train.seed) if teacher is not None and layers else None
@@ -154,6 +161,12 @@ def check_given(settings: TeachClasses, targets: Tensor | None, teacher: Model |
             raise ConfigError(f"losses: {loss.name} looks at a teacher's layers, and there is no teacher")
         if "logits" in loss.needs and targets is None:
             raise ConfigError(f"losses: {loss.name} needs a teacher's logits, and there is no teacher")
+    if settings.mixed and (teacher is None or not any("logits" in loss.needs for loss in settings.losses)):
+        raise ConfigError(
+            "mixed: a teacher has to say what these texts are: give one that reads the student's tokens, and kd"
+        )
+    if settings.mixed and any(isinstance(loss, DkdLoss) for loss in settings.losses):
+        raise ConfigError("mixed: dkd has to know the class of every text; take kd")
 
 
 def batches_of(tokens: Tokens, batch: int) -> Batches:

@@ -169,3 +169,10 @@ def test_stages_without_what_they_need_are_refused(more: dict[str, Any], said: s
 def test_a_length_that_is_fixed_is_none_that_is_not_read() -> None:
     with pytest.raises(ConfigError, match=r"lengths.fixed: 200 is more than lengths.read 128"):
         tasks.load("sentence-embedding", ["lengths.fixed=200"])
+
+
+def test_made_up_texts_are_not_for_a_vocabulary_of_ones_own() -> None:
+    tree = {"name": "x", "task": "text-classification", "targets": ["x86"], "data": LABELLED,
+            "distill": {"mixed": 2, "losses": [{"name": "kd"}]}, "keep": {"vocabulary": 9000}}  # fmt: skip
+    with pytest.raises(ConfigError, match="distill.mixed: the teacher is asked of the student's tokens; leave keep"):
+        tasks.of_tree(tree, "x.yaml")

@@ -32,7 +32,7 @@ from edgekd.text.settings import (
 )
 from edgekd.text.tokens import Tokens, tokenize
 from edgekd.text.truncate import by_magnitude, evenly, truncated
-from edgekd.train.losses.settings import CrossEntropyLoss, KdLoss
+from edgekd.train.losses.settings import CrossEntropyLoss, DkdLoss, KdLoss
 
 WORDS = ["cat", "dog", "mat", "road", "file", "red", "blue", "sat", "ran", "read", "write", "open"]
 TRAIN = TextTraining(epochs=3, batch=16, learning_rate=3e-3, threads=1)
@@ -186,6 +186,43 @@ def test_a_classifier_learns_from_labels_and_from_a_teacher(
     wrong = 1 - reds if taught else reds  # the teacher is right, the labels are not
     train.teach(model, tokens, wrong, settings, tmp_path, SILENT, targets=logits)
     assert (train.answers(model, tokens).argmax(1) == reds).float().mean() > 0.95
+
+
+def test_texts_that_are_made_of_others_teach_what_the_teacher_says_of_them(
+    teacher: Model, tokens: Tokens, tmp_path: Path
+) -> None:
+    """What it says of the texts themselves is withheld, and their labels are wrong."""
+    reds = torch.tensor([int("red" in text) for text in texts(96)])
+    shape = teacher.net.shape.model_copy(update={"heads": (4,), "units": (48,)})
+    knows, learns = (truncated(teacher, shape, (2,), by_magnitude(teacher.net), ("no", "yes")) for _ in range(2))
+    (tmp_path / "knows").mkdir()
+    plan = TRAIN.model_copy(update={"epochs": 20})
+    by_labels: Any = (CrossEntropyLoss(name="cross-entropy", weight=1.0),)
+    train.teach(knows, tokens, reds, TeachClasses(losses=by_labels, train=plan), tmp_path / "knows", SILENT)
+    both: Any = (KdLoss(name="kd"), CrossEntropyLoss(name="cross-entropy", weight=0.1))
+    settings = TeachClasses(losses=both, mixed=5, train=TRAIN.model_copy(update={"epochs": 8}))
+    nothing = torch.zeros(96, 2)
+    train.teach(learns, tokens, 1 - reds, settings, tmp_path, SILENT, targets=nothing, teacher=knows)
+    assert (train.answers(learns, tokens).argmax(1) == reds).float().mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        ((KdLoss(name="kd"),), "mixed: a teacher has to say what these texts are"),
+        ((DkdLoss(name="dkd"),), "mixed: dkd has to know the class of every text; take kd"),
+        ((HiddenLoss(name="hidden"),), "mixed: a teacher has to say what these texts are: .* and kd"),
+    ],
+)
+def test_made_up_texts_need_a_teachers_word(
+    teacher: Model, tokens: Tokens, tmp_path: Path, losses: Any, said: str
+) -> None:
+    settings = TeachClasses(losses=losses, mixed=1, train=TRAIN)
+    model = folders.build(teacher.net.shape, 0, ("a", "b"))
+    given = None if losses[0].name == "kd" else teacher
+    with pytest.raises(ConfigError, match=said):
+        train.teach(model, tokens, torch.zeros(96, dtype=torch.int64), settings, tmp_path, SILENT,
+                    targets=torch.zeros(96, 2), teacher=given)  # fmt: skip
 
 
 def test_a_classifier_learns_from_layers_and_then_from_logits_too(

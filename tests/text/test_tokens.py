@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -91,3 +92,43 @@ def test_batches_of_like_length_read_little_padding() -> None:
 def test_a_folder_without_a_fast_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has no tokenizer\.json; save it with a fast tokenizer"):
         tokenize(["x"], tmp_path, 8)
+
+
+def numbered(lengths: list[int]) -> Tokens:
+    """Text n is 1, then n * 100 + 10 and on, then 2."""
+    rows = [torch.tensor([1, *range(n * 100 + 10, n * 100 + 10 + size), 2]) for n, size in enumerate(lengths, 1)]
+    sizes = torch.tensor([0, *map(len, rows)])
+    return Tokens(torch.cat(rows).int(), sizes.cumsum(0), 12, 0)
+
+
+def test_a_made_up_text_is_a_head_and_a_tail_or_what_is_left_of_one() -> None:
+    given = numbered([10, 0, 1, 7, 4])
+    found = tokens.mixed(given, 400, 0)
+    assert len(found) == 400
+    assert (found.length, int(found.lengths.max())) == (12, 12)
+    kinds = set()
+    for row in range(400):
+        first, *body, last = found.ids[found.offsets[row] : found.offsets[row + 1]].tolist()
+        assert (first, last) == (1, 2)
+        parts = [list(group) for _, group in itertools.groupby(body, key=lambda token: token // 100)]
+        assert len(parts) <= 2
+        for part in parts:
+            assert all(later > earlier for earlier, later in itertools.pairwise(part)) or len(parts) == 1
+        if len(parts) == 2:
+            kinds.add("halves")
+            head, tail = parts
+            assert head == [head[0] // 100 * 100 + 10 + n for n in range(len(head))]  # from its first token on
+            assert tail == list(range(tail[0], tail[0] + len(tail)))
+        elif parts and any(later - earlier > 1 for earlier, later in itertools.pairwise(parts[0])):
+            kinds.add("left out")
+    assert kinds == {"halves", "left out"}
+    assert torch.equal(tokens.mixed(given, 400, 0).ids, found.ids)
+    assert not torch.equal(tokens.mixed(given, 400, 1).ids[:200], found.ids[:200])
+
+
+def test_texts_beside_others_stay_what_they_were() -> None:
+    first, second = numbered([3, 2]), numbered([4])
+    both = first.beside(second)
+    assert len(both) == 3
+    assert both.read(torch.tensor([1]))[0].tolist() == first.read(torch.tensor([1]))[0].tolist()
+    assert both.read(torch.tensor([2]))[0].tolist() == second.read(torch.tensor([0]))[0].tolist()
