@@ -174,5 +174,5 @@ def test_a_length_that_is_fixed_is_none_that_is_not_read() -> None:
 def test_made_up_texts_are_not_for_a_vocabulary_of_ones_own() -> None:
     tree = {"name": "x", "task": "text-classification", "targets": ["x86"], "data": LABELLED,
             "distill": {"mixed": 2, "losses": [{"name": "kd"}]}, "keep": {"vocabulary": 9000}}  # fmt: skip
-    with pytest.raises(ConfigError, match="distill.mixed: the teacher is asked of the student's tokens; leave keep"):
+    with pytest.raises(ConfigError, match=r"distill\.mixed: the teacher is asked of the student's tokens; leave keep"):
         tasks.of_tree(tree, "x.yaml")
