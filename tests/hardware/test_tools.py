@@ -53,6 +53,9 @@ def test_what_was_published_of_the_other_tools_is_read() -> None:
         "perf_test-percentiles": (read_perf_test, Told(58.7108, "median", 1000, None)),
         "perf_test-average": (read_perf_test, Told(84.3236, "mean", 10, None)),
         "trtexec": (read_trtexec, Told(7.14139, "median", None, "100200")),
+        "benchmark_model-2024": (read_benchmark_model, Told(13.5202, "mean", 74, None)),
+        "perf_test-1.8": (read_perf_test, Told(81.7272, "median", 3, None)),
+        "trtexec-8.4": (read_trtexec, Told(0.388443, "median", None, "8400")),
     }
     assert set(read) == set(PUBLISHED)
     for name, (reader, told) in read.items():
