@@ -64,7 +64,7 @@ def kernels(graph: onnx.ModelProto, folder: Path) -> Counter[tuple[str, ...]]:
     ("dialect", "seed"),
     [
         pytest.param(U8, 2, id="u8", marks=pytest.mark.slow),
-        pytest.param(S8, 3, id="s8", marks=pytest.mark.slow),
+        pytest.param(S8, 3, id="s8", marks=pytest.mark.nightly),
         pytest.param(None, 4, id="float", marks=pytest.mark.nightly),
     ],
 )
