@@ -34,10 +34,9 @@ from edgekd.train.losses.settings import CrossEntropyLoss, KdLoss
 LENGTH = 64
 CROSS_ENTROPY = CrossEntropyLoss(name="cross-entropy", weight=1.0)
 KD = (KdLoss(name="kd", temperature=2.0), CrossEntropyLoss(name="cross-entropy", weight=0.1))
-MIXED, EPOCHS = 6, 4
+MIXED, EPOCHS, BATCH = 14, 4, 64
 STUDENTS = {
     "3 layers": Student(layers=3, units=1024), "2 layers": Student(layers=2, units=1024),
-    "1 layer": Student(layers=1, units=1024),
 }  # fmt: skip
 
 
@@ -62,9 +61,9 @@ def main() -> None:
     taught(teacher, learnt, own, Lessons(4, 1e-4), asked, "teacher")
     models = {"teacher": teacher}
     much = EPOCHS * (1 + MIXED)
-    lessons = {name: (name, Lessons(EPOCHS, 3e-4, teacher, MIXED)) for name in STUDENTS}
-    lessons |= {"3 layers, questions alone": ("3 layers", Lessons(much, 3e-4, teacher)),
-                "3 layers, labels alone": ("3 layers", Lessons(much, 3e-4))}  # fmt: skip
+    lessons = {name: (name, Lessons(EPOCHS, 3e-4, teacher, MIXED, BATCH)) for name in STUDENTS}
+    lessons |= {"3 layers, questions alone": ("3 layers", Lessons(much, 3e-4, teacher, 0, BATCH)),
+                "3 layers, labels alone": ("3 layers", Lessons(much, 3e-4, None, 0, BATCH))}  # fmt: skip
     for name, (shape, lesson) in lessons.items():
         whole = plain if lesson.teacher is None else teacher
         models[name] = truncate.student_of(whole, STUDENTS[shape], learnt, found.names)
@@ -84,6 +83,7 @@ class Lessons(NamedTuple):
     rate: float
     teacher: Model | None = None
     mixed: int = 0
+    batch: int = 32
 
 
 def taught(
@@ -93,7 +93,7 @@ def taught(
     folder.mkdir(parents=True, exist_ok=True)
     settings = TeachClasses(
         losses=KD if lesson.teacher else (CROSS_ENTROPY,), freeze_words=True, mixed=lesson.mixed,
-        train=TextTraining(epochs=lesson.epochs, learning_rate=lesson.rate, batch=32, precision="bfloat16",
+        train=TextTraining(epochs=lesson.epochs, learning_rate=lesson.rate, batch=lesson.batch, precision="bfloat16",
                            seed=asked.seed, threads=asked.threads),
     )  # fmt: skip
     logits = train.answers(lesson.teacher, learnt) if lesson.teacher else None

@@ -1,7 +1,7 @@
 """
 Sub-networks of one AutoDistil run on MiniLM against students of their shapes that were trained alone, at equal cost.
 
-    python benchmarks/text_supernet.py DATA [--texts 6000] [--epochs 3] [--band base] [--students 8]
+    python benchmarks/text_supernet.py DATA [--texts 6000] [--epochs 3] [--band base] [--values 4] [--students 8]
 
 All learn docstrings by the same losses. The supernet's training takes so many steps, each of four nets; the students
 taken from it, as many as a build measures, share its time: each one trained alone gets an equal part of it, in whole
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--band", choices=["base", "small", "tiny"], default="base")
+    parser.add_argument("--values", type=int, default=4)
     parser.add_argument("--students", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
@@ -53,7 +54,9 @@ def main() -> None:
     made = tokens.tokenize(corpus.read(DocstringsSource()).texts[: asked.texts + HELD], TEACHER, LENGTH)
     targets = kept(teacher, made, asked.folder / "targets.safetensors")
     held, learnt = made.only(range(HELD)), made.only(range(HELD, len(made)))
-    settings = TextSupernet(band=asked.band, freeze_words=True, train=training(asked.epochs, asked))
+    settings = TextSupernet(
+        band=asked.band, values=asked.values, freeze_words=True, train=training(asked.epochs, asked)
+    )
     importance = truncate.by_taylor(teacher.net, learnt)
     whole, band = supernet.supernet_of(teacher, settings, importance)
     start = time.process_time()

@@ -56,11 +56,6 @@ def shapes(whole: EncoderShape, band: BandName, values: int = 4) -> tuple[Encode
     return tuple(sorted(made, key=_size))
 
 
-def places(layers: int, of: int) -> tuple[int, ...]:
-    """Which layers of a supernet of `of` a sub-network runs: floor(i / (layers / of)), as AutoDistil's code has it."""
-    return tuple(number * of // layers for number in range(layers))
-
-
 def _shape(whole: EncoderShape, layers: int, heads: int, hidden: int, units: int) -> EncoderShape:
     change = {"heads": (heads,) * layers, "units": (max(STEP, units),) * layers, "hidden_size": hidden}
     return whole.model_copy(update=change | {"embedding_size": hidden})

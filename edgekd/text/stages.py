@@ -187,15 +187,15 @@ STAGED = Stage[TeachInStages](
 )  # fmt: skip
 LESSON = {"model": "text-model", "tokens": "tokens", "targets": "targets"}
 SUPERNET = Stage[TrainSupernet](
-    "text.supernet", "edgekd.text.subnets:run_train", takes=LESSON, gives="text-model", uses=TORCH,
+    "text.supernet", "edgekd.text.subnets:run_train", version=2, takes=LESSON, gives="text-model", uses=TORCH,
     cost=lambda settings: settings.search.train.epochs, memory="search.train.batch", typical_s=600.0,
 )  # fmt: skip
 SCORE_SUBNETS = Stage[ScoreSubnets](
-    "text.score", "edgekd.text.subnets:run_score", takes=LESSON | {"supernet": "text-model"}, gives="scores",
+    "text.score", "edgekd.text.subnets:run_score", version=2, takes=LESSON | {"supernet": "text-model"}, gives="scores",
     uses=TORCH, typical_s=300.0,
 )  # fmt: skip
 TAKE_SUBNET = Stage[TakeSubnet](
-    "text.take", "edgekd.text.subnets:run_take", takes={"supernet": "text-model", "scored": "scores"},
+    "text.take", "edgekd.text.subnets:run_take", version=2, takes={"supernet": "text-model", "scored": "scores"},
     gives="text-model", uses=TORCH, typical_s=2.0,
 )  # fmt: skip
 CHOOSE_SUBNET = Stage[ChooseSubnet](

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgekd.engine.events import Progress
 from edgekd.search.supernets.train import Counter
-from edgekd.text.bands import places, shapes
+from edgekd.text.bands import shapes
 from edgekd.text.encoder import Encoder, States
 from edgekd.text.folders import Model, build
 from edgekd.text.lesson import Lesson
@@ -80,14 +80,19 @@ class _Asked(nn.Module):
 
 
 def sliced(net: Encoder, shape: EncoderShape) -> dict[str, Tensor]:
-    """The weights of a sub-network as parts of its supernet's: what is learnt of one is learnt of the other."""
+    """
+    The weights of a sub-network as parts of its supernet's: what is learnt of one is learnt of the other.
+
+    It runs layers from the first to the last, evenly spread. AutoDistil's code takes floor(i / (layers / of)), which
+    leaves the last one out; there supernets begin from nothing, here from a teacher whose last layer makes embeddings.
+    """
     hidden, wide = shape.hidden_size, shape.heads[0] * shape.head_size
     own = dict(net.named_parameters())
     found = {"words.weight": own["words.weight"][:, :hidden], "positions": own["positions"][:, :hidden]}
     if "project.weight" in own:
         found["project.weight"] = own["project.weight"][:, :hidden]
     found |= {f"norm.{part}": own[f"norm.{part}"][:hidden] for part in ("weight", "bias")}
-    for mine, place in enumerate(places(shape.layers, net.shape.layers)):
+    for mine, place in enumerate(evenly(net.shape.layers, shape.layers)):
         for name, value in _layer(own, f"layers.{place}", hidden, wide, shape.units[0]).items():
             found[f"layers.{mine}.{name}"] = value
     return found

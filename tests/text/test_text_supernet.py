@@ -12,7 +12,7 @@ from torch import Tensor
 from edgekd.engine.events import Progress, Silent
 from edgekd.errors import ConfigError
 from edgekd.text import folders, supernet, train
-from edgekd.text.bands import BANDS, places, shapes
+from edgekd.text.bands import BANDS, shapes
 from edgekd.text.encoder import Encoder
 from edgekd.text.folders import Model
 from edgekd.text.settings import EmbeddingLoss, RelationsLoss, TextSupernet, TextTraining
@@ -83,10 +83,15 @@ def test_published_winners_have_as_many_real_parameters_as_their_tensors(
     assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(millions, rel=0.01)
 
 
-def test_a_part_of_few_layers_takes_them_from_the_whole_depth() -> None:
-    assert places(3, 6) == (0, 2, 4)
-    assert places(5, 6) == (0, 1, 2, 3, 4)
-    assert places(6, 6) == (0, 1, 2, 3, 4, 5)
+def test_a_part_of_few_layers_runs_the_first_and_the_last_one(teacher: Model) -> None:
+    """All of the last layer is in it, which makes the embedding."""
+    model, band = supernet_of(teacher, TOLD, by_magnitude(teacher.net))
+    few = min(band, key=lambda shape: shape.layers)
+    assert few.layers < model.net.shape.layers
+    found, own = sliced(model.net, few), dict(model.net.named_parameters())
+    for mine, place in ((0, 0), (few.layers - 1, model.net.shape.layers - 1)):
+        bias = own[f"layers.{place}.down.bias"]
+        assert torch.equal(found[f"layers.{mine}.down.bias"], bias[: few.hidden_size])
 
 
 def test_what_is_taken_out_answers_as_it_did_within(teacher: Model, tokens: Tokens) -> None:
