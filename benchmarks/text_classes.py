@@ -89,7 +89,8 @@ class Lessons(NamedTuple):
 def taught(
     model: Model, learnt: Tokens, labels: torch.Tensor, lesson: Lessons, asked: argparse.Namespace, name: str
 ) -> None:
-    folder = asked.folder / f"{name} {asked.seed}"
+    told = f"{lesson.epochs} epochs, {lesson.mixed} mixed, batch {lesson.batch}, seed {asked.seed}"
+    folder = asked.folder / f"{name}, {told}"
     folder.mkdir(parents=True, exist_ok=True)
     settings = TeachClasses(
         losses=KD if lesson.teacher else (CROSS_ENTROPY,), freeze_words=True, mixed=lesson.mixed,
