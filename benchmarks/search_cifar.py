@@ -40,10 +40,11 @@ from edgekd.models.shape import resnet, shape_of
 from edgekd.pipeline import Pipeline, pipeline_of
 from edgekd.search import stages as search
 from edgekd.search.choose import by_mean_rank
-from edgekd.search.latency import QUICKLY, as_model, compared
+from edgekd.search.latency import as_model, compared
 from edgekd.search.ranking import regret, resampled, tau
 from edgekd.search.scores.plugins import PLUGINS
 from edgekd.search.spaces import ResidualCnnSpace
+from edgekd.search.stages import QUICKLY
 from edgekd.sources import dataset_of, teacher_of
 from edgekd.teacher import stages as teacher
 from edgekd.teacher.stages import KeptViews

@@ -37,9 +37,10 @@ from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import mac_count
 from edgekd.models.shape import NetShape, parameters, resnet
 from edgekd.pipeline import pipeline_of
-from edgekd.search.latency import QUICKLY, as_model, compared
+from edgekd.search.latency import as_model, compared
 from edgekd.search.space import draw
 from edgekd.search.spaces import ResidualCnnSpace
+from edgekd.search.stages import QUICKLY
 from edgekd.stats import mean_interval, paired_difference
 from edgekd.target import Target
 

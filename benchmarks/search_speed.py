@@ -26,11 +26,12 @@ from edgekd.hardware.profile import load_profile, this_cpu
 from edgekd.models import checkpoint
 from edgekd.models.shape import resnet
 from edgekd.resources import cores
-from edgekd.search.latency import QUICKLY, as_model, compared
+from edgekd.search.latency import as_model, compared
 from edgekd.search.scores import diswot
 from edgekd.search.scores.plugins import PLUGINS, Candidate, Shown
 from edgekd.search.space import sample
 from edgekd.search.spaces import ResidualCnnSpace
+from edgekd.search.stages import QUICKLY
 
 MEASURED = 100
 PREPARED = Preprocess(mean=cifar.MEAN, std=cifar.STD)

@@ -31,7 +31,7 @@ from about import versions
 from numpy.typing import NDArray
 from prune_cifar import archive
 
-from edgekd.beside import there
+from edgekd.beside import artifact
 from edgekd.cli.progress import Watcher
 from edgekd.deploy.evaluate import correct
 from edgekd.distill import stages as distill
@@ -115,20 +115,20 @@ class Bench:
         plan = float_settings(self.builder, pipeline, lesson, at)
         assert plan is not None
         plan = plan.model_copy(update={"train": plan.train.model_copy(update={"seed": seed})})
-        return there(data), there(teacher), there(self.builder.call(distill.FLOAT, plan, lesson, at))
+        return artifact(data), artifact(teacher), artifact(self.builder.call(distill.FLOAT, plan, lesson, at))
 
     def int8(self, pipeline: Pipeline, data: Artifact, net: Artifact, name: str) -> tuple[Artifact, Right]:
         """By PTQ: the file, and which clean images it has right."""
         target = self.target(pipeline)
         at = target.at(name)
-        file = there(target.needed(target.quantised(net, data, target.dialect, at, pipeline.sparsity), at))
-        return file, correct(there(target.evaluate(file, data, "test", name)))
+        file = artifact(target.needed(target.quantised(net, data, target.dialect, at, pipeline.sparsity), at))
+        return file, correct(artifact(target.evaluate(file, data, "test", name)))
 
     def dense(self) -> tuple[Artifact, Right]:
         pipeline = self.pipeline("kd", None, 0.01, 1)
         data = dataset_of(self.builder, pipeline)
         teacher, _ = teacher_of(self.builder, pipeline, data)
-        return self.int8(pipeline, there(data), there(teacher), "dense")
+        return self.int8(pipeline, artifact(data), artifact(teacher), "dense")
 
     def at_once(self, plan: Sparsity) -> Right:
         """Which clean images the float net has right whose least weights went, untrained."""
@@ -165,12 +165,12 @@ def two_of_four(bench: Bench) -> str:
         data, teacher, net = bench.net(pipeline, "2:4", seed)
         target = bench.target(pipeline)
         at = target.at(f"2:4 qat, seed {seed}")
-        hub = there(target.taught_as_int8(net, teacher, data, target.dialect, at, seed))
+        hub = artifact(target.taught_as_int8(net, teacher, data, target.dialect, at, seed))
         counted = json.loads(hub.file("sparsity.json").read_text("utf-8"))
-        file = there(target.needed(hub, at))
+        file = artifact(target.needed(hub, at))
         for what, right in (
             ("KD, PTQ", bench.int8(pipeline, data, net, f"2:4 ptq, seed {seed}")[1]),
-            ("KD, QAT with KD", correct(there(target.evaluate(file, data, "test", f"2:4 qat, seed {seed}")))),
+            ("KD, QAT with KD", correct(artifact(target.evaluate(file, data, "test", f"2:4 qat, seed {seed}")))),
         ):
             grouped = sum(layer["grouped"] for layer in counted["layers"])
             rows.append(
@@ -202,7 +202,7 @@ def three_quarters(bench: Bench) -> str:
             files[arm], right = bench.int8(pipeline, data, net, f"{arm}, seed {seed}")
             rights.setdefault(arm, []).append(right)
     target = replace(bench.target(bench.pipeline("kd", plan, 0.01, 1)))
-    seen = result.read(there(target.compare(prefixed("model", files), ("dense",), "75 % zeros")))
+    seen = result.read(artifact(target.compare(prefixed("model", files), ("dense",), "75 % zeros")))
     rows = []
     for arm, found in rights.items():
         rate, tried = tuned[arm]

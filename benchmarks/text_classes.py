@@ -59,21 +59,19 @@ def main() -> None:
     whole = Student(layers=6, max_positions=None, importance="magnitude")
     teacher = truncate.student_of(plain, whole, learnt, found.names)
     taught(teacher, learnt, own, Lessons(4, 1e-4), asked, "teacher")
-    models = {"teacher": teacher}
     much = EPOCHS * (1 + MIXED)
     lessons = {name: (name, Lessons(EPOCHS, 3e-4, teacher, MIXED, BATCH)) for name in STUDENTS}
     lessons |= {"3 layers, questions alone": ("3 layers", Lessons(much, 3e-4, teacher, 0, BATCH)),
                 "3 layers, labels alone": ("3 layers", Lessons(much, 3e-4, None, 0, BATCH))}  # fmt: skip
-    for name, (shape, lesson) in lessons.items():
-        whole = plain if lesson.teacher is None else teacher
-        models[name] = truncate.student_of(whole, STUDENTS[shape], learnt, found.names)
-        taught(models[name], learnt, own, lesson, asked, name)
     print(versions())
     print(f"\n| classifier | % right of {len(judged)} | against the teacher | as int8 | int8 MB | "
           "faster than the teacher's fp32 |\n" + "|---" * 6 + "|")  # fmt: skip
-    base = right(teacher, held, judged)
-    files = {}
-    for name, model in models.items():
+    base, files = right(teacher, held, judged), {"teacher": exported(teacher, asked.folder, "teacher")}
+    print(line("teacher", teacher, files, held, judged, base), flush=True)
+    for name, (shape, lesson) in lessons.items():
+        whole = plain if lesson.teacher is None else teacher
+        model = truncate.student_of(whole, STUDENTS[shape], learnt, found.names)
+        taught(model, learnt, own, lesson, asked, name)
         files[name] = exported(model, asked.folder, name)
         print(line(name, model, files, held, judged, base), flush=True)
 

@@ -55,6 +55,7 @@ class Bench:
         cls, builder: Builder, pipeline: Pipeline, profile: DeviceProfile, plan: PrunePlan, device: str | None = None
     ) -> Bench:
         target = Target.of(builder, pipeline, profile, device)
+        floats(target)
         data = dataset_of(builder, pipeline)
         net, given = teacher_of(builder, pipeline, data)
         if given is not None and given.kind == "onnx":
@@ -72,10 +73,10 @@ class Bench:
 
     def made(self, name: str, cuts: Sequence[Result], by: prune.By, seed: int) -> Made:
         at = self.target.at(student=name)
-        net = there(self.cutter.trained(name, cuts[-1], seed))
+        net = artifact(self.cutter.trained(name, cuts[-1], seed))
         model, told = self.int8(net, at, seed)
-        test = there(self.target.evaluate(model, self.cutter.data, "test", name))
-        return Made(by, seed, tuple(map(there, cuts)), net, model, test, told)
+        test = artifact(self.target.evaluate(model, self.cutter.data, "test", name))
+        return Made(by, seed, tuple(map(artifact, cuts)), net, model, test, told)
 
     def int8(self, net: Artifact, at: Coordinates, seed: int) -> tuple[Artifact, dict[str, Any]]:
         """By PTQ, or by QAT with the whole net as teacher, where PTQ loses more than the margin and QAT less of it."""
@@ -87,16 +88,16 @@ class Bench:
         if plan.then == "none":
             return by["ptq"], {"by": "ptq", "why": "quantize.then is none", "val_percent": {}}
         hub = target.hub(net, data, str(at.student))
-        files = by | {"fp32": there(target.export(hub, at, floats(target)))}
-        val = {name: there(target.evaluate(file, data, "val", f"{at.student} {name}"))
+        files = by | {"fp32": artifact(target.export(hub, at, floats(target)))}
+        val = {name: artifact(target.evaluate(file, data, "val", f"{at.student} {name}"))
                for name, file in files.items()}  # fmt: skip
-        needed = there(target.engine.call(
+        needed = artifact(target.engine.call(
             quant.NEEDS_QAT, quant.NeedsQat(margin_points=plan.margin_points), val, at,
         )).json("decision.json")  # fmt: skip
         if needed["qat"]:
             hub = target.taught_as_int8(net, self.cutter.net, data, target.dialect, at, seed)
             by["qat"] = self.exported(hub, at)
-            val["qat"] = there(target.evaluate(by["qat"], data, "val", f"{at.student} qat"))
+            val["qat"] = artifact(target.evaluate(by["qat"], data, "val", f"{at.student} qat"))
         right = {name: 100 * float(correct(answers).mean()) for name, answers in val.items()}
         best = max(by, key=lambda name: right[name])  # PTQ where they tie
         return by[best], {"by": best, "why": needed["why"], "val_percent": right}
@@ -111,17 +112,17 @@ class Bench:
 
     def exported(self, hub: Result, at: Coordinates) -> Artifact:
         """In the runtime that counts. Raises UnavailableError where it cannot be written."""
-        model = there(self.target.export(hub, at, self.target.runtime))
+        model = artifact(self.target.export(hub, at, self.target.runtime))
         if not exporter.is_written(model):
             raise UnavailableError(f"{at}: {exporter.read(model)['refused']}")
         return model
 
     def told(self, made: dict[str, Made]) -> dict[str, Any]:
         target, data, names = self.target, self.cutter.data, (TEACHER, TEACHER_INT8)
-        right = {name: correct(there(target.evaluate(self.whole[name], data, "test", name))) for name in names}
+        right = {name: correct(artifact(target.evaluate(self.whole[name], data, "test", name))) for name in names}
         right |= {name: correct(each.test) for name, each in made.items()}
         models = self.whole | {name: each.model for name, each in made.items()}
-        seen = result.read(there(target.compare(models, names, "pruned")))
+        seen = result.read(artifact(target.compare(models, names, "pruned")))
         rows = {
             name: {
                 "by": each.by, "seed": each.seed,
@@ -158,14 +159,16 @@ def _whole(target: Target, net: Result, given: Given | None, data: Result) -> di
 
 
 def floats(target: Target) -> RuntimeSpec:
-    """The first of the device's runtimes here that takes floats. Raises UnavailableError."""
+    """The first of its runtimes that takes floats. Raises UnavailableError."""
     able = next((spec for spec in target.runtimes if takes_floats(spec)), None)
     if able is None:
-        raise UnavailableError(f"device {target.profile.name}: no runtime here runs the float net to compare with")
+        raise UnavailableError(
+            f"device {target.profile.name}: none of its runtimes that are installed runs the float net to compare with"
+        )
     return able
 
 
-def there(found: Result) -> Artifact:
+def artifact(found: Result) -> Artifact:
     """Of a builder, which has everything that it was asked for."""
     assert isinstance(found, Artifact)
     return found

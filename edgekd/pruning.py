@@ -22,8 +22,8 @@ from edgekd.engine.swap import put_in_place
 from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import default_workspace, temporary_files_in
 from edgekd.errors import ConfigError, UnavailableError
-from edgekd.hardware.here import installed
 from edgekd.hardware.profile import load_profile
+from edgekd.hardware.where import where_of
 from edgekd.pipeline import Pipeline, load_pipeline
 from edgekd.plans import PrunePlan
 from edgekd.prune import stages as prune
@@ -94,8 +94,9 @@ def prune_net(
         profile = profile.model_copy(update={"runtimes": (first, *others)})
     store = Store(workspace or default_workspace())
     with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
-        if runtime is not None and installed(profile)[0].name != runtime:
-            raise UnavailableError(f"--runtime {runtime}: is not installed; pip install 'edgekd[{runtime}]'")
+        if runtime is not None and where_of(profile, device).runtimes[0].name != runtime:
+            on = f" here, or not on {device}" if device else ""
+            raise UnavailableError(f"--runtime {runtime}: is not installed{on}; pip install 'edgekd[{runtime}]'")
         builder = Builder(store, listener or Silent(), pipeline=pipeline.name, need=need)
         run = Bench.of(builder, pipeline, profile, asked.plan, device)
         cuts = {name: run.cutter.cuts(name, *each) for name, each in asked.nets().items()}

@@ -124,7 +124,7 @@ class TextTarget:
                 runtime=spec, cpu=self.cpu, model=f"{self.pipeline.name}/{self.profile.name}/{name}",
                 needed=variant.endswith(FLOAT) and spec is self.runtimes[0],
             )  # fmt: skip
-            uses = (*deploy.EXPORT.uses, *_there(spec), *exporter.distribution(spec.exporter))
+            uses = (*deploy.EXPORT.uses, *_packages(spec), *exporter.distribution(spec.exporter))
             model = self.engine.call(replace(deploy.EXPORT, uses=uses), settings, {"hub": hub}, self.at(name))
             if isinstance(model, Artifact) and not exporter.is_written(model):
                 self.not_written[name] = exporter.read(model)["refused"]
@@ -158,7 +158,7 @@ class TextTarget:
 
     def _with_runtimes(self, stage: Stage[Any]) -> Stage[Any]:
         """The stage with the versions of the runtimes in its key."""
-        return replace(stage, uses=(*stage.uses, *(package for spec in self.runtimes for package in _there(spec))))
+        return replace(stage, uses=(*stage.uses, *(package for spec in self.runtimes for package in _packages(spec))))
 
 
 def taking_text(profile: DeviceProfile, device: str | None) -> Where:
@@ -167,7 +167,8 @@ def taking_text(profile: DeviceProfile, device: str | None) -> Where:
     found = tuple(spec for spec in where.runtimes if takes_floats(spec))
     if not found:
         raise UnavailableError(
-            f"device {profile.name}: no runtime there takes graphs of free length; install onnxruntime"
+            f"device {profile.name}: no runtime {f'on {device}' if device else 'here'} takes graphs of free length; "
+            "install onnxruntime"
         )
     return where.model_copy(update={"runtimes": found})
 
@@ -182,7 +183,7 @@ def check_single_file(pipeline: AnyTextPipeline, profile: DeviceProfile) -> None
         raise UnavailableError("single_file: needs onnxruntime-extensions; pip install 'edgekd[text-single-file]'")
 
 
-def _there(spec: RuntimeSpec) -> tuple[str, ...]:
+def _packages(spec: RuntimeSpec) -> tuple[str, ...]:
     """Its packages; of a compiler any of several may be the one that compiles."""
     return tuple(name for name in spec.packages if not isinstance(spec, CompilerSpec) or is_installed(name))
 

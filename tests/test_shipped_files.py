@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -92,3 +94,14 @@ def test_ci_runs_the_second_line_of_the_readme() -> None:
     (picked,) = re.findall(r"^mapfile -t lines < <\((.+)\)$", (ROOT / ".ci" / "run").read_text("utf-8"), re.MULTILINE)
     found = subprocess.run(["bash", "-c", picked], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert found.splitlines() == [install_and_run, install_and_test]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_what_a_benchmark_takes_from_edgekd_is_there(path: Path) -> None:
+    """They take hours, and are run seldom: a name that has moved would be found too late."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "edgekd":
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                if not hasattr(module, name.name):
+                    importlib.import_module(f"{node.module}.{name.name}")

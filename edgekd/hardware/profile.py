@@ -193,7 +193,7 @@ def cpu_beside(profile: DeviceProfile) -> Cpu:
         takes = "edgekd build compiles for it; " if profile.compiler else ""
         raise UnavailableError(
             f"device {profile.name}: hardware elsewhere, whose latency cannot be measured here; {takes}"
-            "run edgekd on the device itself, or edgekd profile --device ssh://..."
+            "run edgekd on the device itself, or say with --device ssh://... where it is"
         )
     if why := mismatch(profile.hardware, cpu()):
         raise UnavailableError(f"device {profile.name}: {why}; local-cpu takes whatever CPU there is")

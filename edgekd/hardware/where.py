@@ -34,8 +34,10 @@ def where_of(profile: DeviceProfile, device: str | None) -> Where:
     versions = _versions_there(profile, device)
     kept = tuple(spec for spec in runtimes if spec.packages[0] in versions)
     if not kept:
-        names = " ".join(spec.packages[0] for spec in profile.runnable)
-        raise UnavailableError(f"{device}: has none of {names}; run `python3 -m pip install` of one on the device")
+        names = " ".join(spec.packages[0] for spec in runtimes)
+        raise UnavailableError(
+            f"{device}: has none of {names}, which are here; run `python3 -m pip install` of one on the device"
+        )
     return Where(cpu=cpu, runtimes=kept, there=There(address=device, versions=versions))
 
 

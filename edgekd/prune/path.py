@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -34,13 +36,14 @@ def run(settings: Walk, inputs: Mapping[str, Artifact], work: Work) -> None:
         if stays is not None and stays not in choices.values():
             choices[f"{ratio:.3f}"] = stays
     shapes = {WHOLE: shape} | {name: narrowed(shape, stays) for name, stays in choices.items()}
-    models = {
-        name: as_model(
-            each, data.labels, data.image, settings.preprocess, settings.runtime, settings.cpu, work.scratch / name
-        )
-        for name, each in shapes.items()
-    }
-    seen = observed(models, settings.measuring, [WHOLE], work.progress, settings.cpu, settings.there)
+    with tempfile.TemporaryDirectory(dir=work.scratch) as folder:  # an attempt that failed leaves none
+        models = {
+            name: as_model(
+                each, data.labels, data.image, settings.preprocess, settings.runtime, settings.cpu, Path(folder) / name
+            )
+            for name, each in shapes.items()
+        }
+        seen = observed(models, settings.measuring, [WHOLE], work.progress, settings.cpu, settings.there)
     points = [
         {"predicted": worth.ratio(stays), "measured": 1 / seen.speedup_over[WHOLE][name].value}
         for name, stays in choices.items()

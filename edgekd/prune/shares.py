@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,11 +65,12 @@ def run(settings: Shares, inputs: Mapping[str, Artifact], work: Work) -> None:
         net = whole.of(float(share))
         if parameter_count(net) < parameter_count(list(nets.values())[-1]):  # of the others a step has it all
             nets[f"{share:.3f}"] = net
-    models = {
-        name: as_int8(net, data, settings, work.scratch / name)
-        for name, net in work.progress.over(nets.items(), len(nets), "net")
-    }
-    seen = observed(models, settings.measuring, [WHOLE], work.progress, settings.cpu, settings.there)
+    with tempfile.TemporaryDirectory(dir=work.scratch) as folder:  # an attempt that failed leaves none
+        models = {
+            name: as_int8(net, data, settings, Path(folder) / name)
+            for name, net in work.progress.over(nets.items(), len(nets), "net")
+        }
+        seen = observed(models, settings.measuring, [WHOLE], work.progress, settings.cpu, settings.there)
     points = [
         {"share": float(name), "measured": 1 / seen.speedup_over[WHOLE][name].value,
          "parameters": parameter_count(net) / parameter_count(whole.net)}

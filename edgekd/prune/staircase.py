@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 from edgekd.data.dataset import Dataset
 from edgekd.engine.stage import Work
@@ -23,13 +25,14 @@ def run(settings: Staircase, inputs: Mapping[str, Artifact], work: Work) -> None
     """`staircase.json`: of each place and rung, what share of the whole net's time it saves against all units."""
     data = Dataset(inputs["data"])
     nets = variants(settings.shape, settings.step, streams=settings.streams)
-    models = {
-        name: as_model(
-            shape, data.labels, data.image, settings.preprocess, settings.runtime, settings.cpu, work.scratch / name
-        )
-        for name, (shape, _, _) in nets.items()
-    }
-    seen = observed(models, settings.measuring, [WHOLE], work.progress, settings.cpu, settings.there)
+    with tempfile.TemporaryDirectory(dir=work.scratch) as folder:  # an attempt that failed leaves none
+        models = {
+            name: as_model(
+                shape, data.labels, data.image, settings.preprocess, settings.runtime, settings.cpu, Path(folder) / name
+            )
+            for name, (shape, _, _) in nets.items()
+        }
+        seen = observed(models, settings.measuring, [WHOLE], work.progress, settings.cpu, settings.there)
     faster = {name: row.value for name, row in seen.speedup_over[WHOLE].items()}
     saved: dict[str, dict[str, float]] = {}
     for name, (_, members, stays) in nets.items():

@@ -41,21 +41,21 @@ class Answers:
 
 
 def run(settings: EvaluateText, inputs: Mapping[str, Artifact], work: Work) -> None:
-    model, hub, asked = inputs["model"], inputs["hub"], Asked.of(settings, inputs)
+    model, reader, asked = inputs["model"], Reader(inputs["hub"].path), Asked.of(settings, inputs)
     session = exporter.opened(model, settings.threads)
-    answers = asked.feeds(model, hub).answered(model.kind, session)
+    answers = asked.feeds(model, reader).answered(model.kind, session)
     session.close()
-    asked.write(answers, hub, work.out)
+    asked.write(answers, reader, work.out)
 
 
 def run_there(settings: EvaluateTextThere, inputs: Mapping[str, Artifact], work: Work) -> None:
     """The device answers what was tokenised here; what that is worth is found here."""
-    model, hub, asked = inputs["model"], inputs["hub"], Asked.of(settings, inputs)
+    model, reader, asked = inputs["model"], Reader(inputs["hub"].path), Asked.of(settings, inputs)
     spec = exporter.runtime(model)
     assert not isinstance(spec, CompilerSpec)
-    feeds = asked.feeds(model, hub)
+    feeds = asked.feeds(model, reader)
     answers = answered(exporter.entry(model), spec, feeds, work.progress, settings.cpu, settings.there)
-    asked.write(answers, hub, work.out)
+    asked.write(answers, reader, work.out)
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ class Asked:
     def all(self) -> list[str]:
         return [*self.texts, *(self.pairs.first + self.pairs.second if self.pairs else ())]
 
-    def feeds(self, model: Artifact, hub: Artifact) -> Feeds:
-        return Reader(hub.path).feeds(self.all, [spec.name for spec in signature.read(model.path).inputs])
+    def feeds(self, model: Artifact, reader: Reader) -> Feeds:
+        return reader.feeds(self.all, [spec.name for spec in signature.read(model.path).inputs])
 
-    def write(self, answers: Array, hub: Artifact, folder: Path) -> None:
+    def write(self, answers: Array, reader: Reader, folder: Path) -> None:
         """A predictions artifact of answers [N, ...] to all of them."""
         answers, count = np.asarray(answers, np.float32), len(self.texts)
         kept: dict[str, Array] = {"texts": answers[:count]}
@@ -93,7 +93,7 @@ class Asked:
             first, second = np.split(answers[count:], 2)
             kept |= {"first": first, "second": second, "scores": self.pairs.scores}
         save_file({name: np.ascontiguousarray(array) for name, array in kept.items()}, folder / FILE)
-        told = {"schema": 1, "split": self.split, "n": count, "cut": Reader(hub.path).longer(self.texts)}
+        told = {"schema": 1, "split": self.split, "n": count, "cut": reader.longer(self.texts)}
         (folder / "about.json").write_text(json.dumps(told), "utf-8")
 
 

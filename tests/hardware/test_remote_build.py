@@ -116,7 +116,7 @@ def test_a_device_without_any_of_the_runtimes_is_told_before_anything_is_trained
     asked = ["digits", "--target", HERE, "--workspace", str(tmp_path / "w"), "--device", str(board.address)]
     done = CliRunner().invoke(app, [command, *asked])
     assert isinstance(done.exception, UnavailableError)
-    assert "has none of onnxruntime; run `python3 -m pip install` of one on the device" in str(done.exception)
+    assert "has none of onnxruntime, which are here; run `python3 -m pip install` of one" in str(done.exception)
 
 
 @needs_sshd

@@ -12,15 +12,28 @@ from typing import Any
 import pytest
 from helpers.board import Board, delayed, measured, needs_sshd
 
-from edgekd import find_student
+from edgekd import find_student, pruning
 from edgekd.api import build, plan, rebuild
+from edgekd.beside import floats
 from edgekd.cutting import check_foreign
+from edgekd.data.stages import Preprocess
 from edgekd.engine import lock
-from edgekd.errors import ConfigError, UnsupportedError
-from edgekd.models.shape import parameters
+from edgekd.engine.events import Progress, Silent
+from edgekd.engine.stage import Work
+from edgekd.engine.store import Artifact
+from edgekd.errors import ConfigError, DeviceLostError, UnavailableError, UnsupportedError
+from edgekd.hardware.fingerprint import cpu
+from edgekd.hardware.profile import load_profile
+from edgekd.hardware.where import where_of
+from edgekd.models.shape import NetShape, parameters
 from edgekd.pipeline import load_pipeline
 from edgekd.plans import PrunePlan
+from edgekd.prune import staircase
+from edgekd.prune.stages import Staircase
 from edgekd.prune.staircase import WHOLE
+from edgekd.pruning import Pruning, prune_net
+from edgekd.search.stages import QUICKLY
+from edgekd.target import Target
 
 SHAPE = "{stem_width: 16, stem_stride: 2, widths: [[32, 32], [32, 32], [64, 64], [64, 64]], strides: [1, 1, 2, 1]}"
 HALF = ["prune={latency_ratio: 0.8, parameters_ratio: 0.6}", f"teacher.shape={SHAPE}", "distill.precision=float32",
@@ -137,3 +150,45 @@ def test_what_is_of_edgekds_own_family_alone_is_refused_of_others(
 ) -> None:
     with pytest.raises(ConfigError, match=rf"prune: {what}: is for nets of edgekd's own family so far; leave it out"):
         check_foreign(load_pipeline("digits", assignments), PrunePlan(latency_ratio=0.5, **more))
+
+
+def test_another_runtime_than_was_asked_for_is_not_measured_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device lacks it."""
+    profile = load_profile("local-cpu")
+    monkeypatch.setattr(pruning, "where_of", lambda *_: where_of(profile, None).model_copy(
+        update={"runtimes": (profile.runtime("onnxruntime"),)}))  # fmt: skip
+    with pytest.raises(UnavailableError, match="--runtime litert: is not installed here, or not on ssh://pi; pip"):
+        prune_net(load_pipeline("digits"), Pruning(ratios=(0.5,)), runtime="litert", device="ssh://pi",
+                  out=tmp_path / "out", workspace=tmp_path / "w")  # fmt: skip
+
+
+def test_a_net_that_no_runtime_compares_as_float_is_refused_before_its_teacher_is_trained() -> None:
+    profile = load_profile("local-cpu")
+    target = Target(None, None, profile, None, None, (profile.runtime("litert"),))  # type: ignore[arg-type]
+    with pytest.raises(UnavailableError, match="none of its runtimes that are installed runs the float net"):
+        floats(target)
+
+
+def test_a_measurement_that_failed_is_made_again_where_it_is_asked_for_again(
+    digits: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = load_profile("local-cpu")
+    settings = Staircase(
+        shape=NetShape(stem_width=8, widths=((16, 16), (16, 16)), strides=(1, 2)), step=8, preprocess=Preprocess(),
+        runtime=profile.runtime("onnxruntime"), cpu=cpu(), measuring=QUICKLY,
+    )  # fmt: skip
+    work = Work(tmp_path / "out", tmp_path / "scratch", Progress(Silent()))
+    work.out.mkdir()
+    work.scratch.mkdir()
+
+    def lost(*_: object) -> None:
+        raise DeviceLostError("ssh://pi: the connection was lost")
+
+    with monkeypatch.context() as once:
+        once.setattr(staircase, "observed", lost)
+        with pytest.raises(DeviceLostError, match="the connection was lost"):
+            staircase.run(settings, {"data": digits}, work)
+    staircase.run(settings, {"data": digits}, work)
+    assert json.loads((work.out / "staircase.json").read_text("utf-8"))["nets"] > 2

@@ -21,6 +21,7 @@ from edgekd.errors import UnavailableError
 from edgekd.hardware.answering import Feeds
 from edgekd.hardware.profile import load_profile
 from edgekd.hardware.remote.device import remote_device
+from edgekd.settings import read_yaml
 from edgekd.text import folders, hub
 from edgekd.text.evaluate import Reader
 from edgekd.text.stages import ExportText
@@ -137,3 +138,13 @@ def test_a_reader_keeps_each_text_as_long_as_it_is(tmp_path: Path) -> None:
 def test_a_device_of_another_kind_is_refused_before_anything_is_read(home: Path, tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="device intel-npu: edgekd measures CPUs over ssh, and this is a npu"):
         run(home, tmp_path, "targets=[intel-npu]", device="ssh://pi")
+
+
+def test_a_device_whose_runtimes_take_no_floats_is_told_before_anything_is_read(home: Path, tmp_path: Path) -> None:
+    profile = tmp_path / "tflite.yaml"
+    tree = read_yaml(Path(HERE).read_text("utf-8"), HERE)
+    profile.write_text(
+        json.dumps({**tree, "runtimes": [{"name": "litert", "dialect": {"activation": "int8-affine"}}]}), "utf-8"
+    )
+    with pytest.raises(UnavailableError, match="device local-cpu: no runtime here takes graphs of free length"):
+        run(home, tmp_path, f"targets=[{profile}]")

@@ -34,6 +34,7 @@ from edgekd.hardware.specs import Runnable
 NO_PROGRAM = 127  # as shells say it
 RUN_S, ABOUT_S = 620, 60  # the runner ends by itself after 600
 AT_ONCE = 4096  # samples: of a thousand classes 16 MiB
+EACH_AT_ONCE = 256  # samples that are answered one by one: a slow device has 2 s for each
 SCHEMAS: dict[str, TypeAdapter[Any]] = {
     "about": ABOUT, "worker": WORKER, "alone_worker": ALONE, "answers_worker": ANSWERS,
 }  # fmt: skip
@@ -76,8 +77,9 @@ class RemoteDevice:
         with tempfile.TemporaryDirectory(prefix="edgekd.") as private:
             np.savez(data := Path(private) / "feeds.npz", **feeds.arrays)  # type: ignore[arg-type]
             model_there = {"path": str(model), "runtime": runtime.model_dump_json(), "data": str(data)}
-            starts = range(0, len(feeds), AT_ONCE)
-            found = [self._answers(model_there, feeds, first, min(first + AT_ONCE, len(feeds))) for first in starts]
+            at_once = AT_ONCE if feeds.lengths is None else EACH_AT_ONCE
+            starts = range(0, len(feeds), at_once)
+            found = [self._answers(model_there, feeds, first, min(first + at_once, len(feeds))) for first in starts]
         if any(part.shape[1:] != found[0].shape[1:] for part in found):
             raise UnavailableError(f"{self.connection.address}: answers of several shapes; nothing of it is used")
         return np.concatenate(found)
