@@ -31,11 +31,11 @@ from about import versions
 from numpy.typing import NDArray
 from prune_cifar import archive
 
-from edgekd.beside import artifact
 from edgekd.cli.progress import Watcher
 from edgekd.deploy.evaluate import correct
 from edgekd.distill import stages as distill
 from edgekd.engine.executor import Builder
+from edgekd.engine.plan import artifact
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact, Store
 from edgekd.engine.workspace import temporary_files_in

@@ -14,7 +14,7 @@ from edgekd.engine.executor import Builder
 from edgekd.engine.faults import explained
 from edgekd.engine.lock import drift
 from edgekd.engine.lock import read as read_lock
-from edgekd.engine.plan import Planner, Step
+from edgekd.engine.plan import Planner, Step, artifact
 from edgekd.engine.prune import prune
 from edgekd.engine.store import Store
 from edgekd.engine.usage import Usage
@@ -23,7 +23,7 @@ from edgekd.errors import ConfigError, SomeTargetsFailedError
 from edgekd.hardware.here import narrowed
 from edgekd.hardware.profile import load_profile, profile_of
 from edgekd.hardware.where import cpu_of
-from edgekd.order import Order, artifact, built, chained, each, lead
+from edgekd.order import Order, built, chained, each, lead
 from edgekd.pipeline import Pipeline
 from edgekd.report import targets_page
 from edgekd.sources import given_teacher

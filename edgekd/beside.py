@@ -11,7 +11,7 @@ from edgekd.cutting import Cutter
 from edgekd.deploy import exporter
 from edgekd.deploy.evaluate import correct
 from edgekd.engine.executor import Builder
-from edgekd.engine.plan import Result
+from edgekd.engine.plan import Result, artifact
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
 from edgekd.errors import UnavailableError, UnsupportedError
@@ -166,9 +166,3 @@ def floats(target: Target) -> RuntimeSpec:
             f"device {target.profile.name}: none of its runtimes that are installed runs the float net to compare with"
         )
     return able
-
-
-def artifact(found: Result) -> Artifact:
-    """Of a builder, which has everything that it was asked for."""
-    assert isinstance(found, Artifact)
-    return found

@@ -16,7 +16,7 @@ from edgekd.engine.events import Listener
 from edgekd.engine.executor import Builder, Engine
 from edgekd.engine.faults import explained
 from edgekd.engine.lock import Lock
-from edgekd.engine.plan import Result
+from edgekd.engine.plan import artifact
 from edgekd.engine.store import Artifact, Store
 from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import temporary_files_in
@@ -106,8 +106,3 @@ def _published(
         bundle.publish(folder, bundle.Parts(model, done.report, lock, artifact(done.data), order.samples))
     verdicts = tuple(Verdict.model_validate_json(json.dumps(row)) for row in told["verdicts"])
     return Built(profile.name, folder, told, verdicts, tuple(told.get("undecided", ())))
-
-
-def artifact(result: Result) -> Artifact:
-    assert isinstance(result, Artifact)
-    return result

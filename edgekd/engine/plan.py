@@ -21,6 +21,12 @@ class Pending:
 Result = Artifact | Pending
 
 
+def artifact(result: Result) -> Artifact:
+    """Of a builder, which has everything that it was asked for."""
+    assert isinstance(result, Artifact)
+    return result
+
+
 @dataclass(frozen=True)
 class Step:
     """One call of the plan: `cached`, or to be run for `reason`, in about `seconds`."""

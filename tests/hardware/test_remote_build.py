@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from edgekd.hardware.profile import load_profile
 from edgekd.hardware.remote import device
 from edgekd.hardware.remote.answers import ANSWERS, Answers, Refused, read_answer
 from edgekd.hardware.remote.compare import check_same
-from edgekd.hardware.remote.device import remote_device
+from edgekd.hardware.remote.device import RemoteDevice, remote_device
 from edgekd.hardware.runtime import open_session
 from edgekd.pipeline import Pipeline, load_pipeline
 
@@ -166,6 +167,16 @@ def test_many_samples_are_answered_in_parts_as_they_are_here(
     session = open_session(model, spec)
     np.testing.assert_array_equal(found, predict("model.onnx", session, {"x": X}, 64))
     session.close()
+
+
+def test_answers_of_several_shapes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = object.__new__(RemoteDevice)
+    there.connection = SimpleNamespace(address="ssh://pi")  # type: ignore[assignment]
+    shapes = iter([(3, 2), (1, 4)])
+    monkeypatch.setattr(device, "AT_ONCE", 3)
+    monkeypatch.setattr(RemoteDevice, "_answers", lambda *_: np.zeros(next(shapes)))
+    with pytest.raises(UnavailableError, match="ssh://pi: answers of several shapes; nothing of it is used"):
+        there.answers(Path("m.onnx"), load_profile("local-cpu").runtime(), Feeds({"x": np.zeros((4, 1))}))
 
 
 @needs_sshd

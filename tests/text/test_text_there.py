@@ -20,6 +20,7 @@ from edgekd.engine.store import Store
 from edgekd.errors import UnavailableError
 from edgekd.hardware.answering import Feeds
 from edgekd.hardware.profile import load_profile
+from edgekd.hardware.remote import device
 from edgekd.hardware.remote.device import remote_device
 from edgekd.settings import read_yaml
 from edgekd.text import folders, hub
@@ -99,8 +100,11 @@ def predictions(home: Path, stage: str) -> dict[tuple[str, str], np.ndarray]:
 
 @needs_sshd
 @pytest.mark.slow
-def test_texts_of_any_length_are_answered_there_each_alone(board: Board, tmp_path: Path) -> None:
-    """As they are answered here, one by one and without padding, which int8 as it comes would feel."""
+def test_texts_of_any_length_are_answered_there_each_alone(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they are answered here, one by one and without padding, which int8 as it comes would feel; in parts."""
+    monkeypatch.setattr(device, "EACH_AT_ONCE", 2)
     model = folders.load(bert.folder(tmp_path / "teacher"))
     bert_graph = hub.to_onnx(model.net, hub.described_as(model, ExportText(length=8, max_length=64), 0))
     path = tmp_path / "model.onnx"
