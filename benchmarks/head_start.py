@@ -2,7 +2,7 @@
 What minutes buy on CIFAR-10: a ResNet-20 that starts from ResNet-56's blocks, and recipes against cross-entropy.
 
     python benchmarks/head_start.py DATA PACKAGE [--folder head-start] [--minutes 8]
-    python benchmarks/head_start.py DATA PACKAGE --arm cross-entropy --arm kd [--student resnet8] [--minutes 15]
+    python benchmarks/head_start.py DATA PACKAGE --arm cross-entropy --arm kd [--student shape.yaml] [--minutes 15]
         [--seeds 5] [--rate kd=0.1] [--views 1] [--epochs kd=1.6 --epochs cross-entropy=1.75] [--small]
         [--precision bfloat16] [--threads 1]
 
@@ -32,7 +32,7 @@ import torch
 from about import versions
 
 from edgekd.cli.progress import Watcher
-from edgekd.distilling import distil
+from edgekd.distilling import distil, student_shape
 from edgekd.engine.executor import Builder
 from edgekd.engine.store import Store
 from edgekd.engine.usage import Usage
@@ -40,7 +40,7 @@ from edgekd.engine.workspace import temporary_files_in
 from edgekd.hardware.fingerprint import cpu
 from edgekd.keeping import targets_of
 from edgekd.models import checkpoint
-from edgekd.models.shape import resnet
+from edgekd.models.shape import NetShape, resnet
 from edgekd.pipeline import Pipeline, pipeline_of
 from edgekd.resources import cores
 from edgekd.sources import dataset_of, teacher_of
@@ -96,7 +96,7 @@ def start(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
     begun = time.perf_counter()
     ready(pipeline(asked, 1, seed, "start"), where / "workspace")
     left = 60 * asked.minutes - (time.perf_counter() - begun) - REST_S
-    share_of_all = left * trial(20, asked.precision) / 50_000
+    share_of_all = left * trial(resnet(20), asked.precision) / 50_000
     epochs = max(1, math.ceil(share_of_all))
     share = min(1.0, share_of_all / epochs)
     plan = pipeline(asked, epochs, seed, "start", share=share)
@@ -117,17 +117,16 @@ def ready(plan: Pipeline, workspace: Path) -> None:
         targets_of(builder, plan, data, master, given)
 
 
-def trial(depth: int, precision: Precision) -> float:
-    """Images a second of a few steps: of the student forward and backward, of the teacher forward alone."""
-    net = checkpoint.build(resnet(depth), cifar.CLASSES, 3, 0).net.train(depth < 56)
+def trial(shape: NetShape, precision: Precision) -> float:
+    """Images a second of a few of the student's steps."""
+    net = checkpoint.build(shape, cifar.CLASSES, 3, 0).net.train()
     x = torch.randn(128, 3, 32, 32).contiguous(memory_format=torch.channels_last)
     seconds = []
     for _ in range(8):
         begun = time.perf_counter()
-        with torch.set_grad_enabled(depth < 56), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
             answer = net(x)
-        if depth < 56:
-            answer.float().square().mean().backward()
+        answer.float().square().mean().backward()
         seconds.append(time.perf_counter() - begun)
     return 128 / float(np.median(seconds[2:]))
 
@@ -144,21 +143,21 @@ def targets_s(asked: argparse.Namespace) -> float:
 
 def arms(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Each arm's epochs, minutes and figures of one seed."""
-    depth = int(asked.student.removeprefix("resnet"))
+    shape, student = student_shape(asked.student), Path(asked.student).stem
     found: dict[str, Any] = {}
     for arm in asked.arm:
         rate = asked.rates[arm]
         length = f"{asked.epochs[arm]:g}e" if asked.epochs else f"{asked.minutes:g}"
-        name = f"{asked.student}{'-small' * asked.small}-{length}-{asked.views}-{arm}-{rate:g}-{seed}"
+        name = f"{student}{'-small' * asked.small}-{length}-{asked.views}-{arm}-{rate:g}-{seed}"
         key = asked.folder / f"{name}.json"
         if not key.is_file():
             taught_s = 0.0 if arm.endswith("cross-entropy") else targets_s(asked)
-            left = asked.epochs.get(arm) or (60 * asked.minutes - taught_s) * trial(depth, asked.precision) / 50_000
+            left = asked.epochs.get(arm) or (60 * asked.minutes - taught_s) * trial(shape, asked.precision) / 50_000
             epochs = max(1, math.ceil(left))
             plan = pipeline(asked, epochs, seed, arm, share=min(1.0, left / epochs))
             begun = time.perf_counter()
             out, workspace = asked.folder / name, asked.folder / "workspace"
-            report = distil(plan, resnet(depth), out=out, workspace=workspace, listener=Watcher())
+            report = distil(plan, shape, out=out, workspace=workspace, listener=Watcher())
             seconds = time.perf_counter() - begun
             key.write_text(json.dumps({"epochs": left, "seconds": seconds, "test": report["looks"]["test"]}), "utf-8")
         found[arm] = json.loads(key.read_text("utf-8"))

@@ -128,7 +128,9 @@ class Bench:
                 "by": each.by, "seed": each.seed,
                 **of_all_rounds([cut.json(prune.CHOSEN) for cut in each.cuts]), "int8": dict(each.int8),
                 "times_faster": list(seen.speedup_over[TEACHER_INT8][name]),
-                "change_points": {base: list(paired_difference(right[base], right[name])) for base in names},
+                "change_points": {
+                    base: list(paired_difference(right[base], right[name])) for base in (*names, *rivals(made, each))
+                },
             }
             for name, each in made.items()
         }  # fmt: skip
@@ -146,6 +148,17 @@ class Bench:
             "device": target.cpu.model, "noise": seen.noise.model_dump(mode="json"), "variants": variants,
             "pruned": rows,
         }  # fmt: skip
+
+
+def rivals(made: Mapping[str, Made], simple: Made) -> list[str]:
+    """Of a net that was chosen in a simpler way: the one of the same ratio and seed that was chosen by latency."""
+
+    def cut_to(each: Made) -> tuple[float, int]:
+        return each.cuts[-1].json(prune.CHOSEN)["ratio"], each.seed
+
+    if simple.by == "latency":
+        return []
+    return [name for name, each in made.items() if each.by == "latency" and cut_to(each) == cut_to(simple)]
 
 
 def _whole(target: Target, net: Result, given: Given | None, data: Result) -> dict[str, Any]:

@@ -19,14 +19,15 @@ from edgekd.engine.store import Artifact
 from edgekd.errors import UnsupportedError
 from edgekd.models import checkpoint, foreign
 from edgekd.models.features import known, outputs
-from edgekd.models.residual_cnn import ResidualCnn, ResidualCnnForImageClassification
+from edgekd.models.residual_cnn import ResidualCnn, ResidualCnnForImageClassification, mac_count
 from edgekd.prune.obs import least_missed, made_up, remove
-from edgekd.prune.places import Units, rungs, units_of
+from edgekd.prune.places import Units, narrowed, rungs, units_of
 from edgekd.prune.stages import Climb, Judged
 from edgekd.sparse.inputs import columns_of
 
 BATCH = 128
 SCHEMA = 2
+TIE = 0.01  # of the answers' change, beside shares of multiply-accumulates
 Weights = Mapping[str, Tensor]  # by the layer
 
 
@@ -39,6 +40,9 @@ def run(settings: Climb, inputs: Mapping[str, Artifact], work: Work) -> None:
     others whole. With `trajectory` also by what it does on the way there, to every later stage, as OPTIN has it (Khaki
     and Plataniotis, "The need for speed: Pruning transformers with one recipe", 2024, equations 4 to 6, [88]); we take
     square errors over variances in the place of its manifold loss and KL, and the end of each stage for every layer.
+
+    What is taught for long afterwards forgets what it lost at once, and is as good as it is large: `macs` takes the
+    share of multiply-accumulates that a rung spares as what it loses, and lets the answers decide between equals.
     """
     torch.set_num_threads(settings.threads)
     model = own_net(inputs["net"]).eval()
@@ -53,6 +57,9 @@ def run(settings: Climb, inputs: Mapping[str, Artifact], work: Work) -> None:
         stops = rungs(each, settings.step, shape)
         order, weights = removed(model.net, each, x, set(stops))
         errors = [shift(model.net, each, weights[stays], stays, x, whole) for stays in stops]
+        if settings.judged == "macs":
+            lost = spared(model, each, stops, data.image)
+            errors = [share + TIE * error for share, error in zip(lost, errors, strict=True)]
         rows.append({"place": each.name, "size": each.size, "rungs": stops, "errors": errors})
         tensors[f"{each.name}.order"] = torch.tensor(order)
         for stays in stops:
@@ -79,6 +86,16 @@ def some_images(data: Dataset, count: int, seed: int, settings: Preprocess) -> T
     return torch.from_numpy(preprocess(train.images[rows], settings))
 
 
+def spared(
+    model: ResidualCnnForImageClassification, units: Units, stops: Sequence[int], image: Sequence[int]
+) -> list[float]:
+    """The share of the net's multiply-accumulates, of one image [C, H, W], that goes at each rung of a place."""
+    labels, shape = tuple(model.config.id2label.values()), model.config.shape
+    smaller = (checkpoint.build(narrowed(shape, {units.name: stays}), labels, image[0], seed=0) for stays in stops)
+    macs = [mac_count(each.net, image) for each in smaller]
+    return [1 - each / macs[0] for each in macs]
+
+
 @torch.no_grad()
 def answers(net: nn.Module, x: Tensor) -> Tensor:
     return torch.cat([net(batch) for batch in x.split(BATCH)])
@@ -87,7 +104,7 @@ def answers(net: nn.Module, x: Tensor) -> Tensor:
 @torch.no_grad()
 def said(net: ResidualCnn, x: Tensor, judged: Judged) -> dict[str, Tensor]:
     """The logits [n, K]; on the way to them what each stage hands on [n, C, H, W], and what is pooled [n, C]."""
-    if judged == "answers":
+    if judged != "trajectory":
         return {"logits": answers(net, x)}
     names = [name for name in known(net) if name.startswith("stage") or name == "pooled"]
     parts = [outputs(net, batch) for batch in x.split(BATCH)]

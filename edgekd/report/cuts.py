@@ -22,6 +22,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"Latency: measured, int8, one comparison on {report['device']}; shares of time with 95 % intervals over "
         f"processes. Accuracy: of the exported file, n = {report['n']}; changes are paired, 90 % intervals, in points. "
         "Predicted: by the staircase of whole nets that were measured with random weights.",
+        *held_against(report["pruned"]),
         *_quantised(report["pruned"]),
         *(f"Too noisy to rely on: {reason}." for reason in report["noise"]["reasons"]),
     ]
@@ -82,6 +83,16 @@ def _row(name: str, row: Mapping[str, Any], variant: Mapping[str, Any]) -> str:
         f"{gone(row, 'parameters'):.1f} %", f"{gone(row, 'macs'):.1f} %", f"{variant['size_bytes'] / 1e3:.0f}",
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
+
+
+def held_against(rows: Mapping[str, Any]) -> list[str]:
+    """Of the simpler ways: how far behind what was chosen by latency they are, sample by sample."""
+    found = []
+    for name, row in rows.items():
+        for rival in row["change_points"].keys() - {TEACHER, TEACHER_INT8}:
+            value, low, high = row["change_points"][rival]
+            found += ["", f"{name} against {rival}: {value:+.2f} [{low:+.2f}, {high:+.2f}] points."]
+    return found
 
 
 def _quantised(rows: Mapping[str, Any]) -> list[str]:

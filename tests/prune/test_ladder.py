@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from edgekd.models import checkpoint
+from edgekd.models.residual_cnn import mac_count
 from edgekd.models.shape import NetShape
-from edgekd.prune.ladder import removed, said, shift
+from edgekd.prune.ladder import removed, said, shift, spared
 from edgekd.prune.places import rungs, units_of
 
 SHAPE = NetShape(stem_width=8, widths=((8, 8), (8, 8), (16, 16)), strides=(1, 1, 2))
@@ -50,3 +51,11 @@ def test_what_the_answers_do_not_show_the_trajectory_does() -> None:
     errors = [shift(net, units, weights, 4, x, said(net, x, judged)) for judged in ("answers", "trajectory")]
     assert errors[0] == pytest.approx(0, abs=1e-9)
     assert errors[1] > 0.01
+
+
+def test_by_size_a_rung_loses_the_macs_that_it_spares() -> None:
+    model = checkpoint.build(SHAPE, ["a", "b", "c"], 3, 0)
+    units = units_of(SHAPE)[1]
+    whole, half, none = spared(model, units, [8, 4, 0], (3, 8, 8))
+    branch = 2 * 9 * 8 * 8 * 64  # two 3 x 3 convolutions of 8 channels on 8 x 8 places
+    assert (whole, half, none) == pytest.approx((0, branch / 2 / mac_count(model.net, (3, 8, 8)), 2 * half))
