@@ -28,8 +28,8 @@ from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import ResidualCnnForImageClassification, mac_count
 from edgekd.prune.choice import Worth, by_norm, chosen
 from edgekd.prune.cut import make_up
-from edgekd.prune.ladder import BATCH, removed, said, shift
-from edgekd.prune.places import narrowed, rungs, units_of
+from edgekd.prune.ladder import BATCH, removed, said, shift, spared
+from edgekd.prune.places import rungs, units_of
 from edgekd.prune.stages import By, Judged
 from edgekd.prune.structure import pruned
 from edgekd.stats import paired_difference
@@ -87,7 +87,6 @@ def worth_of(
     start = time.perf_counter()
     model.eval()
     shape, whole = model.config.shape, said(model.net, x, way)
-    macs = mac_count(model.net, IMAGE)
     errors: dict[str, dict[int, float]] = {}
     saved: dict[str, dict[int, float]] = {}
     tensors: dict[str, Tensor] = {}
@@ -96,9 +95,8 @@ def worth_of(
         order, weights = removed(model.net, units, x, set(stops))
         tensors[f"{units.name}.order"] = torch.tensor(order)
         errors[units.name] = {stays: shift(model.net, units, weights[stays], stays, x, whole) for stays in stops}
+        saved[units.name] = dict(zip(stops, spared(model, units, stops, IMAGE), strict=True))
         for stays in stops:
-            smaller = checkpoint.build(narrowed(shape, {units.name: stays}), cifar.CLASSES, 3, 0)
-            saved.setdefault(units.name, {})[stays] = 1 - mac_count(smaller.net, IMAGE) / macs
             tensors |= {f"{units.name}.{stays}.{layer}": value for layer, value in weights[stays].items() if stays}
     sizes = {units.name: units.size for units in units_of(shape)}
     return Worth(errors, saved, sizes), tensors, time.perf_counter() - start

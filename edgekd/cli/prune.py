@@ -55,6 +55,8 @@ def prune(
 
       edgekd prune cifar.yaml --latency-ratio 0.8,0.65,0.5,0.4 --runtime litert --set distill.epochs=5
 
+      edgekd prune cifar.yaml --latency-ratio 0.5 --judged macs --set distill.epochs=30
+
       edgekd prune cifar.yaml --latency-ratio 0.3 --stages --rounds 2
 
       edgekd prune cifar.yaml --latency-ratio 0.5 --device ssh://pi@raspberrypi.local --target rpi5
