@@ -27,7 +27,7 @@ def prune(
     stages: Annotated[bool, typer.Option("--stages", help="Cut the width of whole stages too.")] = False,
     judged: Annotated[
         str,
-        typer.Option("--judged", help="What units are worth by: answers, the trajectory to them (OPTIN), or macs."),
+        typer.Option("--judged", help="What units are worth by: answers, trajectory (OPTIN), macs, or scales."),
     ] = "answers",
     rounds: Annotated[int, typer.Option(min=1, help="Of cutting and teaching, each an equal share of the way.")] = 1,
     parameters_ratio: Annotated[

@@ -43,6 +43,11 @@ def run(settings: Climb, inputs: Mapping[str, Artifact], work: Work) -> None:
 
     What is taught for long afterwards forgets what it lost at once, and is as good as it is large: `macs` takes the
     share of multiply-accumulates that a rung spares as what it loses, and lets the answers decide between equals.
+
+    `scales` takes the batch norms' scales of the units that go, over their mean in all places of one size, and lets
+    the smallest go first: for nets that were trained with `scale_l1`. Chu et al., "Group channel pruning and spatial
+    attention distilling for object detection" (2022), [144], have a threshold by hand for each such group of layers;
+    here the latency sets them, and readers make up for what goes.
     """
     torch.set_num_threads(settings.threads)
     model = own_net(inputs["net"]).eval()
@@ -51,15 +56,20 @@ def run(settings: Climb, inputs: Mapping[str, Artifact], work: Work) -> None:
     shape = model.config.shape
     units = units_of(shape, streams=settings.streams)
     whole = said(model.net, x, settings.judged)
+    usual = {size: fmean(float(scales_by_unit(model.net, each).mean()) for each in units if each.size == size)
+             for size in {each.size for each in units}}  # fmt: skip
     rows: list[dict[str, Any]] = []
     tensors: dict[str, Tensor] = {}
     for each in work.progress.over(units, len(units), "place"):
         stops = rungs(each, settings.step, shape)
-        order, weights = removed(model.net, each, x, set(stops))
+        scales = scales_by_unit(model.net, each) if settings.judged == "scales" else None
+        order, weights = removed(model.net, each, x, set(stops), scales)
         errors = [shift(model.net, each, weights[stays], stays, x, whole) for stays in stops]
         if settings.judged == "macs":
             lost = spared(model, each, stops, data.image)
             errors = [share + TIE * error for share, error in zip(lost, errors, strict=True)]
+        elif scales is not None:
+            errors = [float(scales.sort().values[: each.size - stays].sum()) / usual[each.size] for stays in stops]
         rows.append({"place": each.name, "size": each.size, "rungs": stops, "errors": errors})
         tensors[f"{each.name}.order"] = torch.tensor(order)
         for stays in stops:
@@ -96,6 +106,12 @@ def spared(
     return [1 - each / macs[0] for each in macs]
 
 
+def scales_by_unit(net: nn.Module, units: Units) -> Tensor:
+    """[units]: the mean size of what batch norms multiply each by, over all that do."""
+    each = [net.get_parameter(f"{norm}.weight").detach().abs().reshape(units.size, -1).mean(1) for norm in units.norms]
+    return torch.stack(each).mean(0)
+
+
 @torch.no_grad()
 def answers(net: nn.Module, x: Tensor) -> Tensor:
     return torch.cat([net(batch) for batch in x.split(BATCH)])
@@ -112,18 +128,26 @@ def said(net: ResidualCnn, x: Tensor, judged: Judged) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def removed(net: nn.Module, units: Units, x: Tensor, stops: set[int]) -> tuple[Sequence[int], dict[int, Weights]]:
-    """The order in which units go, and at each stop the weights of what reads them, by its name."""
+def removed(
+    net: nn.Module, units: Units, x: Tensor, stops: set[int], scales: Tensor | None = None
+) -> tuple[Sequence[int], dict[int, Weights]]:
+    """
+    The order in which units go, and at each stop the weights of what reads them, by its name. With `scales` [units] the
+    smallest go first, else those that are missed least.
+    """
     seen = {name: moments(net, name, x) for name in units.readers}
     weights = {name: _weight(net, name) for name in units.readers}
     parts = {name: value.reshape(len(value), units.size, -1) for name, value in weights.items()}
-    if len(units.readers) == 1:
+    if len(units.readers) == 1 and scales is None:
         ((name, part),) = parts.items()
         removal = remove(part, seen[name], stops)
         return removal.order, {
             stays: {name: own.reshape(weights[name].shape)} for stays, own in removal.weights.items()
         }
-    order = least_missed([(parts[name], seen[name]) for name in units.readers])
+    if scales is not None:
+        order = scales.argsort(stable=True).tolist()
+    else:
+        order = least_missed([(parts[name], seen[name]) for name in units.readers])
     return order, {
         stays: {name: made_up(parts[name], seen[name], order[units.size - stays :]).reshape(weights[name].shape)
                 for name in units.readers}

@@ -20,7 +20,7 @@ from edgekd.sparse.plans import Sparsity
 
 By = Literal["latency", "uniform", "magnitude"]
 Weighed = Literal["taylor", "uniform", "magnitude"]  # of nets of another family
-Judged = Literal["answers", "trajectory", "macs"]
+Judged = Literal["answers", "trajectory", "macs", "scales"]
 CHOSEN = "cut.json"
 
 
@@ -30,7 +30,7 @@ class Climb(Settings):
     preprocess: Preprocess
     step: int = Field(default=8, ge=1)  # units between two rungs: what the device's kernels round up to
     streams: bool = False  # what stages hand on, too
-    judged: Judged = "answers"  # what a rung changes: the logits, also what stages hand on to them, or the net's size
+    judged: Judged = "answers"  # what a rung costs: of the logits, of all stages, of the net's size or of its scales
     images: int = Field(default=512, ge=32)
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default_factory=cores, ge=1)

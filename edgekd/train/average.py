@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from edgekd.train.norms import batch_norms
+
 
 class Average:
     """
@@ -55,8 +57,7 @@ def norms_anew(net: nn.Module) -> Iterator[list[nn.Module]]:
     Izmailov et al. (2018), section 3.2, of mean weights; of sub-networks Yu and Huang, "Universally slimmable networks
     and improved training techniques" (2019), "post-statistics of batch normalization".
     """
-    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    norms = [module for module in net.modules() if isinstance(module, kinds)]
+    norms = batch_norms(net)
     kept = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()

@@ -23,6 +23,7 @@ from edgekd.engine.events import Progress, Silent
 from edgekd.engine.stage import Run, Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError, DataError, EdgekdError, UnavailableError
+from edgekd.train.norms import batch_norms
 
 KINDS = {kind.__name__: kind for kind in (ConfigError, DataError, UnavailableError)}
 MEMBER = "EDGEKD_CREW_MEMBER"
@@ -169,7 +170,5 @@ class Crew:
 
 def statistics_of(net: nn.Module) -> list[Tensor]:
     """The running means and variances of batch norms."""
-    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    norms = [module for module in net.modules() if isinstance(module, kinds)]
-    found = [value for norm in norms for value in (norm.running_mean, norm.running_var)]
+    found = [value for norm in batch_norms(net) for value in (norm.running_mean, norm.running_var)]
     return [value for value in found if value is not None]

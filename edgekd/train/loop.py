@@ -20,6 +20,7 @@ from edgekd.resources import keep_memory
 from edgekd.train import crew as crews
 from edgekd.train import snapshots
 from edgekd.train.average import Average, norms_anew
+from edgekd.train.norms import pull, scales_of
 from edgekd.train.schedule import Dot, learning_rate, optimizer_of
 from edgekd.train.settings import Training
 from edgekd.train.snapshots import Place
@@ -102,6 +103,7 @@ class _Run:
         self.average = Average(net, settings.average or None) if settings.average or plain else None
         self.losses: list[float] = []  # since the last look
         self.watched = False
+        self.scales = scales_of(net) if settings.scale_l1 else []
         self.crew = crews.here()
         self.statistics = crews.statistics_of(net) if self.crew else []
 
@@ -151,6 +153,7 @@ class _Run:
                 f"training: the {what} in epoch {epoch + 1}, step {step + 1}; "
                 f"lower learning_rate (it peaks at {self.settings.learning_rate}); {kept}"
             )
+        pull(self.scales, self.settings.scale_l1, (epoch + step / self.steps) / self.settings.epochs)
         self.optimizer.step()
         if self.average is not None and self.average.decay is not None:
             self.average.update()

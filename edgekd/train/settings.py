@@ -24,6 +24,7 @@ class Training(Settings):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     distill_momentum: float = Field(default=0.0, ge=0, lt=1)  # how much more of it what the teacher says gets: DOT
     weight_decay: float = Field(default=5e-4, ge=0)  # of weights with more than one dimension
+    scale_l1: float = Field(default=0.0, ge=0)  # pull of batch norms' scales to zero, up to the half; then less
     clip_norm: float = Field(default=5.0, gt=0)
     average: float = Field(default=0.0, ge=0, lt=1)  # decay of the moving average of weights that is kept; 0: the last
     average_from: float = Field(default=1.0, ge=0, le=1)  # share of the epochs after which their plain mean is taken

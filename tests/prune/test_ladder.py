@@ -8,7 +8,7 @@ import torch
 from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import mac_count
 from edgekd.models.shape import NetShape
-from edgekd.prune.ladder import removed, said, shift, spared
+from edgekd.prune.ladder import removed, said, scales_by_unit, shift, spared
 from edgekd.prune.places import rungs, units_of
 
 SHAPE = NetShape(stem_width=8, widths=((8, 8), (8, 8), (16, 16)), strides=(1, 1, 2))
@@ -59,3 +59,21 @@ def test_by_size_a_rung_loses_the_macs_that_it_spares() -> None:
     whole, half, none = spared(model, units, [8, 4, 0], (3, 8, 8))
     branch = 2 * 9 * 8 * 8 * 64  # two 3 x 3 convolutions of 8 channels on 8 x 8 places
     assert (whole, half, none) == pytest.approx((0, branch / 2 / mac_count(model.net, (3, 8, 8)), 2 * half))
+
+
+def test_by_scales_the_smallest_go_first_and_readers_make_up_for_them() -> None:
+    net = checkpoint.build(SHAPE, ["a", "b", "c"], 3, 0).net.eval()
+    units = units_of(SHAPE)[0]
+    wanted = torch.tensor([0.5, 0.1, 0.9, 0.2, 0.8, 0.3, 0.7, 0.4])
+    with torch.no_grad():
+        net.get_parameter(f"{units.norms[0]}.weight").copy_(wanted * torch.tensor([1, -1] * 4))
+    scales = scales_by_unit(net, units)
+    torch.testing.assert_close(scales, wanted)
+    x = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    order, weights = removed(net, units, x, {8, 4}, scales)
+    assert list(order) == [1, 3, 5, 7, 0, 6, 4, 2]
+    whole = said(net, x, "answers")
+    plain = {name: net.get_parameter(f"{name}.weight").detach().clone() for name in units.readers}
+    for weight in plain.values():
+        weight[:, [1, 3, 5, 7]] = 0
+    assert 0 < shift(net, units, weights[4], 4, x, whole) < shift(net, units, plain, 4, x, whole)
