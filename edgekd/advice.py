@@ -8,11 +8,22 @@ HOT = 2.0  # temperature from which a smoothed teacher's classes blur into each 
 FEW = 4  # classes
 MANY = 4  # times that each kept view is seen
 HEAVY = 1.5
+FAR = 10.0  # times smaller
+PATIENT = 300  # epochs
 
 
-def advice(pipeline: Pipeline, classes: int | None = None) -> list[str]:
-    """Of a pipeline as it is written; `classes` where its data is known."""
-    found = [*_smoothed(pipeline), *_weights(pipeline), *_views(pipeline)]
+def advice(pipeline: Pipeline, classes: int | None = None, smaller: float | None = None) -> list[str]:
+    """
+    Of a pipeline as it is written; `classes` where its data is known, and how many times `smaller` than its teacher the
+    student is, where both are.
+    """
+    found = [*_smoothed(pipeline), *_weights(pipeline), *_views(pipeline), *_patience(pipeline)]
+    helped = pipeline.distill.assistant == "auto" or any(loss.name == "taid" for loss in pipeline.distill.losses)
+    if smaller is not None and smaller > FAR and not helped:
+        found.append(
+            f"the student has {smaller:.0f} times fewer parameters than its teacher: beyond {FAR:g} a larger teacher "
+            "may teach worse; try distill.assistant auto, or the loss taid"
+        )
     soft = [loss.name for loss in pipeline.distill.losses if "logits" in loss.needs]
     if not any(loss.needs for loss in pipeline.distill.losses):
         found.append("distill.losses ask nothing of the teacher: this trains on labels alone")
@@ -25,18 +36,33 @@ def advice(pipeline: Pipeline, classes: int | None = None) -> list[str]:
 
 
 def _smoothed(pipeline: Pipeline) -> list[str]:
-    """A teacher trained on smoothed labels, taught at a high temperature: Chandrasegaran et al. 2022, [264]."""
-    train = pipeline.teacher.train
-    if train is None or not train.label_smoothing:
+    """
+    A teacher trained on smoothed labels or mixed images, taught at a high temperature: Chandrasegaran et al. 2022,
+    [264]; of mixup [161].
+    """
+    train, mixup = pipeline.teacher.train, pipeline.views.mixup
+    if train is None or not (train.label_smoothing or mixup):
         return []
+    by = ("label_smoothing", train.label_smoothing) if train.label_smoothing else ("views.mixup", mixup)
     for loss in pipeline.distill.losses:
         if loss.needs and (temperature := getattr(loss, "temperature", 0)) > HOT:
             return [
-                f"{loss.name} at temperature {temperature:g} from a teacher trained with label_smoothing "
-                f"{train.label_smoothing:g}: what it says of similar classes is blurred there; temperature {HOT:g} or "
-                "less, or label_smoothing 0"
+                f"{loss.name} at temperature {temperature:g} from a teacher trained with {by[0]} {by[1]:g}: what it "
+                f"says of similar classes is blurred there; temperature {HOT:g} or less, or {by[0]} 0"
             ]
     return []
+
+
+def _patience(pipeline: Pipeline) -> list[str]:
+    """Label-free teaching of consistent views takes long: Beyer et al. 2022, [284]."""
+    plan = pipeline.distill
+    alone = [loss.name for loss in plan.losses if loss.needs] if all(loss.needs for loss in plan.losses) else []
+    if not alone or plan.epochs >= PATIENT:
+        return []
+    return [
+        f"not patient: {', '.join(alone)} without labels for {plan.epochs} epochs; what the teacher says of consistent "
+        f"views went on to help over {PATIENT} epochs and more; add cross-entropy, or train longer"
+    ]
 
 
 def _weights(pipeline: Pipeline) -> list[str]:

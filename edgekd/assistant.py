@@ -10,7 +10,8 @@ from edgekd.engine.executor import Engine
 from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
-from edgekd.models.shape import NetShape, parameters
+from edgekd.models.shape import NetShape
+from edgekd.models.shape import parameters as count
 from edgekd.pipeline import Pipeline
 
 FAR = 10.0  # times smaller: from there on a student learns less from a larger teacher
@@ -29,11 +30,15 @@ def assistant_of(
     al., "Improved knowledge distillation via teacher assistant" (2020): candidates are parts of the teacher, tried for
     a share of the epochs; theirs are pruned and trained jointly, ours start from the teacher's blocks one by one.
     """
-    if pipeline.distill.assistant != "auto" or teacher is None or not isinstance(student, Artifact):
+    if pipeline.distill.assistant != "auto" or not isinstance(student, Artifact):
+        return None
+    if teacher is None:
+        engine.say("assistant: is a part of a teacher of edgekd's own family, and this teacher is of another: none")
         return None
     shape = NetShape.model_validate_json(student.file("shape.json").read_text("utf-8"))
-    found = between(teacher, shape)
+    found = between(teacher, shape, *_sizes(inputs["data"]))
     if not found:
+        engine.say("assistant: the student has more than a tenth of its teacher's parameters: none is needed")
         return None
     settings = distill.of(pipeline.distill, pipeline.preprocess, pipeline.views).model_copy(update={"start": "auto"})
     short = settings.train.model_copy(update={"epochs": max(1, round(0.2 * settings.train.epochs)), "looks": 0})
@@ -49,8 +54,20 @@ def assistant_of(
     return engine.call(distill.FLOAT, settings, inputs | {"student": choice}, Coordinates(student="assistant"))
 
 
-def between(teacher: NetShape, student: NetShape) -> tuple[NetShape, ...]:
+def _sizes(data: Result) -> tuple[int, int]:
+    """Channels of an image, and classes; of data that is only planned those of most."""
+    if not isinstance(data, Artifact):
+        return 3, 10
+    about = data.json("dataset.json")
+    return int(about["image"][0]), len(about["labels"])
+
+
+def between(teacher: NetShape, student: NetShape, channels: int = 3, classes: int = 10) -> tuple[NetShape, ...]:
     """Parts of the teacher in size between the two, those nearest to the middle of the ratio; the largest first."""
+
+    def parameters(shape: NetShape) -> int:
+        return count(shape, channels, classes)
+
     most, least = parameters(teacher), parameters(student)
     if most <= FAR * least:
         return ()

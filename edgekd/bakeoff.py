@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,19 +15,20 @@ from edgekd.engine.executor import Engine
 from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
-from edgekd.errors import ConfigError
-from edgekd.models.shape import NetShape
+from edgekd.errors import ConfigError, DivergedError
+from edgekd.models.shape import NetShape, outputs_of
 from edgekd.pipeline import Pipeline
+from edgekd.probing import precision_of
 from edgekd.settings import Settings
 from edgekd.sources import dataset_of, taught_by, teacher_of
 from edgekd.teacher import stages as teacher
 from edgekd.teacher.stages import KeptViews
 from edgekd.train.losses.recipes import RECIPES, RecipeName
+from edgekd.train.losses.settings import asked_of
 
 CE, KD, RANDOM = "cross-entropy", "kd", "random-teacher"
 CONTROLS = (CE, KD, RANDOM)
-WITHOUT: tuple[RecipeName, ...] = ("cross-entropy", "kd", "label-smoothing")
-METHODS: tuple[RecipeName, ...] = tuple(name for name in RECIPES if name not in WITHOUT)
+METHODS: tuple[RecipeName, ...] = tuple(name for name in RECIPES if name not in CONTROLS)
 
 
 class BakeOff(Settings):
@@ -50,16 +51,18 @@ class BakeOff(Settings):
 
 @dataclass(frozen=True)
 class Run:
-    """One student: how it was trained, and what it answers."""
+    """One student: how it was trained, and what it answers; None where its loss became no number."""
 
     arm: str
     rate: float
     seed: int
     epochs: int
-    answers: Result
+    answers: Result | None
 
     @property
     def right(self) -> int:
+        if self.answers is None:
+            return 0
         assert isinstance(self.answers, Artifact)
         return int(self.answers.json("metrics.json")["right"])
 
@@ -73,6 +76,7 @@ class Baked:
     best_rates: dict[str, float] = field(default_factory=dict)
     finalists: tuple[str, ...] = ()
     left: int = 0
+    start: str = "fresh"
     data: Result | None = None
     teacher: Result | None = None  # its answers on test
 
@@ -83,7 +87,11 @@ def bake_off(
     """Run what is not there yet, as far as time allows. Every run is kept, so that the same call goes on."""
     kitchen = _Kitchen(engine, pipeline, asked)
     arms = (*CONTROLS, *(name for name in asked.recipes if name not in CONTROLS))
-    baked = Baked(data=kitchen.data, teacher=kitchen.judged(kitchen.teacher, "test", Coordinates(student="teacher")))
+    baked = Baked(
+        start=kitchen.start,
+        data=kitchen.data,
+        teacher=kitchen.judged(kitchen.teacher, "test", Coordinates(student="teacher")),
+    )
     first = [(arm, rate, seed) for arm in arms for rate in asked.rates for seed in range(asked.seeds)]
     for done, (arm, rate, seed) in enumerate(first):
         if out_of_time():
@@ -132,15 +140,27 @@ class _Kitchen:
             raise ConfigError("bakeoff: recipes are compared on labelled images; leave distill.unlabelled out")
         if pipeline.sparsity:
             raise ConfigError("bakeoff: recipes are compared on dense students; leave sparsity out")
-        self.call, self.pipeline, self.asked = engine.call, pipeline, asked
+        if pipeline.distill.dual_head is not None:
+            raise ConfigError(
+                "bakeoff: recipes without labels, or without a teacher, leave one of two heads untaught; leave "
+                "distill.dual_head out"
+            )
+        for student in {asked.student, asked.final_student or asked.student}:
+            check_outputs(student, asked.recipes)
+        self.engine, self.call, self.pipeline, self.asked = engine, engine.call, pipeline, asked
         self.data = dataset_of(engine, pipeline)
         self.teacher, _ = teacher_of(engine, pipeline, self.data)
         nobody = self.call(teacher.RANDOM, teacher.RandomTeacher(), {"teacher": self.teacher})
         tutor = taught_by(engine, pipeline, self.data, self.teacher)
         self.targets = {name: self._targets(master) for name, master in ((KD, tutor), (RANDOM, nobody))}
+        self.start = start_of(pipeline)
         shapes = {"val": asked.student, "test": asked.final_student or asked.student}  # of the first, the second round
         self.students = {
             split: self.call(distill.GIVEN, distill.GiveStudent(shape=shape), {}) for split, shape in shapes.items()
+        }
+        self.precision = {
+            split: precision_of(engine, pipeline, {"data": self.data, "student": student}, Coordinates(student=split))
+            for split, student in self.students.items()
         }
 
     def _targets(self, master: Result) -> Result:
@@ -152,17 +172,22 @@ class _Kitchen:
 
     def run(self, arm: str, rate: float, seed: int, epochs: int, split: Split) -> Run:
         plan = self.pipeline.distill
-        train = plan.training.model_copy(update={"learning_rate": rate, "seed": seed, "epochs": epochs})
+        train = plan.training.model_copy(
+            update={"learning_rate": rate, "seed": seed, "epochs": epochs, "precision": self.precision[split]}
+        )
         recipe = RECIPES[KD if arm == RANDOM else arm]  # type: ignore[index]
         settings = distill.of(plan, self.pipeline.preprocess, self.pipeline.views).model_copy(
-            update={"losses": recipe, "train": train}
+            update={"losses": recipe, "train": train, "start": self.start}
         )
         targets = self.targets[RANDOM if arm == RANDOM else KD]
         at = Coordinates(student=f"{arm}, rate {rate:g}, seed {seed}, {epochs} epochs")
         inputs = {"data": self.data, "student": self.students[split], "targets": targets}
-        if plan.start != "fresh":
+        if self.start == "teacher":
             inputs["teacher"] = self.teacher
-        net = self.call(distill.FLOAT, settings, inputs, at)
+        try:
+            net = self.call(distill.FLOAT, settings, inputs, at)
+        except DivergedError:
+            return Run(arm, rate, seed, epochs, None)
         return Run(arm, rate, seed, epochs, self.judged(net, split, at))
 
     def judged(self, net: Result, split: Split, at: Coordinates) -> Result:
@@ -170,6 +195,30 @@ class _Kitchen:
             split=split, preprocess=self.pipeline.preprocess.outside, threads=self.pipeline.distill.threads
         )
         return self.call(distill.JUDGE, settings, {"net": net, "data": self.data}, at)
+
+
+def start_of(pipeline: Pipeline) -> Literal["fresh", "teacher"]:
+    """
+    Losses are compared on fresh weights, unless the teacher's blocks are asked for: then every arm has them, the one of
+    the random teacher too, whose gain is then of what stays the same.
+    """
+    return "teacher" if pipeline.distill.start == "teacher" else "fresh"
+
+
+def fitting(student: NetShape, recipes: Sequence[RecipeName] = METHODS) -> tuple[RecipeName, ...]:
+    """The recipes whose losses name outputs that such a student has."""
+    there = outputs_of(student)
+    return tuple(name for name in recipes if set(asked_of(RECIPES[name])[0]) <= there)
+
+
+def check_outputs(student: NetShape, recipes: Sequence[RecipeName]) -> None:
+    """Raises ConfigError."""
+    if lacking := [name for name in recipes if name not in fitting(student, recipes)]:
+        (output, *_), _ = asked_of(RECIPES[lacking[0]])
+        raise ConfigError(
+            f"bakeoff: {lacking[0]} teaches the student's {output!r}, and this student of {len(student.widths)} blocks "
+            "has no such output; leave the recipe out, or take a student of more stages"
+        )
 
 
 def by_arm(runs: Sequence[Run]) -> dict[str, list[Run]]:

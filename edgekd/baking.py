@@ -22,6 +22,7 @@ from edgekd.engine.faults import explained
 from edgekd.engine.store import Artifact, Store
 from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import default_workspace, temporary_files_in
+from edgekd.errors import ConfigError, UnavailableError
 from edgekd.pipeline import Pipeline
 from edgekd.report import baked
 from edgekd.stats import mean_interval
@@ -45,16 +46,21 @@ def bakeoff(
     The same call goes on where it stopped. Raises EdgekdError.
     """
     check_code(pipeline.code, allow_code)
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: is a file; choose a folder")
     store = Store(workspace or default_workspace())
     end = None if time_s is None else time.perf_counter() + time_s
     with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
         builder = Builder(store, listener or Silent(), pipeline=pipeline.name, need=need)
         done = bake_off(builder, pipeline, asked, lambda: end is not None and time.perf_counter() > end)
         told = told_of(done, asked)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "bakeoff.json").write_text(json.dumps(told, indent=1), "utf-8")
-    (out / "bakeoff.md").write_text(baked.markdown(told), "utf-8")
-    (out / "bakeoff.svg").write_text(baked.plot(told), "utf-8")
+    left = {"json": json.dumps(told, indent=1), "md": baked.markdown(told), "svg": baked.plot(told)}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for kind, text in left.items():
+            (out / f"bakeoff.{kind}").write_text(text, "utf-8")
+    except OSError as error:
+        raise UnavailableError(f"--out {out}: cannot be written: {error.strerror}; choose another place") from error
     return out
 
 
@@ -65,13 +71,15 @@ def told_of(done: Baked, asked: BakeOff) -> dict[str, Any]:
     data = Dataset(done.data)
     sizes = data.about["splits"]
     labels, taught = data.split("test").labels, _answers(done.teacher)
-    finals = {arm: [_judged(run, labels, taught) for run in runs] for arm, runs in by_arm(done.final).items()}
+    through = [run for run in done.final if run.answers is not None]
+    finals = {arm: [_judged(run, labels, taught) for run in runs] for arm, runs in by_arm(through).items()}
     return {
         "schema": 1,
         "asked": asked.model_dump(mode="json"),
         "n": {"train": sizes["train"], "val": sizes["val"], "test": sizes["test"]},
         "teacher_accuracy_percent": 100 * float((taught.argmax(1) == labels).mean()),
         "left": done.left,
+        "start": done.start,
         "grid": {
             arm: {
                 "val_percent": {
@@ -79,9 +87,11 @@ def told_of(done: Baked, asked: BakeOff) -> dict[str, Any]:
                     for rate in sorted({run.rate for run in runs})
                 },
                 "best_rate": done.best_rates.get(arm),
+                "diverged": sorted({f"{run.rate:g}" for run in runs if run.answers is None}, key=float),
             }
             for arm, runs in by_arm(done.grid).items()
         },
+        "diverged": [f"{run.arm}, rate {run.rate:g}, seed {run.seed}" for run in done.final if run.answers is None],
         "final": {arm: _summary(rows, finals, arm) for arm, rows in finals.items()},
     }  # fmt: skip
 

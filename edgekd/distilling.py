@@ -26,9 +26,9 @@ from edgekd.engine.store import Artifact, Store
 from edgekd.engine.swap import put_in_place
 from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import default_workspace, temporary_files_in
-from edgekd.errors import ConfigError, UnavailableError
+from edgekd.errors import ConfigError, UnavailableError, first_line
 from edgekd.keeping import targets_of
-from edgekd.models.shape import NetShape, resnet
+from edgekd.models.shape import NetShape, parameters, resnet
 from edgekd.pipeline import Pipeline, load_pipeline
 from edgekd.probing import float_settings
 from edgekd.report.distilled import markdown
@@ -64,17 +64,27 @@ def distil(
     pipeline = load_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
     shape = student_shape(student) if isinstance(student, str) else student
     check_code(pipeline.code, allow_code)
+    check_out(out)
     listener, store = listener or Silent(), Store(workspace or default_workspace())
     with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
         builder = Builder(store, listener, pipeline=pipeline.name, need=need)
         data = dataset_of(builder, pipeline)
         master, given = teacher_of(builder, pipeline, data)
         assert isinstance(data, Artifact)
-        for sentence in advice(pipeline, classes=len(data.json("dataset.json")["labels"])):
-            listener.said(f"advice: {sentence}")
-        tutor = taught_by(builder, pipeline, data, master)
-        chosen = builder.call(distill.GIVEN, distill.GiveStudent(shape=shape), {})
         taught = given.shape if given else pipeline.teacher.shape
+        if pipeline.distill.start == "teacher" and taught is None:
+            raise ConfigError(
+                "distill.start: teacher: the teacher is no net of the student's family, whose blocks it could start "
+                "from; leave it out"
+            )
+        about = data.json("dataset.json")
+        sizes = [parameters(each, about["image"][0], len(about["labels"])) for each in (taught, shape) if each]
+        smaller = sizes[0] / sizes[1] if len(sizes) == 2 else None
+        advised = advice(pipeline, len(about["labels"]), smaller)
+        for sentence in advised:
+            listener.said(f"advice: {sentence}")
+        tutor = pool = taught_by(builder, pipeline, data, master)
+        chosen = builder.call(distill.GIVEN, distill.GiveStudent(shape=shape), {})
         between = assistant_of(builder, pipeline, taught, chosen, {"data": data, "teacher": tutor})
         tutor, given = (between, None) if between else (tutor, given)
         targets = targets_of(builder, pipeline, data, tutor, given)
@@ -88,12 +98,12 @@ def distil(
                 builder.call(
                     distill.JUDGE, settings, {"net": each, "data": data}, Coordinates(student=who, variant=name)
                 )
-                for who, each in (("student", net), ("teacher", master))
+                for who, each in (("student", net), ("teacher", pool))
             )
             looks[name] = looked(own, theirs)
         report = {
             "schema": 1, "pipeline": pipeline.name, "student": shape.model_dump(mode="json"), "looks": looks,
-            "training": net.json("training.json"),
+            "training": net.json("training.json"), "advice": advised,
         }  # fmt: skip
         leave(net, report, out)
     return report
@@ -101,8 +111,7 @@ def distil(
 
 def leave(net: Artifact, report: dict[str, Any], out: Path) -> None:
     """The student's folder at `out`, whole; what edgekd left there before is replaced. Raises EdgekdError."""
-    if out.exists() and not (out / "training.json").is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"--out {out}: is there and nothing that edgekd distill left; choose another folder")
+    check_out(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as work:
@@ -113,6 +122,13 @@ def leave(net: Artifact, report: dict[str, Any], out: Path) -> None:
             put_in_place(made, out, Path(work) / "old")
     except OSError as error:
         raise UnavailableError(f"--out {out}: cannot be written: {error.strerror}; choose another place") from error
+
+
+def check_out(out: Path) -> None:
+    """Raises ConfigError for a place that holds something else, before anything is trained."""
+    own = all((out / name).is_file() for name in ("training.json", "report.json"))
+    if out.exists() and not own and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out {out}: is there and nothing that edgekd distill left; choose another folder")
 
 
 def looked(student: Artifact, teacher: Artifact) -> dict[str, Any]:
@@ -135,12 +151,18 @@ def student_shape(text: str) -> NetShape:
         config = path / "config.json"
         if not config.is_file():
             raise ConfigError(f"--student {text}: has no config.json; give a folder of edgekd's, a .yaml, or resnet20")
-        tree = json.loads(config.read_text("utf-8"))
+        try:
+            tree = dict(json.loads(config.read_bytes()))
+        except ValueError as error:
+            raise ConfigError(f"--student {config}: is no JSON of a net: {first_line(error)}; give another") from None
         return validate(NetShape, {key: tree[key] for key in NetShape.model_fields if key in tree}, str(config))
     if path.suffix in (".yaml", ".yml", ".json"):
         if not path.is_file():
             raise ConfigError(f"--student {text}: no such file")
-        return validate(NetShape, read_yaml(path.read_text("utf-8"), text), text)
+        try:
+            return validate(NetShape, read_yaml(path.read_text("utf-8"), text), text)
+        except UnicodeDecodeError:
+            raise ConfigError(f"--student {text}: is no text in UTF-8; give a .yaml of a shape") from None
     if text.startswith("resnet") and text.removeprefix("resnet").isdigit():
         try:
             return resnet(int(text.removeprefix("resnet")))

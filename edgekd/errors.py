@@ -3,6 +3,7 @@ Everything edgekd raises on purpose, and the exit code that each becomes.
 
 * EdgekdError            1   an internal error: edgekd broke its own contract
   - ConfigError          2   a pipeline, profile, setting or option says something we cannot act on
+    - DivergedError      2   a training whose loss is no number any more
   - DataError            2   the data is not what the pipeline says
   - BudgetError          4   no candidate can meet the budget of latency or size
   - InconclusiveError    5   this many samples or runs cannot decide
@@ -35,6 +36,10 @@ class StoppedError(BaseException):
 
 class ConfigError(EdgekdError):
     exit_code = 2
+
+
+class DivergedError(ConfigError):
+    """A training whose loss or gradient is no number any more: its learning rate was too high."""
 
 
 class DataError(EdgekdError):

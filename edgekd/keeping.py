@@ -26,7 +26,10 @@ def targets_of(
     engine: Engine, pipeline: Pipeline, dataset: Result, master: Result, given: Given | None
 ) -> Result | None:
     """What the teacher says of a fixed set of views, where that is wanted or cheaper; None: it answers along."""
-    kept = pipeline.distill.kept(pipeline.views)
+    plan = pipeline.distill
+    kept = plan.kept(pipeline.views)
+    if plan.chooses(pipeline.views):
+        engine.say(cheaper(plan.epochs, plan.targets.views, kept=kept is not None))
     if kept is None:
         return None
     settings = teacher.MakeTargets(
@@ -34,6 +37,13 @@ def targets_of(
     )
     fastest = fastest_form(engine, pipeline, dataset, master, given) if worth(dataset, master, kept) else {}
     return engine.call(teacher.TARGETS, settings, {"data": dataset} | (fastest or {"teacher": master}))
+
+
+def cheaper(epochs: int, views: int, *, kept: bool) -> str:
+    """Which of the two ways to ask the teacher costs it less, and by what."""
+    once, along = f"{views} views of each sample once", f"each of {epochs} epochs along with the student"
+    one, other = (once, along) if kept else (along, once)
+    return f"the teacher answers {one}, which is cheaper than {other}"
 
 
 def worth(dataset: Result, master: Result, kept: KeptViews) -> bool:
@@ -52,7 +62,10 @@ def fastest_form(
     profile = load_profile("local-cpu")
     device, spec = this_cpu(profile), installed(profile)[0]
     graph_of = deploy.TAKE_TEACHER if given is not None and given.kind == "onnx" else deploy.ONNX_FLOAT
-    hub = engine.call(graph_of, deploy.ExportFloat(preprocess=outside), {"checkpoint": master, "data": dataset})
+    try:
+        hub = engine.call(graph_of, deploy.ExportFloat(preprocess=outside), {"checkpoint": master, "data": dataset})
+    except EdgekdError:
+        return {}  # a net that cannot be exported teaches as it is
     plan = quant.PtqGiven(dialect=spec.dialect.on(device), samples=pipeline.quantize.calibration_images)
     models: dict[str, Result] = {}
     for name in ("float", "int8"):

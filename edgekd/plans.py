@@ -133,11 +133,18 @@ class DistillPlan(Training):
         default=(KdLoss(name="kd"), CrossEntropyLoss(name="cross-entropy")), min_length=1
     )
 
+    def chooses(self, views: Views) -> bool:
+        """Whether it is the cost that decides if the teacher's answers are kept."""
+        return self.targets.keep == "auto" and self._may_keep(views)
+
+    def _may_keep(self, views: Views) -> bool:
+        asked = any(loss.needs for loss in self.losses)
+        return asked and not (self.deep or views.mixup or views.cutmix or self.unlabelled)
+
     def kept(self, views: Views) -> KeptViews | None:
         """Which views' targets are kept; None: the teacher answers along."""
         plan = self.targets
-        asked = any(loss.needs for loss in self.losses)
-        if plan.keep == "never" or not asked or self.deep or views.mixup or views.cutmix or self.unlabelled:
+        if plan.keep == "never" or not self._may_keep(views):
             return None
         if plan.keep == "auto" and 5 * plan.views >= 4 * self.epochs:
             return None

@@ -14,10 +14,11 @@ from transformers import AutoModelForImageClassification
 from typer.testing import CliRunner
 
 from edgekd.advice import advice
-from edgekd.bakeoff import CONTROLS, METHODS, BakeOff, Run, best_rate
+from edgekd.bakeoff import CONTROLS, METHODS, BakeOff, Run, best_rate, check_outputs, fitting, start_of
 from edgekd.cli.app import app
 from edgekd.distilling import distil, student_shape
 from edgekd.errors import ConfigError
+from edgekd.keeping import cheaper
 from edgekd.models.residual_cnn import register
 from edgekd.models.shape import NetShape, resnet
 from edgekd.pipeline import Pipeline, load_pipeline
@@ -47,8 +48,10 @@ def test_a_student_comes_as_a_folder_that_transformers_load(micro: Pipeline, wor
 
 def test_a_folder_with_other_things_is_left_alone(micro: Pipeline, workspace: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine", "utf-8")
+    (tmp_path / "training.json").write_text("{}", "utf-8")  # as others may call theirs, too
     with pytest.raises(ConfigError, match=r"--out .*: is there and nothing that edgekd distill left; choose another"):
-        distil(micro, SHAPE, out=tmp_path, workspace=workspace)
+        distil(micro, SHAPE, out=tmp_path, workspace=tmp_path / "w")
+    assert not list((tmp_path / "w").glob("objects/*"))  # nothing was trained for it
     assert (tmp_path / "thesis.txt").read_text("utf-8") == "mine"
 
 
@@ -69,10 +72,15 @@ def test_a_student_is_named_by_depth_by_file_or_by_a_folder(tmp_path: Path) -> N
         ("mobilenet", r"--student mobilenet: neither a folder, nor a .yaml .*, nor a name like resnet20"),
         ("nowhere.yaml", r"--student nowhere.yaml: no such file"),
         ("{folder}", r"--student .*: has no config.json"),
+        ("{folder}/broken", r"--student .*config.json: is no JSON of a net: .*; give another"),
+        ("{folder}/latin.yaml", r"--student .*latin.yaml: is no text in UTF-8"),
         ("{folder}/odd.yaml", r"odd.yaml:1: widht: no such setting; did you mean 'stem_width'|'widths'"),
     ],
 )
 def test_a_student_that_cannot_be_is_one_sentence(text: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{widths", "utf-8")
+    (tmp_path / "latin.yaml").write_bytes(b"stem_width: \xff")
     (tmp_path / "odd.yaml").write_text("{stem_width: 8, widths: [[8, 8]], strides: [1], widht: 3}", "utf-8")
     with pytest.raises(ConfigError, match=sentence):
         student_shape(text.format(folder=tmp_path))
@@ -93,7 +101,39 @@ def invoked(*words: str) -> tuple[int, str]:
         (["distill", "digits", "--student", "resnet8", "--set", "distill.start=copy"], "distill.start"),
         (["distill", "digits", "--student", "resnet8", "--set", "distill.losses=[{name: kdd}]"], "distill.losses.0"),
         (["bakeoff", "digits", "--student", "resnet8", "--recipe", "nonsense"], "--recipe nonsense: no such recipe"),
+        (["bakeoff", "digits", "--student", "resnet8", "--recipe", "kd"], "--recipe kd: is a control"),
         (["bakeoff", "digits", "--student", "resnet8", "--rates", "fast"], "write numbers like"),
+        (["bakeoff", "digits", "--student", "resnet8", "--rates", "0,0.1"], "write rates above 0"),
+        (["bakeoff", "digits", "--student", "resnet8", "--rates", "nan"], "write rates above 0"),
+        (["bakeoff", "digits", "--student", "resnet8", "--rates", ""], "write rates above 0"),
+        (["bakeoff", "digits", "--student", "resnet8", "--out", __file__], "test_distilling.py: is a file; choose"),
+        (
+            ["bakeoff", "digits", "--student", "resnet8", "--set", "distill.dual_head=0.5"],
+            "leave distill.dual_head out",
+        ),
+        (["distill", "digits", "--student", "resnet8", "--tensorboard", __file__], "cannot be written"),
+        (
+            [
+                "distill",
+                "digits",
+                "--student",
+                "resnet8",
+                "--set",
+                "distill.losses=[{name: kd, start: 0.8, stop: 0.3}]",
+            ],
+            "start 0.8 is not before stop 0.3",
+        ),
+        (
+            [
+                "distill",
+                "digits",
+                "--student",
+                "resnet8",
+                "--set",
+                "distill.losses=[{name: kd, start: 0.9, ramp: 0.5}]",
+            ],
+            "ramp 0.5 from start 0.9 ends after stop 1",
+        ),
     ],
 )
 def test_each_misuse_gets_its_sentence(words: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,8 +197,50 @@ def test_a_sound_recipe_gets_no_advice() -> None:
     assert advice(load_pipeline("digits", sound), 10) == []
 
 
+@pytest.mark.parametrize(
+    ("assignments", "smaller", "sentence"),
+    [
+        ([], 12.0, "12 times fewer parameters than its teacher: beyond 10"),
+        (["distill.losses=[{name: kd, temperature: 1.0}]"], None, "not patient: kd without labels for"),
+        (["teacher.train.label_smoothing=0.0", "views.mixup=0.2"], None, "trained with views.mixup 0.2"),
+    ],
+)
+def test_guardrails_are_said(assignments: list[str], smaller: float | None, sentence: str) -> None:
+    assert any(sentence in said for said in advice(load_pipeline("digits", assignments), 10, smaller))
+
+
+@pytest.mark.parametrize("helped", ["distill.assistant=auto", "distill.losses=[{name: taid}, {name: cross-entropy}]"])
+def test_a_far_student_that_is_helped_gets_no_advice(helped: str) -> None:
+    pipeline = load_pipeline("digits", ["teacher.train.label_smoothing=0.0", helped])
+    assert not any("fewer parameters" in said for said in advice(pipeline, 10, 12.0))
+
+
+def test_what_the_teacher_is_asked_is_said_with_what_it_would_cost_otherwise() -> None:
+    once, along = "16 views of each sample once", "each of 60 epochs along with the student"
+    assert cheaper(60, 16, kept=True) == f"the teacher answers {once}, which is cheaper than {along}"
+    assert cheaper(10, 16, kept=False).startswith("the teacher answers each of 10 epochs along with the student, which")
+    pipeline = load_pipeline("digits", ["distill.epochs=60"])
+    assert pipeline.distill.chooses(pipeline.views)
+    for assignment in ("distill.targets={keep: always}", "views.cutmix=1.0"):
+        settled = load_pipeline("digits", [assignment])
+        assert not settled.distill.chooses(settled.views)
+
+
+def test_a_recipe_that_the_student_has_no_output_for_is_left_out_or_named() -> None:
+    one = NetShape(stem_width=8, widths=((8, 8),), strides=(1,))
+    assert set(METHODS) - set(fitting(one)) == {"uskd"}
+    assert fitting(SHAPE) == METHODS
+    with pytest.raises(ConfigError, match=r"uskd teaches the student's 'stage2', and this student of 1 blocks has no"):
+        check_outputs(one, ("dkd", "uskd"))
+
+
+@pytest.mark.parametrize(("said", "start"), [("auto", "fresh"), ("fresh", "fresh"), ("teacher", "teacher")])
+def test_losses_are_compared_on_fresh_weights_unless_blocks_are_asked_for(said: str, start: str) -> None:
+    assert start_of(load_pipeline("digits", [f"distill.start={said}"])) == start
+
+
 def test_every_recipe_is_a_method_or_a_control() -> None:
-    assert set(METHODS) | {"cross-entropy", "kd", "label-smoothing"} == set(RECIPES)
+    assert set(METHODS) | {"cross-entropy", "kd"} == set(RECIPES)
     assert len(METHODS) >= 10
 
 
@@ -168,7 +250,7 @@ def test_the_rate_is_chosen_by_val_over_seeds() -> None:
         def right(self) -> int:
             return {(0.1, 0): 80, (0.1, 1): 60, (0.2, 0): 75, (0.2, 1): 75}[self.rate, self.seed]
 
-    runs = [Fixed("kd", rate, seed, 1, None) for rate in (0.2, 0.1) for seed in (0, 1)]  # type: ignore[arg-type]
+    runs = [Fixed("kd", rate, seed, 1, None) for rate in (0.2, 0.1) for seed in (0, 1)]
     assert best_rate(runs) == 0.2
 
 
@@ -188,7 +270,7 @@ def test_a_bake_off_ranks_recipes_beside_their_controls_and_goes_on(micro: Pipel
         def said(self, _: str) -> None: ...
 
     asked = BakeOff(
-        student=SHAPE, recipes=("dkd", "pld"), rates=(0.05, 0.1), epochs=1, keep=1, final_epochs=2, final_seeds=2
+        student=SHAPE, recipes=("dkd", "pld"), rates=(0.05, 1e18), epochs=1, keep=1, final_epochs=2, final_seeds=2
     )
 
     def bake(time_s: float | None = None, asked: BakeOff = asked) -> None:
@@ -204,6 +286,8 @@ def test_a_bake_off_ranks_recipes_beside_their_controls_and_goes_on(micro: Pipel
     assert set(told["final"]) > set(CONTROLS)
     assert len(told["final"]) == 4
     assert told["left"] == 0
+    for row in told["grid"].values():  # at such a rate no loss stays a number, and the others go on
+        assert (row["diverged"], row["best_rate"]) == (["1e+18"], 0.05)
     kd = told["final"]["kd"]
     assert kd["against"]["cross-entropy"]["n"] == 2
     by_hand = np.mean(
@@ -215,15 +299,18 @@ def test_a_bake_off_ranks_recipes_beside_their_controls_and_goes_on(micro: Pipel
     assert kd["against"]["cross-entropy"]["points"][0] == pytest.approx(by_hand)
     table = (tmp_path / "out" / "bakeoff.md").read_text("utf-8")
     assert "| random-teacher | " in table
+    assert "no number | 0.05 |" in table
+    assert "They start with fresh weights." in table
     assert (tmp_path / "out" / "bakeoff.svg").read_text("utf-8").startswith("<svg")
     Count.ran.clear()
     bake()
-    assert Count.ran == []
+    assert not [words for words in Count.ran if "rate 0.05" in words]
+
     assert markdown(told) == table
     assert plot(told) == (tmp_path / "out" / "bakeoff.svg").read_text("utf-8")
     other = SHAPE.model_copy(update={"widths": ((8, 8), (24, 24))})
     bake(asked=asked.model_copy(update={"final_student": other}))
-    trained = [words for words in Count.ran if words.startswith("distill.float")]
+    trained = [words for words in Count.ran if words.startswith("distill.float") and "1e+18" not in words]
     assert len(trained) == 4 * 2  # the second round alone
     assert all(words.endswith("2 epochs") for words in trained)
 

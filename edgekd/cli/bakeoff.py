@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +10,15 @@ from typing import Annotated
 import typer
 
 from edgekd.cli.console import parse_duration
-from edgekd.cli.options import AllowCode, PipelineName, Set, Verbose, WorkspaceOption, parse_numbers
+from edgekd.cli.options import AllowCode, PipelineName, Set, TensorBoard, Verbose, WorkspaceOption, parse_numbers
 from edgekd.units import duration
+
+
+def parse_rates(text: str) -> tuple[float, ...]:
+    found = tuple(sorted(set(parse_numbers(text, "--rates"))))
+    if not found or not all(0 < rate < math.inf for rate in found):
+        raise typer.BadParameter(f"{text!r}: write rates above 0, like 0.05,0.1,0.2", param_hint="--rates")
+    return found
 
 
 def bakeoff(
@@ -30,6 +38,7 @@ def bakeoff(
     final_epochs: Annotated[int, typer.Option(min=1, help="Of the second round.")] = 30,
     final_seeds: Annotated[int, typer.Option(min=2, help="Of the second round: what intervals are over.")] = 5,
     views: Annotated[int, typer.Option(min=1, help="Of each sample, that the teacher answers once for all.")] = 8,
+    tensorboard: TensorBoard = None,
     time_budget: Annotated[
         str | None, typer.Option(help="No run begins after it: 90s, 30m, 2h. The same command goes on.")
     ] = None,
@@ -51,9 +60,10 @@ def bakeoff(
 
       edgekd bakeoff flowers.yaml --student resnet20 --recipe pld --recipe dkd --rates 0.05,0.1,0.2,0.4
     """
-    from edgekd.bakeoff import METHODS, BakeOff
+    from edgekd.bakeoff import CONTROLS, METHODS, BakeOff, fitting
     from edgekd.baking import bakeoff as bake
     from edgekd.cli.progress import Watcher
+    from edgekd.cli.tensorboard import logged
     from edgekd.distilling import student_shape
     from edgekd.errors import ConfigError
     from edgekd.pipeline import load_pipeline
@@ -61,17 +71,22 @@ def bakeoff(
 
     start = time.perf_counter()
     for name in recipe or ():
+        if name in CONTROLS:
+            raise ConfigError(f"--recipe {name}: is a control, and runs beside whatever you name; leave it out")
         if name not in METHODS:
             raise ConfigError(f"--recipe {name}: no such recipe; there are {', '.join(METHODS)}")
+    first, last = student_shape(student), student_shape(final_student) if final_student else None
+    fit = fitting(last or first, fitting(first))
     asked = BakeOff(
-        student=student_shape(student), final_student=student_shape(final_student) if final_student else None,
-        recipes=tuple(name for name in METHODS if not recipe or name in recipe),
-        rates=tuple(sorted(set(parse_numbers(rates, "--rates")))), epochs=epochs, keep=keep, final_epochs=final_epochs,
+        student=first, final_student=last,
+        recipes=tuple(name for name in METHODS if (name in recipe if recipe else name in fit)),
+        rates=parse_rates(rates), epochs=epochs, keep=keep, final_epochs=final_epochs,
         final_seeds=final_seeds, kept=KeptViews(views=views),
     )  # fmt: skip
     with Watcher(verbose=bool(verbose)) as watcher:
         told = bake(
-            load_pipeline(pipeline, set_ or ()), asked, out=out, workspace=workspace, listener=watcher,
+            load_pipeline(pipeline, set_ or ()), asked, out=out, workspace=workspace,
+            listener=logged(watcher, tensorboard),
             time_s=parse_duration(time_budget) if time_budget else None, allow_code=allow_code,
         )  # fmt: skip
         watcher.said(f"{watcher.ran} stages ran, {watcher.cached} cached, {duration(time.perf_counter() - start)}")

@@ -21,6 +21,7 @@ from edgekd.cli.options import (
     Samples,
     Set,
     Targets,
+    TensorBoard,
     TimeBudget,
     Verbose,
     WorkspaceOption,
@@ -49,6 +50,7 @@ def build(
     include_samples: Samples = 0,
     allow_code: AllowCode = False,
     device: OnDevice = None,
+    tensorboard: TensorBoard = None,
     as_json: ReportsAsJson = False,
     verbose: Verbose = 0,
 ) -> None:
@@ -82,6 +84,7 @@ def build(
         raise typer.BadParameter("a lock fixes settings and target; leave --set, --quick, --time-budget, --target out")
     from edgekd import api
     from edgekd.cli.progress import Watcher
+    from edgekd.cli.tensorboard import logged
     from edgekd.errors import SomeTargetsFailedError
     from edgekd.hardware.remote.farm import reached
     from edgekd.tasks import load
@@ -94,7 +97,7 @@ def build(
     limit_s = parse_duration(time_budget) if time_budget else None
     failed: dict[str, EdgekdError] = {}
     with Watcher(verbose=bool(verbose)) as watcher:
-        where: dict[str, Any] = {"workspace": workspace, "out": out, "listener": watcher}
+        where: dict[str, Any] = {"workspace": workspace, "out": out, "listener": logged(watcher, tensorboard)}
         where |= {"include_samples": include_samples, "allow_code": allow_code}
         if locked is not None:
             done = [api.rebuild(locked, device=there.address if there else None, **where)]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edgekd.cli.console import print_json
-from edgekd.cli.options import AllowCode, PipelineName, Set, Verbose, WorkspaceOption
+from edgekd.cli.options import AllowCode, PipelineName, Set, TensorBoard, Verbose, WorkspaceOption
 from edgekd.units import duration
 
 
@@ -21,9 +21,7 @@ def distill(
     out: Annotated[Path, typer.Option(help="The student's folder: config.json, weights, report.")] = Path("student"),
     set_: Set = None,
     workspace: WorkspaceOption = None,
-    tensorboard: Annotated[
-        Path | None, typer.Option(help="Write loss, val and speed there for TensorBoard, as training goes on.")
-    ] = None,
+    tensorboard: TensorBoard = None,
     allow_code: AllowCode = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False,
     verbose: Verbose = 0,
@@ -37,21 +35,20 @@ def distill(
     Examples:
       edgekd distill digits --student resnet8 --out student
 
-      edgekd distill flowers.yaml --student resnet20 --set distill.start=teacher --allow-code
+      edgekd distill flowers.yaml --student resnet20 --allow-code
 
       edgekd distill flowers.yaml --student shape.yaml --set 'distill.losses=[{name: pld}]' --tensorboard runs
     """
     from edgekd.cli.progress import Watcher
-    from edgekd.cli.tensorboard import Logged
+    from edgekd.cli.tensorboard import logged
     from edgekd.distilling import distil
     from edgekd.pipeline import load_pipeline
 
     start = time.perf_counter()
     with Watcher(verbose=bool(verbose)) as watcher:
-        listener: Any = Logged(watcher, tensorboard) if tensorboard else watcher
         report = distil(
-            load_pipeline(pipeline, set_ or ()), student, out=out, workspace=workspace, listener=listener,
-            allow_code=allow_code,
+            load_pipeline(pipeline, set_ or ()), student, out=out, workspace=workspace,
+            listener=logged(watcher, tensorboard), allow_code=allow_code,
         )  # fmt: skip
         watcher.said(f"{watcher.ran} stages ran, {watcher.cached} cached, {duration(time.perf_counter() - start)}")
     if as_json:

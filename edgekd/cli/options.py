@@ -45,6 +45,9 @@ AllowCode = Annotated[
     bool, typer.Option("--allow-code", help="Run the .py files that the pipeline names: read them first.")
 ]
 Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="-v: cached stages; -vv: tracebacks.")]
+TensorBoard = Annotated[
+    Path | None, typer.Option(help="Write loss, val and speed there for TensorBoard, as training goes on.")
+]
 DEVICES = "local, ssh://user@host:port, adb:serial, or a name in devices.yaml ($EDGEKD_DEVICES)"
 OnDevice = Annotated[str | None, typer.Option("--device", help=f"Measure there, and ask answers: {DEVICES}.")]
 Target = Annotated[str, typer.Option("--target", "-t", help="A device that `edgekd devices list` names, or a .yaml.")]

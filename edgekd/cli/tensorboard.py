@@ -18,7 +18,12 @@ class Logged:
         except ImportError as error:
             raise UnavailableError("--tensorboard: needs tensorboard; pip install 'edgekd[tensorboard]'") from error
         self._listener, self._stage = listener, ""
-        self._writer: Any = SummaryWriter(str(folder))
+        try:
+            self._writer: Any = SummaryWriter(str(folder))
+        except OSError as error:
+            raise UnavailableError(
+                f"--tensorboard {folder}: cannot be written: {error.strerror}; choose another folder"
+            ) from error
 
     def started(self, stage: str, at: str) -> None:
         self._stage = f"{stage} {at}".strip()
@@ -38,3 +43,8 @@ class Logged:
 
     def said(self, sentence: str) -> None:
         self._listener.said(sentence)
+
+
+def logged(listener: Listener, folder: Path | None) -> Listener:
+    """The listener itself, where nothing is to be written. Raises UnavailableError."""
+    return Logged(listener, folder) if folder else listener

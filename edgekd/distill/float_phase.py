@@ -65,7 +65,7 @@ def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> N
         seed=settings.train.seed,
     )  # fmt: skip
     for sentence in unlike(lessons, net, normalised(pixels(train, torch.arange(min(256, len(train)))),
-                                                    settings.preprocess)):  # fmt: skip
+                                                    settings.preprocess), master.path if master else None):  # fmt: skip
         work.progress.warn(f"warning: {sentence}")
     student = with_outputs(net, lessons.names)
 

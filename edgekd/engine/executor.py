@@ -32,6 +32,9 @@ class Engine(Protocol):
         self, stage: Stage[S], settings: S | None, inputs: Mapping[str, Result], at: Coordinates | None = None
     ) -> Result: ...
 
+    def say(self, sentence: str) -> None:
+        """Where things run: what a person may want to know of a choice that no stage makes."""
+
 
 class Builder:
     """
@@ -82,6 +85,9 @@ class Builder:
         self.trail.append({"stage": stage.name, "nature": stage.nature, "at": place, "key": key_of(wanted),
                            "uses": wanted["uses"], "artifact": found})  # fmt: skip
         return found
+
+    def say(self, sentence: str) -> None:
+        self.listener.said(sentence)
 
     def _find_or_run(
         self, stage: Stage[S], settings: S, inputs: Mapping[str, Artifact], wanted: dict[str, Any], place: str

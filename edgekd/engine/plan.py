@@ -69,6 +69,9 @@ class Planner:
         self.steps.append(Step(stage.name, str(at or ""), cached is not None, "" if cached else reason, seconds))
         return cached or Pending(stage.gives, stage.name)
 
+    def say(self, sentence: str) -> None:
+        """Nothing runs yet."""
+
 
 def expected_seconds(stage: Stage[S], settings: S | None, store: Store) -> float:
     """By the newest runs of the stage here, scaled by its work; by a typical machine where it never ran."""

@@ -81,6 +81,11 @@ class Listening:
             return found["logits"], {name: found[name] for name in self.names}
         self._heard.clear()
         logits = self.net(x)
+        if silent := [name for name in self.names if name not in self._heard]:
+            raise ConfigError(
+                f"distill.losses: the teacher's {silent[0]!r} is never called by itself (a list of layers?), and gives "
+                "no output; name a layer within it"
+            )
         return logits, {name: self._heard[name] for name in self.names}
 
     def _hook(self, name: str) -> Any:

@@ -125,6 +125,14 @@ def shape_of(tree: Mapping[str, Any]) -> NetShape:
     return NetShape.model_validate_json(json.dumps(tree))
 
 
+def outputs_of(shape: NetShape) -> frozenset[str]:
+    """The names that losses may give to what such a net says on its way: see models.features."""
+    stages = 1 + sum(stride > 1 for stride in shape.strides[1:])
+    heads = () if shape.dual_head is None else ("label_head", "taught_head")
+    blocks, parts = range(1, len(shape.widths) + 1), range(1, stages + 1)
+    return frozenset(("stem", *(f"block{n}" for n in blocks), *(f"stage{n}" for n in parts), "pooled", *heads))
+
+
 def resnet(depth: int) -> NetShape:
     """
     The net for 32 x 32 images of He et al., "Deep residual learning for image recognition" (2015), section 4.2: 6 n + 2

@@ -42,7 +42,8 @@ def run(settings: Climb, inputs: Mapping[str, Artifact], work: Work) -> None:
     square errors over variances in the place of its manifold loss and KL, and the end of each stage for every layer.
 
     What is taught for long afterwards forgets what it lost at once, and is as good as it is large: `macs` takes the
-    share of multiply-accumulates that a rung spares as what it loses, and lets the answers decide between equals.
+    share of multiply-accumulates that a rung spares as what it loses, and a hundredth of the answers' change, which
+    decides between equals.
 
     `scales` takes the batch norms' scales of the units that go, over their mean in all places of one size, and lets
     the smallest go first: for nets that were trained with `scale_l1`. Chu et al., "Group channel pruning and spatial
@@ -57,19 +58,20 @@ def run(settings: Climb, inputs: Mapping[str, Artifact], work: Work) -> None:
     units = units_of(shape, streams=settings.streams)
     whole = said(model.net, x, settings.judged)
     usual = {size: fmean(float(scales_by_unit(model.net, each).mean()) for each in units if each.size == size)
-             for size in {each.size for each in units}}  # fmt: skip
+             for size in {each.size for each in units} if settings.judged == "scales"}  # fmt: skip
     rows: list[dict[str, Any]] = []
     tensors: dict[str, Tensor] = {}
     for each in work.progress.over(units, len(units), "place"):
         stops = rungs(each, settings.step, shape)
         scales = scales_by_unit(model.net, each) if settings.judged == "scales" else None
         order, weights = removed(model.net, each, x, set(stops), scales)
-        errors = [shift(model.net, each, weights[stays], stays, x, whole) for stays in stops]
+        if scales is None:
+            errors = [shift(model.net, each, weights[stays], stays, x, whole) for stays in stops]
+        else:
+            errors = gone(scales, stops, usual[each.size])
         if settings.judged == "macs":
             lost = spared(model, each, stops, data.image)
             errors = [share + TIE * error for share, error in zip(lost, errors, strict=True)]
-        elif scales is not None:
-            errors = [float(scales.sort().values[: each.size - stays].sum()) / usual[each.size] for stays in stops]
         rows.append({"place": each.name, "size": each.size, "rungs": stops, "errors": errors})
         tensors[f"{each.name}.order"] = torch.tensor(order)
         for stays in stops:
@@ -104,6 +106,12 @@ def spared(
     smaller = (checkpoint.build(narrowed(shape, {units.name: stays}), labels, image[0], seed=0) for stays in stops)
     macs = [mac_count(each.net, image) for each in smaller]
     return [1 - each / macs[0] for each in macs]
+
+
+def gone(scales: Tensor, stops: Sequence[int], usual: float) -> list[float]:
+    """The sum of the scales [units] that are gone where so many stay, the smallest first, in usual ones."""
+    smallest = scales.sort().values
+    return [float(smallest[: len(scales) - stays].sum()) / max(usual, 1e-12) for stays in stops]
 
 
 def scales_by_unit(net: nn.Module, units: Units) -> Tensor:

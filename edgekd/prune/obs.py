@@ -72,6 +72,8 @@ def least_missed(readers: Sequence[tuple[Tensor, Tensor]]) -> list[int]:
 def made_up(weight: Tensor, hessian: Tensor, stay: Sequence[int]) -> Tensor:
     """The weights [O, C, g] with which the units that stay come nearest to the layer's output, in least squares."""
     out, units, size = weight.shape
+    if not stay:
+        return torch.zeros_like(weight)
     columns = (torch.tensor(sorted(stay))[:, None] * size + torch.arange(size)).flatten()
     square, found = _damped(hessian), torch.zeros(out, units * size, dtype=torch.float64)
     wanted = weight.double().flatten(1) @ square[:, columns]

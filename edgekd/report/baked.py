@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
+STARTS = {"fresh": "with fresh weights", "teacher": "from the teacher's blocks, those of the random teacher too"}
 ROW, LEFT, WIDTH = 24, 180, 720  # pixels of the picture
 
 
@@ -14,7 +15,7 @@ def markdown(told: Mapping[str, Any]) -> str:
     lines = [
         f"Teacher: {told['teacher_accuracy_percent']:.2f} % on {n['test']} test images. "
         f"Students train on {n['train']} images, of which the teacher saw {asked['kept']['views']} views each, once "
-        "for all.",
+        f"for all. They start {STARTS[told['start']]}.",
         "",
         f"First round: {asked['epochs']} epochs, {asked['seeds']} seed(s), % on {n['val']} val images, which chose the "
         "rates and the finalists.",
@@ -29,6 +30,8 @@ def markdown(told: Mapping[str, Any]) -> str:
             "",
             *_final(told["final"]),
         ]
+    for run in told["diverged"]:
+        lines += ["", f"{run}: its loss became no number, and it counts nowhere above."]
     if told["left"]:
         lines += ["", f"{told['left']} runs are still to come: the same command goes on."]
     return "\n".join(lines) + "\n"
@@ -47,10 +50,16 @@ def _grid(grid: Mapping[str, Any]) -> list[str]:
     ]
     best = {arm: max(row["val_percent"].values()) for arm, row in grid.items()}
     for arm in sorted(grid, key=lambda arm: -best[arm]):
-        cells = [f"{grid[arm]['val_percent'][rate]:.2f}" if rate in grid[arm]["val_percent"] else "" for rate in rates]
+        cells = [_cell(grid[arm], rate) for rate in rates]
         chosen = grid[arm]["best_rate"]
         lines.append(f"| {arm} | {' | '.join(cells)} | {'' if chosen is None else f'{chosen:g}'} |")
     return lines
+
+
+def _cell(row: Mapping[str, Any], rate: str) -> str:
+    if rate in row["diverged"]:
+        return "no number"
+    return f"{row['val_percent'][rate]:.2f}" if rate in row["val_percent"] else ""
 
 
 def _final(final: Mapping[str, Any]) -> list[str]:

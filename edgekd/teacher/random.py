@@ -47,9 +47,15 @@ def run(settings: RandomTeacher, inputs: Mapping[str, Artifact], work: Work) -> 
 
 
 def forget(net: nn.Module, seed: int) -> None:
-    """In place: fresh weights for every module that knows how to make them."""
+    """
+    In place: fresh weights for every module that knows how to make them; parameters of one that does not (class tokens,
+    positions) are drawn as transformers do, from a normal distribution of deviation 0.02.
+    """
     torch.manual_seed(seed)
     for module in net.modules():
         reset = getattr(module, "reset_parameters", None)
         if callable(reset):
             reset()
+            continue
+        for parameter in module.parameters(recurse=False):
+            nn.init.normal_(parameter, std=0.02)

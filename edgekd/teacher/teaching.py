@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from edgekd.data.dataset import Samples
 from edgekd.data.stages import Preprocess
 from edgekd.models import checkpoint, foreign
-from edgekd.models.features import HEADS, Featured, Listening, alikeness
+from edgekd.models.features import HEADS, Featured, Listening, alikeness, known
 from edgekd.models.residual_cnn import ResidualCnn
 from edgekd.teacher.answers import answers_of
 from edgekd.train.batches import normalised, pixels
-from edgekd.train.lesson import Lesson, asked_of
+from edgekd.train.lesson import Lesson
 from edgekd.train.loop import Batch
-from edgekd.train.losses.settings import LossSettings
+from edgekd.train.losses.settings import LossSettings, asked_of
 from edgekd.train.terms import Said, Shapes
 
 LOOKED_AT = 256  # samples a batch of val, and at most so many for CKA
@@ -90,12 +90,16 @@ def _own(net: nn.Module) -> ResidualCnn:
     return net
 
 
-def unlike(teaching: Teaching, net: nn.Module, x: Tensor) -> list[str]:
-    """A sentence for every hint between outputs that are little alike (CKA), and what would be more so. x [B, ...]."""
+def unlike(teaching: Teaching, net: nn.Module, x: Tensor, teacher: Path | None) -> list[str]:
+    """
+    A sentence for every hint between outputs that are little alike (CKA), and which of all the outputs of a teacher of
+    edgekd's own would be more so, or of those that the recipe names of any other. x [B, ...].
+    """
     pairs = [(loss.name, *pair) for loss in teaching.lesson.losses for pair in getattr(loss, "pairs", ())]
-    if not pairs or teaching.teacher is None:
+    if not pairs or teaching.teacher is None or teacher is None:
         return []
-    own, theirs = Said(*_said(net, teaching.names, x)), teaching.teacher(x)
+    own = Said(*_said(net, teaching.names, x))
+    theirs = teaching.teacher(x) if foreign.described(teacher) is not None else _all_of(teacher, x)
     alike = alikeness(own.features, theirs.features)
     found = []
     for name, a, b in pairs:
@@ -107,6 +111,11 @@ def unlike(teaching: Teaching, net: nn.Module, x: Tensor) -> list[str]:
                 f"{alike[a][b]:.2f} of 1){better}; between nets of different kinds ofa-stages or logits alone do better"
             )
     return found
+
+
+def _all_of(teacher: Path, x: Tensor) -> Said:
+    net = checkpoint.load(teacher).net
+    return Said(*_said(net, known(net), x))
 
 
 def right_on(net: nn.Module, val: Samples, preprocess: Preprocess) -> Callable[[], tuple[int, int]]:

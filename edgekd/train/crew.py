@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from edgekd.engine.events import Progress, Silent
 from edgekd.engine.stage import Run, Work
 from edgekd.engine.store import Artifact
-from edgekd.errors import ConfigError, DataError, EdgekdError, UnavailableError
+from edgekd.errors import ConfigError, DataError, DivergedError, EdgekdError, UnavailableError
 from edgekd.train.norms import batch_norms
 
-KINDS = {kind.__name__: kind for kind in (ConfigError, DataError, UnavailableError)}
+KINDS = {kind.__name__: kind for kind in (ConfigError, DivergedError, DataError, UnavailableError)}
 MEMBER = "EDGEKD_CREW_MEMBER"
 LOOK_S = 0.05
 

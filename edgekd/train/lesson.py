@@ -75,14 +75,3 @@ class Lesson(nn.Module):
             return found
         assert teacher is not None
         return LOSSES[loss.name](loss, student.logits, teacher.logits, labels)
-
-
-def asked_of(losses: Sequence[LossSettings]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The outputs that losses name: of the student, and of the teacher."""
-    own: dict[str, None] = {}
-    theirs: dict[str, None] = {}
-    for loss in losses:
-        own |= dict.fromkeys(getattr(loss, "outputs", ()))
-        for a, b in getattr(loss, "pairs", ()):
-            own[a] = theirs[b] = None
-    return tuple(own), tuple(theirs)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from edgekd.engine.events import Progress
-from edgekd.errors import ConfigError
+from edgekd.errors import ConfigError, DivergedError
 from edgekd.resources import keep_memory
 from edgekd.train import crew as crews
 from edgekd.train import snapshots
@@ -104,6 +104,8 @@ class _Run:
         self.losses: list[float] = []  # since the last look
         self.watched = False
         self.scales = scales_of(net) if settings.scale_l1 else []
+        if settings.scale_l1 and not self.scales:
+            raise ConfigError(f"scale_l1: {settings.scale_l1:g}: this net has no batch norms to pull; leave it out")
         self.crew = crews.here()
         self.statistics = crews.statistics_of(net) if self.crew else []
 
@@ -132,7 +134,7 @@ class _Run:
             snapshots.save(self.scratch, place, self.net, self.optimizer, self.average)
 
     def step(self, epoch: int, step: int, batch: Batch) -> float:
-        """One batch; the loss. Raises ConfigError for a loss or gradient that is no number."""
+        """One batch; the loss. Raises DivergedError for a loss or gradient that is no number."""
         rate = learning_rate(epoch * self.steps + step, self.settings.epochs * self.steps, self.settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -149,7 +151,7 @@ class _Run:
         if not (math.isfinite(value) and math.isfinite(size)):
             what = f"loss became {value}" if not math.isfinite(value) else f"gradient became {size}"
             kept = f"the last good checkpoint, after epoch {epoch}, is kept" if epoch else "no epoch was finished"
-            raise ConfigError(
+            raise DivergedError(
                 f"training: the {what} in epoch {epoch + 1}, step {step + 1}; "
                 f"lower learning_rate (it peaks at {self.settings.learning_rate}); {kept}"
             )

@@ -68,6 +68,16 @@ def test_few_enough_parameters_are_left_and_nothing_as_fast_and_as_small_loses_l
         assert simple is None or room.holds(known, simple)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_no_more_parameters_go_than_have_to(seed: int) -> None:
+    """A looser limit loses less, and none loses nothing beside what the time takes."""
+    known, model = worth(seed), checkpoint.build(SHAPE, ["a", "b"], 3, seed)
+    found = [chosen(known, model, "latency", 0.9, most) for most in (1.0, 0.6, 0.35)]
+    losses = [lost(known, stays) for stays in found if stays is not None]
+    assert len(losses) == 3
+    assert losses[0] < losses[1] < losses[2]
+
+
 def test_fewer_parameters_than_the_smallest_net_has_are_not_promised() -> None:
     known, model = worth(), checkpoint.build(SHAPE, ["a", "b"], 3, 0)
     least = Room(1.0, SHAPE).share(known.least())

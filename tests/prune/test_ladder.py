@@ -8,7 +8,7 @@ import torch
 from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import mac_count
 from edgekd.models.shape import NetShape
-from edgekd.prune.ladder import removed, said, scales_by_unit, shift, spared
+from edgekd.prune.ladder import gone, removed, said, scales_by_unit, shift, spared
 from edgekd.prune.places import rungs, units_of
 
 SHAPE = NetShape(stem_width=8, widths=((8, 8), (8, 8), (16, 16)), strides=(1, 1, 2))
@@ -70,9 +70,10 @@ def test_by_scales_the_smallest_go_first_and_readers_make_up_for_them() -> None:
     scales = scales_by_unit(net, units)
     torch.testing.assert_close(scales, wanted)
     x = torch.randn(64, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    order, weights = removed(net, units, x, {8, 4}, scales)
+    order, weights = removed(net, units, x, {8, 4, 0}, scales)
     assert list(order) == [1, 3, 5, 7, 0, 6, 4, 2]
     whole = said(net, x, "answers")
+    assert gone(scales, [8, 6, 0], 0.5) == pytest.approx([0, (0.1 + 0.2) / 0.5, float(wanted.sum()) / 0.5])
     plain = {name: net.get_parameter(f"{name}.weight").detach().clone() for name in units.readers}
     for weight in plain.values():
         weight[:, [1, 3, 5, 7]] = 0

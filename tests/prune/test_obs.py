@@ -78,3 +78,8 @@ def test_a_reader_of_what_stays_comes_as_near_as_it_can(stays: int) -> None:
     least = float(((best @ x[rows] - target) ** 2).sum() / x.shape[1])
     assert error(weight, found, x) == pytest.approx(least, rel=0.05, abs=0.05)
     assert not found[:, [unit for unit in range(6) if unit not in stay]].any()
+
+
+def test_where_nothing_stays_a_reader_has_nothing_left() -> None:
+    weight, x = problem(seed=3)
+    assert not made_up(weight, x @ x.T / x.shape[1], []).any()

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from transformers import ViTConfig, ViTForImageClassification
 
 from edgekd.data.dataset import Dataset, Samples
 from edgekd.data.stages import Preprocess, Views
@@ -26,6 +27,7 @@ from edgekd.models import checkpoint
 from edgekd.models.shape import NetShape
 from edgekd.teacher import targets
 from edgekd.teacher.answers import Answers, answers_of
+from edgekd.teacher.random import forget
 from edgekd.teacher.stages import RANDOM, TARGETS, KeptViews, MakeTargets, RandomTeacher
 from edgekd.teacher.targets import bank_for, packed, unpacked
 from edgekd.train.bank import bank_of, kept_views
@@ -177,6 +179,22 @@ def test_a_random_teacher_has_the_shape_and_none_of_the_weights(teacher: Artifac
     assert not torch.allclose(answers[0], answers[1])
     assert not torch.allclose(answers[1], answers[3])
     assert json.loads(one.file("config.json").read_text()) == json.loads(teacher.file("config.json").read_text())
+
+
+def test_a_random_teacher_forgets_what_no_layer_makes_anew() -> None:
+    """Class tokens and positions stand in modules that only hold them."""
+    config = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=8,
+                       patch_size=4)  # fmt: skip
+    net = ViTForImageClassification(config)
+    trained = torch.nn.init.constant_
+    with torch.no_grad():
+        for parameter in net.parameters():
+            trained(parameter, 7.0)
+    forget(net, 0)
+    assert [name for name, parameter in net.named_parameters() if (parameter == 7.0).any()] == []
+    again = ViTForImageClassification(config)
+    forget(again, 0)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
 
 
 def test_what_was_drawn_of_a_view_does_not_depend_on_how_many_others_there_are() -> None:

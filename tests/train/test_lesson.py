@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
 from edgekd.errors import ConfigError
 from edgekd.models import checkpoint
 from edgekd.models.features import HEADS, Featured, Listening, alikeness, known, linear_cka
 from edgekd.models.residual_cnn import ResidualCnn
-from edgekd.models.shape import NetShape
-from edgekd.train.lesson import Lesson, asked_of
+from edgekd.models.shape import NetShape, outputs_of
+from edgekd.train.lesson import Lesson
+from edgekd.train.losses import divergences
 from edgekd.train.losses.settings import (
     AttentionLoss,
     CkdLoss,
@@ -31,6 +34,7 @@ from edgekd.train.losses.settings import (
     SquareHeadLoss,
     TaidLoss,
     UskdLoss,
+    asked_of,
 )
 from edgekd.train.terms import Said, Taid, info_nce
 
@@ -67,6 +71,27 @@ def test_a_teacher_of_another_kind_is_heard_by_the_paths_of_its_modules() -> Non
     answer, features = listening(X)
     assert torch.equal(answer, teacher(X))
     assert torch.equal(features["1"], teacher[1](teacher[0](X)))
+
+
+def test_a_module_that_is_never_called_by_itself_is_named() -> None:
+    class Looped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Conv2d(3, 4, 3)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.as_tensor(self.layers[0](x).mean((2, 3)))
+
+    with pytest.raises(ConfigError, match=r"the teacher's 'layers' is never called by itself .*; name a layer within"):
+        Listening(Looped(), ["layers"])(X)
+    assert set(Listening(Looped(), ["layers.0"])(X)[1]) == {"layers.0"}
+
+
+def test_the_outputs_that_a_shape_promises_are_those_of_its_net() -> None:
+    dual = SHAPE.model_copy(update={"dual_head": 0.5})
+    one = NetShape(stem_width=4, widths=((4, 4),), strides=(1,))
+    for shape in (SHAPE, dual, one):
+        assert outputs_of(shape) == set(known(net(shape=shape)))
 
 
 @pytest.mark.parametrize(
@@ -204,6 +229,34 @@ def test_taids_target_moves_on_at_every_step_and_is_the_teacher_at_the_end() -> 
     assert all(a <= b for a, b in pairwise(shares))
     assert shares[0] >= 0.4
     assert shares[-1] == pytest.approx(1.0)
+
+
+def test_taid_is_its_transcription_at_any_share() -> None:
+    """The target's gradient is none: the student's own part of it is a constant."""
+    own, theirs = logits(2).double().requires_grad_(), logits(3).double()
+    divergences.taid(own, theirs, 0.3).backward()
+
+    def by_hand(x: NDArray[np.float64]) -> float:
+        target = softmax(0.7 * logits(2).double().numpy() + 0.3 * theirs.numpy(), axis=1)
+        return float((target * (np.log(target) - log_softmax(x, axis=1))).sum(1).mean())
+
+    at = own.detach().numpy()
+    assert float(divergences.taid(own.detach(), theirs, 0.3)) == pytest.approx(by_hand(at), rel=1e-6)
+    step = np.zeros_like(at)
+    step[1, 2] = 1e-5
+    assert own.grad is not None
+    assert float(own.grad[1, 2]) == pytest.approx((by_hand(at + step) - by_hand(at - step)) / 2e-5, rel=1e-5)
+
+
+def test_taid_moves_by_its_formula() -> None:
+    """Shing et al. (2025), equations 5 and 6, by hand: momentum of the relative fall, through a sigmoid."""
+    term, share, fall = Taid(TaidLoss(name="taid", rate=0.1, momentum=0.9)), 0.4, 0.0
+    for before, now in pairwise([2.0, 1.0, 1.5, 0.3]):
+        term.before.fill_(before)
+        term.move(now)
+        fall = 0.9 * fall + 0.1 * (before - now) / before
+        share += 0.1 / (1 + math.exp(-fall)) * (1 - share)
+        assert float(term.share) == pytest.approx(share, rel=1e-9)
 
 
 def test_taid_hurries_where_the_loss_falls() -> None:

@@ -18,6 +18,7 @@ from edgekd.train.losses.settings import (
     OfaLoss,
     PldLoss,
     SkewKlLoss,
+    TaidLoss,
     TopKLoss,
     UskdLoss,
 )
@@ -29,7 +30,7 @@ def _labels(weight: float) -> CrossEntropyLoss:
 
 RecipeName = Literal[
     "cross-entropy", "label-smoothing", "kd", "kd-standardised", "kd-patient", "hard-label", "dkd", "nkd", "ofa", "pld",
-    "dist", "skew-kl", "bd-kd", "top-k", "margin-mse", "uskd",
+    "dist", "skew-kl", "bd-kd", "top-k", "margin-mse", "taid", "uskd",
 ]  # fmt: skip
 RECIPES: Mapping[RecipeName, tuple[LossSettings, ...]] = {
     "cross-entropy": (_labels(1.0),),
@@ -46,6 +47,7 @@ RECIPES: Mapping[RecipeName, tuple[LossSettings, ...]] = {
     "skew-kl": (SkewKlLoss(name="skew-kl"), _labels(0.1)),
     "bd-kd": (BdKdLoss(name="bd-kd", weight=0.9), _labels(0.1)),
     "top-k": (TopKLoss(name="top-k", weight=0.9), _labels(0.1)),
+    "taid": (TaidLoss(name="taid"), _labels(0.1)),
     "uskd": (UskdLoss(name="uskd"), _labels(1.0)),  # without a teacher
     "margin-mse": (MarginMseLoss(name="margin-mse", weight=0.1), _labels(1.0)),
 }

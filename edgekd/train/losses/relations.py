@@ -87,7 +87,8 @@ def squarehead(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _scaled_distances(x: Tensor) -> Tensor:
     apart = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
-    return apart / apart[apart > 0].mean().clamp(min=1e-12)
+    pairs = apart[apart > 0]
+    return apart / pairs.mean().clamp(min=1e-12) if len(pairs) else apart  # of one sample, or of equal ones, all are 0
 
 
 def _angles(x: Tensor) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgekd.settings import Settings
 
@@ -24,6 +25,17 @@ class Loss(Settings):
     start: float = Field(default=0.0, ge=0, le=1)
     stop: float = Field(default=1.0, ge=0, le=1)
     ramp: float = Field(default=0.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _counts_at_some_time(self) -> Self:
+        if not self.start < self.stop:
+            raise ValueError(f"start {self.start:g} is not before stop {self.stop:g}, so that it never counts")
+        if self.start + self.ramp > self.stop:
+            raise ValueError(
+                f"ramp {self.ramp:g} from start {self.start:g} ends after stop {self.stop:g}, so that its weight is "
+                "never reached; shorten it"
+            )
+        return self
 
     def weight_at(self, done: float) -> float:
         """After a share `done` of the steps."""
@@ -203,3 +215,14 @@ LossSettings = Annotated[
     | CkdLoss,
     Field(discriminator="name"),
 ]
+
+
+def asked_of(losses: Sequence[LossSettings]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The outputs that losses name: of the student, and of the teacher."""
+    own: dict[str, None] = {}
+    theirs: dict[str, None] = {}
+    for loss in losses:
+        own |= dict.fromkeys(getattr(loss, "outputs", ()))
+        for a, b in getattr(loss, "pairs", ()):
+            own[a] = theirs[b] = None
+    return tuple(own), tuple(theirs)
