@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekd.budget import TEACHER, TEACHER_INT8
-from edgekd.cutting import Cutter
+from edgekd.cutting import Cutter, asked_of_zeros
 from edgekd.deploy import exporter
 from edgekd.deploy.evaluate import correct
 from edgekd.engine.executor import Builder
@@ -26,6 +26,7 @@ from edgekd.prune import stages as prune
 from edgekd.quant import stages as quant
 from edgekd.report.cuts import of_all_rounds
 from edgekd.sources import dataset_of, teacher_of
+from edgekd.sparse.packing import weighs
 from edgekd.stats import paired_difference, proportion_interval
 from edgekd.target import Target
 from edgekd.teacher.stages import Given
@@ -64,6 +65,7 @@ class Bench:
                 "that it was made of (a .py with weights), or quantise it as it is (edgekd export)"
             )
         cutter = Cutter.of(target, net, {"data": data, "teacher": net}, plan)
+        asked_of_zeros(target, cutter.shape, data)
         kept = targets_of(builder, pipeline, data, net, given)
         return cls(cutter.taught_by(kept), given, _whole(target, net, given, data))
 
@@ -138,9 +140,9 @@ class Bench:
             name: {
                 "accuracy_test_percent": list(proportion_interval(int(right[name].sum()), len(right[name]))),
                 "latency_p50_ms": list(seen.models[name].latency_p50_ms),
-                "size_bytes": seen.models[name].size_bytes,
+                **weighs([model.file(file) for file in exporter.read(model)["files"]])._asdict(),
             }
-            for name in right
+            for name, model in models.items()
         }
         return {
             "schema": 1, "pipeline": target.pipeline.name, "target": target.profile.name,

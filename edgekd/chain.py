@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from edgekd.advice import advice
 from edgekd.assistant import assistant_of
 from edgekd.budget import TEACHER, TEACHER_INT8
-from edgekd.cutting import Cutter
+from edgekd.cutting import Cutter, asked_of_zeros
 from edgekd.deploy import stages as deploy
 from edgekd.distill import stages as distill
 from edgekd.engine.executor import Engine
@@ -24,7 +24,6 @@ from edgekd.nesting import first_of
 from edgekd.pipeline import Pipeline
 from edgekd.plans import PrunePlan
 from edgekd.probing import float_settings
-from edgekd.prune import stages as prune
 from edgekd.report import stages as report
 from edgekd.seeking import Sought, ranked_by, seek
 from edgekd.sources import given_teacher
@@ -131,20 +130,6 @@ def cut(target: Target, sought: Sought, plan: PrunePlan) -> Taught:
     found = prefixed("cut", {str(number): each for number, each in enumerate(cuts)})
     found |= asked_of_zeros(target, _shape(cuts[-1]), sought.dataset)
     return Taught(sought, sought.tutor, found, cutter.trained("pruned", cuts[-1]))
-
-
-def asked_of_zeros(target: Target, shape: NetShape | None, dataset: Result) -> dict[str, Result]:
-    """Where zeros are wanted: what they gain on this device, before anything is trained for them; said at once."""
-    plan = target.pipeline.sparsity
-    if plan is None:
-        return {}
-    settings = None
-    if shape is not None:
-        settings = prune.AskZeros(
-            shape=shape, plan=plan, preprocess=target.pipeline.preprocess, profile=target.profile, where=target.where
-        )
-    stage = replace(prune.ASK_ZEROS, uses=(*prune.ASK_ZEROS.uses, *(p for s in target.runtimes for p in s.packages)))
-    return {"zeros": target.engine.call(stage, settings, {"data": dataset}, target.at())}
 
 
 def _shape(choice: Result) -> NetShape | None:

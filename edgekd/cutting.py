@@ -120,7 +120,7 @@ class Cutter:
         return self.engine.call(prune.LADDER, settings, {"net": self.start, "data": self.data})
 
     def staircase(self) -> Result:
-        target, shape = self.target, self._shape()
+        target, shape = self.target, self.shape
         settings = None
         if shape is not None:
             settings = prune.Staircase(
@@ -137,8 +137,12 @@ class Cutter:
         )  # fmt: skip
         return self.engine.call(target.versioned(prune.PATH), settings, worth, target.at(by))
 
-    def _shape(self) -> NetShape | None:
+    @property
+    def shape(self) -> NetShape | None:
+        """Of the net that is cut, where it is one of edgekd's own that is there."""
         if not isinstance(self.start, Artifact):
+            return None
+        if self.foreign:
             return None
         tree = self.start.json("config.json")
         return shape_of({name: tree[name] for name in NetShape.model_fields if name in tree})
@@ -154,3 +158,17 @@ def check_foreign(pipeline: Pipeline, plan: PrunePlan) -> None:
     ):  # fmt: skip
         if there_is:
             raise ConfigError(f"prune: {what}: is for nets of edgekd's own family so far; leave it out")
+
+
+def asked_of_zeros(target: Target, shape: NetShape | None, dataset: Result) -> dict[str, Result]:
+    """Where zeros are wanted: what they gain on this device, before anything is trained for them; said at once."""
+    plan = target.pipeline.sparsity
+    if plan is None:
+        return {}
+    settings = None
+    if shape is not None:
+        settings = prune.AskZeros(
+            shape=shape, plan=plan, preprocess=target.pipeline.preprocess, profile=target.profile, where=target.where
+        )
+    stage = replace(prune.ASK_ZEROS, uses=(*prune.ASK_ZEROS.uses, *(p for s in target.runtimes for p in s.packages)))
+    return {"zeros": target.engine.call(stage, settings, {"data": dataset}, target.at())}

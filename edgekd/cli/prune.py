@@ -29,6 +29,10 @@ def prune(
         str,
         typer.Option("--judged", help="What units are worth by: answers, trajectory (OPTIN), macs, or scales."),
     ] = "answers",
+    by: Annotated[
+        list[str] | None,
+        typer.Option("--by", help="Hold uniform or magnitude beside it, at the same latency; may be given again."),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Of cutting and teaching, each an equal share of the way.")] = 1,
     parameters_ratio: Annotated[
         float, typer.Option(help="Share of the parameters that may be left, beside the latency: 0.35 for a small file.")
@@ -57,6 +61,8 @@ def prune(
 
       edgekd prune cifar.yaml --latency-ratio 0.5 --judged macs --set distill.epochs=30
 
+      edgekd prune cifar.yaml --latency-ratio 0.65 --runtime litert --by uniform --by magnitude
+
       edgekd prune cifar.yaml --latency-ratio 0.3 --stages --rounds 2
 
       edgekd prune cifar.yaml --latency-ratio 0.5 --device ssh://pi@raspberrypi.local --target rpi5
@@ -64,15 +70,18 @@ def prune(
     from edgekd.cli.progress import Watcher
     from edgekd.hardware.remote.farm import reached
     from edgekd.pipeline import load_pipeline
-    from edgekd.prune.stages import Judged
+    from edgekd.prune.stages import By, Judged
     from edgekd.pruning import Pruning, prune_net, ratios_of
 
     start = time.perf_counter()
     ways = get_args(Judged)
     if judged not in ways:
         raise typer.BadParameter(f"{judged!r}: {' or '.join(ways)}", param_hint="--judged")
+    if odd := [name for name in by or () if name not in get_args(By)]:
+        raise typer.BadParameter(f"{odd[0]!r}: {', '.join(get_args(By))}", param_hint="--by")
     asked = Pruning(
         ratios=ratios_of(latency_ratio),
+        by=tuple(dict.fromkeys(("latency", *(cast(By, name) for name in by or ())))),
         step=step,
         streams=stages,
         judged=cast(Judged, judged),

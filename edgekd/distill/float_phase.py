@@ -83,9 +83,9 @@ def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> N
         right=right_on(net, data.split("val"), settings.preprocess) if settings.train.looks else None,
         attach=masks.attach if masks else None,
     )  # fmt: skip
-    if masks is not None:
+    if masks is not None and settings.sparsity is not None:
         masks.hold()  # an average of weights has zeros only where all had them
-        told["sparsity"] = masks.told()
+        told["sparsity"] = masks.told() | {"dense": dense_of(net, settings.sparsity)}
     if settings.calibrate and not isinstance(model, Answering):
         told["temperature"] = calibrate(model.net, data.split("val"), settings.preprocess)
     if isinstance(model, Answering):
@@ -117,6 +117,11 @@ def masks_of(net: nn.Module, plan: Sparsity, steps: int) -> Masks:
         (name, why), *_ = dense.items()
         raise ConfigError(f"sparsity: {plan}: no layer of the student can be: {name}: {why}; leave sparsity out")
     return Masks(weights, plan, steps, net)
+
+
+def dense_of(net: nn.Module, plan: Sparsity) -> dict[str, str]:
+    """The layers without zeros, and why."""
+    return dict(sparsifiable(net, plan)[1])
 
 
 def part(samples: int, settings: DistillFloat) -> Tensor | None:

@@ -14,8 +14,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"# {report['pipeline']} on {report['target']}: pruned to its latency in {report['runtime']}",
         "",
         "| net | chosen by | wanted | predicted | measured, of the whole int8 net | % right on test | int8 by | "
-        "against int8 | against float | parameters gone | MACs gone | kB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "against int8 | against float | parameters gone | MACs gone | kB | kB compressed |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
         *(_whole(name, report["variants"][name]) for name in (TEACHER, TEACHER_INT8)),
         *(_row(name, row, report["variants"][name]) for name, row in report["pruned"].items()),
         "",
@@ -44,9 +44,14 @@ def of_build(row: Mapping[str, Any], variants: Mapping[str, Any]) -> list[str]:
         f"Of its parameters {gone(row, 'parameters'):.1f} % are gone, of its multiply-accumulates "
         f"{gone(row, 'macs'):.1f} %. Measured, of the time of `{TEACHER_INT8}`: {', '.join(shares) or 'no int8 file'}.",
         "",
-        f"Units that stay, where fewer do than there were: {', '.join(fewer) or 'none'}.",
+        f"Units that stay{_last_of(row)}, where fewer do than there were: {', '.join(fewer) or 'none'}.",
         "",
     ]
+
+
+def _last_of(row: Mapping[str, Any]) -> str:
+    """Later rounds count the blocks of what the one before them left."""
+    return f" after the last of {row['rounds']} rounds, of what the one before it left" if row["rounds"] > 1 else ""
 
 
 def of_all_rounds(cuts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -66,10 +71,15 @@ def gone(row: Mapping[str, Any], what: str) -> float:
     return 100 * float(1 - row["after"][what] / row["before"][what])
 
 
+def _sizes(variant: Mapping[str, Any]) -> list[str]:
+    """In kB, as it is and in a zip."""
+    return [f"{variant[name] / 1e3:.0f}" for name in ("size_bytes", "compressed_bytes")]
+
+
 def _whole(name: str, variant: Mapping[str, Any]) -> str:
-    right, size = variant["accuracy_test_percent"][0], variant["size_bytes"] / 1e3
+    right, size = variant["accuracy_test_percent"][0], " | ".join(_sizes(variant))
     by = "ptq" if name == TEACHER_INT8 else ""
-    return f"| {name} | | | | {'1' if name == TEACHER_INT8 else ''} | {right:.2f} | {by} | | | | | {size:.0f} |"
+    return f"| {name} | | | | {'1' if name == TEACHER_INT8 else ''} | {right:.2f} | {by} | | | | | {size} |"
 
 
 def _row(name: str, row: Mapping[str, Any], variant: Mapping[str, Any]) -> str:
@@ -80,7 +90,7 @@ def _row(name: str, row: Mapping[str, Any], variant: Mapping[str, Any]) -> str:
         f"{share[0]:.2f} [{share[1]:.2f}, {share[2]:.2f}]", f"{variant['accuracy_test_percent'][0]:.2f}",
         row["int8"]["by"],
         *(f"{change[0]:+.2f} [{change[1]:+.2f}, {change[2]:+.2f}]" for change in changes),
-        f"{gone(row, 'parameters'):.1f} %", f"{gone(row, 'macs'):.1f} %", f"{variant['size_bytes'] / 1e3:.0f}",
+        f"{gone(row, 'parameters'):.1f} %", f"{gone(row, 'macs'):.1f} %", *_sizes(variant),
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 

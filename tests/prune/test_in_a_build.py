@@ -66,7 +66,9 @@ def test_what_is_left_of_the_teacher_is_quantised_measured_proved_and_shipped(
     (said,) = {sentence.split(":")[0] for sentence in built.report["zeros"] if "int8" in sentence}
     assert said == "50 % zeros in int8@onnxruntime"  # asked of the runtime before the training
     assert "Before the training, of a net of this shape with random weights: 50 % zeros in" in text
-    assert built.report["distillation"]["training"]["sparsity"]["zeros_percent"] == pytest.approx(50, abs=1)
+    trained = built.report["distillation"]["training"]["sparsity"]
+    assert trained["zeros_percent"] == pytest.approx(50, abs=1)
+    assert "stem.0" in trained["dense"]  # which reads one channel; said, not left out in silence
     code = (
         "import sys; sys.argv = ['edgekd', 'build', 'digits', '--workspace', "
         f"{str(where['workspace'])!r}, '--out', {str(tmp_path / 'dist')!r}"

@@ -121,6 +121,21 @@ def test_what_is_cut_goes_on_under_fake_quantisation_where_ptq_misses_the_margin
 
 
 @pytest.mark.nightly
+def test_a_simpler_way_is_held_against_what_the_latency_chose(tmp_path: Path) -> None:
+    odd = edgekd(tmp_path, "digits", "--latency-ratio", "0.9", "--by", "luck", code=2)
+    assert "'luck': latency, uniform, magnitude" in odd.stderr
+    told = json.loads(edgekd(tmp_path, "digits", "--latency-ratio", "0.9", "--by", "uniform", *SMALL, "--json").stdout)
+    rows, variants = told["report"]["pruned"], told["report"]["variants"]
+    assert list(rows) == ["0.9-latency", "0.9-uniform"]
+    apart = rows["0.9-uniform"]["change_points"]["0.9-latency"][0]
+    right = {name: variants[name]["accuracy_test_percent"][0] for name in rows}
+    assert apart == pytest.approx(right["0.9-uniform"] - right["0.9-latency"])
+    assert "0.9-latency" not in rows["0.9-latency"]["change_points"]
+    assert "0.9-uniform against 0.9-latency: " in (tmp_path / "pruned" / "pruned.md").read_text()
+    assert 0 < variants["0.9-latency"]["compressed_bytes"] < variants["0.9-latency"]["size_bytes"]
+
+
+@pytest.mark.nightly
 def test_in_rounds_what_was_cut_and_taught_is_cut_again(tmp_path: Path) -> None:
     """Whole stages too; what is told is of the whole net."""
     way = ("--latency-ratio", "0.5", "--stages", "--rounds", "2")
