@@ -1,13 +1,14 @@
 """
-At equal parameters: a searched student against the ResNet-20 that people take, both as exported int8, on CIFAR-10.
+At equal parameters: a searched student against the ResNet that people take, both as exported int8, on CIFAR-10.
 
-    python benchmarks/search_equal.py DATA [--folder equal] [--runtime onnxruntime] [--epochs 10] [--seeds 3]
+    python benchmarks/search_equal.py DATA [--folder equal] [--hand-made resnet20] [--runtime onnxruntime]
+        [--shapes 1500] [--rounds 24x3,8x6] [--epochs 10] [--seeds 3]
 
-1,500 shapes of three kinds of blocks with as many parameters as ResNet-20 (within 5 %) are measured beside it, as int8
-with random weights. Of those that are 1.33 times as fast and more, the 24 with most multiply-accumulates are distilled
-for 3 epochs, and the best eight of them on val for 6; the best goes on. Then both are distilled with the same recipe,
-views, epochs and seeds, quantised without training, exported, measured side by side, and judged in the runtime on
-2,000 clean images. Interrupted runs go on.
+Shapes of three kinds of blocks with as many parameters as the hand-made net (within 5 %) are measured beside it, as
+int8 with random weights. Of those that are 1.33 times as fast and more, the 24 with most multiply-accumulates are
+distilled for 3 epochs, and the best eight of them on val for 6; the best goes on. Then both are distilled with the same
+recipe, views, epochs and seeds, quantised without training, exported, measured side by side, and judged in the runtime
+on 2,000 clean images. Interrupted runs go on.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from search_cifar import Lab
 from edgekd.cli.progress import Watcher
 from edgekd.deploy.evaluate import correct
 from edgekd.distill import stages as distill
+from edgekd.distilling import student_shape
 from edgekd.engine.events import Progress
 from edgekd.engine.executor import Builder
 from edgekd.engine.stage import Coordinates
@@ -35,7 +37,7 @@ from edgekd.hardware.measure import result
 from edgekd.hardware.profile import load_profile
 from edgekd.models import checkpoint
 from edgekd.models.residual_cnn import mac_count
-from edgekd.models.shape import NetShape, parameters, resnet
+from edgekd.models.shape import NetShape, parameters
 from edgekd.pipeline import pipeline_of
 from edgekd.search.latency import as_model, compared
 from edgekd.search.space import draw
@@ -49,9 +51,7 @@ SPACE = ResidualCnnSpace(
     blocks=(1, 2, 3, 4),
     kinds=("residual", "plain", "skip"), kernels=(3,), inner=(0.5, 1.0), width_min=16, width_max=128, width_step=8,
 )  # fmt: skip
-SHAPES, FASTER = 1500, 1.33
-ROUNDS = ((24, 3), (8, 6))  # students and epochs, as search.race has them
-HAND_MADE = resnet(20)
+FASTER = 1.33
 
 
 def main() -> None:
@@ -59,6 +59,9 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--folder", type=Path, default=Path("equal"))
     parser.add_argument("--runtime", default="onnxruntime")
+    parser.add_argument("--hand-made", default="resnet20")
+    parser.add_argument("--shapes", type=int, default=1500)
+    parser.add_argument("--rounds", default="24x3,8x6", help="students x epochs of each, as search.race has them")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
@@ -73,23 +76,28 @@ def main() -> None:
     with temporary_files_in(store.root):
         builder = Builder(store, Watcher())
         lab, target = Lab(builder, pipeline), Target.of(builder, pipeline, profile)
-        shapes = alike()
-        faster = measured(shapes, target, asked.folder / f"equal-{asked.runtime}.json")
+        usual = student_shape(asked.hand_made)
+        shapes = alike(usual, asked.shapes)
+        kept = asked.folder / f"equal-{asked.hand_made}-{asked.shapes}-{asked.runtime}.json"
+        faster = measured([usual, *shapes], target, kept)
         fast = [shape for shape, ratio in zip(shapes, faster, strict=True) if ratio >= FASTER]
         left = sorted(fast, key=lambda shape: -work_of(shape))
-        for students, epochs in ROUNDS:
+        for students, epochs in (map(int, each.split("x")) for each in asked.rounds.split(",")):
             reached = {shape: judged(lab, distilled(lab, shape, epochs, 0), "val") for shape in left[:students]}
             left = sorted(reached, key=lambda shape: -reached[shape])
         chosen = left[0]
-        rows = [side_by_side(lab, target, chosen, asked.epochs, seed) for seed in range(asked.seeds)]
+        rows = [
+            side_by_side(lab, target, {"hand-made": usual, "searched": chosen}, asked.epochs, seed)
+            for seed in range(asked.seeds)
+        ]
     print(f"{target.cpu.model}; {asked.runtime}, one thread. {versions()}\n")
-    print(told(chosen, len(fast), rows, asked.epochs))
+    print(told(asked, chosen, len(fast), rows))
 
 
-def alike() -> list[NetShape]:
+def alike(usual: NetShape, count: int) -> list[NetShape]:
     """Shapes with as many parameters as the net that was made by hand."""
-    generator, wanted, found = np.random.default_rng(0), parameters(HAND_MADE), dict[NetShape, None]()
-    while len(found) < SHAPES:
+    generator, wanted, found = np.random.default_rng(0), parameters(usual), dict[NetShape, None]()
+    while len(found) < count:
         shape = SPACE.shape(draw(SPACE, generator))
         if abs(parameters(shape) / wanted - 1) <= 0.05:
             found.setdefault(shape)
@@ -101,7 +109,7 @@ def work_of(shape: NetShape) -> int:
 
 
 def measured(shapes: list[NetShape], target: Target, kept: Path) -> list[float]:
-    """How many times as fast as the hand-made net each is, with random weights."""
+    """How many times as fast as the first one each of the others is, with random weights."""
     if not kept.is_file():
         work = kept.with_suffix(".files")
         models = {
@@ -109,12 +117,12 @@ def measured(shapes: list[NetShape], target: Target, kept: Path) -> list[float]:
                 shape, cifar.CLASSES, (3, 32, 32), target.pipeline.preprocess, target.runtime, target.cpu,
                 work / str(number),
             )
-            for number, shape in enumerate([HAND_MADE, *shapes])
+            for number, shape in enumerate(shapes)
         }  # fmt: skip
         found = compared(models, QUICKLY, Progress(Watcher()))
         kept.write_text(json.dumps({name: row.value for name, row in found.speedup_over["c0"].items()}), "utf-8")
     rows = json.loads(kept.read_text("utf-8"))
-    return [rows[f"c{number}"] for number in range(1, len(shapes) + 1)]
+    return [rows[f"c{number}"] for number in range(1, len(shapes))]
 
 
 def distilled(lab: Lab, shape: NetShape, epochs: int, seed: int) -> Artifact:
@@ -133,10 +141,10 @@ def judged(lab: Lab, net: Artifact, split: str) -> int:
     return lab.call(distill.JUDGE, settings, {"net": net, "data": lab.data}).json("metrics.json")["right"]
 
 
-def side_by_side(lab: Lab, target: Target, chosen: NetShape, epochs: int, seed: int) -> dict[str, Any]:
+def side_by_side(lab: Lab, target: Target, shapes: dict[str, NetShape], epochs: int, seed: int) -> dict[str, Any]:
     """Both nets of one seed: answers of the int8 files, and how much faster the searched one's is."""
     models = {}
-    for name, shape in {"hand-made": HAND_MADE, "searched": chosen}.items():
+    for name, shape in shapes.items():
         net = distilled(lab, shape, epochs, seed)
         hub = target.ptq(net, lab.data, target.dialect, target.runtime)
         models[name] = target.export(hub, Coordinates(student=f"{name}, seed {seed}"), target.runtime)
@@ -149,11 +157,13 @@ def side_by_side(lab: Lab, target: Target, chosen: NetShape, epochs: int, seed: 
     }
 
 
-def told(chosen: NetShape, fast: int, rows: list[dict[str, Any]], epochs: int) -> str:
+def told(asked: argparse.Namespace, chosen: NetShape, fast: int, rows: list[dict[str, Any]]) -> str:
+    wanted = parameters(student_shape(asked.hand_made))
     lines = [
-        f"{fast} of {SHAPES} shapes are {FASTER} times as fast as ResNet-20 ({parameters(HAND_MADE):,} parameters) and "
+        f"{fast} of {asked.shapes} shapes are {FASTER} times as fast as {asked.hand_made} ({wanted:,} parameters) and "
         f"more. Searched: {parameters(chosen):,} parameters, {chosen.model_dump_json(exclude_defaults=True)}.", "",
-        f"| seed, {epochs} epochs | hand-made, int8, % | ms | searched, int8, % | ms | times as fast | points apart |",
+        f"| seed, {asked.epochs} epochs | hand-made, int8, % | ms | searched, int8, % | ms | times as fast | points "
+        "apart |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for seed, row in enumerate(rows):
