@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
@@ -56,8 +57,18 @@ def validate(model: type[T], tree: Any, where: str) -> T:
         # JSON mode: strict about scalars ("5" is no 5, true is no 1), lists may become tuples
         return model.model_validate_json(text)
     except ValidationError as error:
-        problems = error.errors(include_url=False)
+        problems = _own(error.errors(include_url=False))
         raise ConfigError("\n".join(_sentence(model, tree, where, problem) for problem in problems)) from None
+
+
+def _own(problems: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Without those that only follow: a list is too short once pydantic has left out what is wrong in it."""
+    return [
+        one
+        for one in problems
+        if one["type"] != "too_short"
+        or not any(other is not one and other["loc"][: len(one["loc"])] == one["loc"] for other in problems)
+    ]
 
 
 def override(tree: Any, assignment: str) -> None:
@@ -106,6 +117,12 @@ def _sentence(model: type[BaseModel], tree: Any, where: str, problem: ErrorDetai
         return f"{start}: no such setting; {hint}"
     if kind == "missing":
         return f"{start}: required, and not there"
+    if kind == "union_tag_invalid":
+        context = problem["ctx"]
+        known = re.findall(r"'([^']+)'", context["expected_tags"])
+        close = get_close_matches(context["tag"], known, n=1)
+        hint = f"did you mean {close[0]!r}? there are" if close else "there are"
+        return f"{start}: no {context['tag']!r}; {hint} {', '.join(known)}"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if kind == "value_error":
         return f"{start}: {message}"

@@ -39,7 +39,10 @@ def edited(old: str, new: str) -> str:
         ),
         (edited("epochs: 20", "epochs: true"), r"my\.yaml:\d+: distill\.epochs: expected .*integer, got True"),
         (edited("epochs: 20", "epochs: 20\n  epochs: 21"), r"my\.yaml:\d+: found duplicate key .epochs."),
-        (edited("name: kd,", "name: kdd,"), r"my\.yaml:\d+: distill\.losses\.0: expected .*'kd'"),
+        (
+            edited("name: kd,", "name: kdd,"),
+            r"my\.yaml:\d+: distill\.losses\.0: no 'kdd'; did you mean 'kd'\? there are kd, cross",
+        ),
         (edited("candidates: 200", "candidates: 3"), r"my\.yaml: \(top level\): search\.measure 16 is more than"),
         (edited("targets: [local-cpu]", ""), r"my\.yaml: targets: required, and not there"),
         (edited("temperature: 4.0", "temperature: .inf"), r"my\.yaml:\d+: distill\.losses\.0\.temperature: .*finite"),
@@ -51,6 +54,16 @@ def edited(old: str, new: str) -> str:
 def test_a_mistake_is_named_where_it_stands(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"(?m)^{message}"):
         validate(Pipeline, read_yaml(text, "my.yaml"), "my.yaml")
+
+
+def test_one_mistake_is_one_line() -> None:
+    """A list is not also too short because what is wrong in it was left out."""
+    for mistake in ("{name: kdd}", "{name: kd, temp: 3}"):
+        with pytest.raises(ConfigError, match=r"^digits: distill\.losses\.0.*$") as caught:
+            load_pipeline("digits", [f"distill.losses=[{mistake}]"])
+        assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(ConfigError, match=r"distill\.losses: expected .*at least 1 item"):
+        load_pipeline("digits", ["distill.losses=[]"])
 
 
 def test_aliases_that_expand_without_end_are_refused() -> None:
