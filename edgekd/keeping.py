@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from edgekd.deploy import exporter
@@ -48,10 +49,20 @@ def cheaper(epochs: int, views: int, *, kept: bool) -> str:
 
 def worth(dataset: Result, master: Result, kept: KeptViews) -> bool:
     """Whether the teacher has enough to say that its fastest form is looked for."""
-    if not (isinstance(master, Artifact) and isinstance(dataset, Artifact) and master.file(SIZE).is_file()):
+    if not (isinstance(master, Artifact) and isinstance(dataset, Artifact)):
         return False
-    macs = master.json(SIZE)["macs"] or 0
-    return bool(macs * kept.views * dataset.json("dataset.json")["splits"]["train"] > WORTH_MACS)
+    about = dataset.json("dataset.json")
+    return macs_of(master, about["image"]) * kept.views * about["splits"]["train"] > WORTH_MACS
+
+
+def macs_of(master: Artifact, image: Sequence[int]) -> int:
+    """Of one image [C, H, W]: noted of a teacher that was given, counted of one that was trained here; 0 of a pool."""
+    if master.file(SIZE).is_file():
+        return int(master.json(SIZE)["macs"] or 0)
+    from edgekd.models import checkpoint, foreign  # torch, which a plan has no need of
+    from edgekd.models.residual_cnn import mac_count
+
+    return 0 if foreign.described(master.path) is not None else mac_count(checkpoint.load(master.path).net, image)
 
 
 def fastest_form(

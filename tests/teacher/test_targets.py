@@ -23,8 +23,11 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact, Store
 from edgekd.errors import ConfigError
 from edgekd.hardware.profile import load_profile, this_cpu
+from edgekd.keeping import macs_of, targets_of
 from edgekd.models import checkpoint
+from edgekd.models.residual_cnn import mac_count
 from edgekd.models.shape import NetShape
+from edgekd.pipeline import load_pipeline
 from edgekd.teacher import targets
 from edgekd.teacher.answers import Answers, answers_of
 from edgekd.teacher.random import forget
@@ -168,6 +171,38 @@ def test_the_cache_is_as_small_as_it_says() -> None:
     """FIRST's check: at most n k 6 bytes, and the mass of the others."""
     stored = packed(torch.randn(1000, 100), 5)
     assert sum(values.numel() * values.element_size() for values in stored.values()) <= 1000 * (5 * 6 + 2)
+
+
+@pytest.mark.slow
+def test_a_teacher_with_much_to_say_says_it_in_its_fastest_form(
+    digits: Artifact, teacher: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chosen by what was measured here, of one that was trained here too; little to say is said as it is."""
+    pipeline = load_pipeline("digits", ["distill.targets={keep: always, views: 1}", "distill.threads=1"])
+    builder = Builder(Store(tmp_path), Silent())
+    targets_of(builder, pipeline, digits, teacher, None)
+    assert [row["stage"] for row in builder.trail] == ["teacher.targets"]
+    monkeypatch.setattr("edgekd.keeping.WORTH_MACS", 1.0)
+    builder.trail.clear()
+    said = targets_of(builder, pipeline, digits, teacher, None)
+    assert isinstance(said, Artifact)
+    stages = [row["stage"] for row in builder.trail]
+    assert stages.count("evaluate") == 2  # float and int8
+    assert stages[-3:] == ["teacher.rates", "teacher.form", "teacher.targets"]
+    rates, form = (row["artifact"] for row in builder.trail[-3:-1])
+    measured = rates.json("rates.json")["images_per_s"]
+    chosen = form.json("decision.json")["form"]
+    assert set(measured) == {"torch", "float", "int8"}
+    assert chosen in measured
+
+
+def test_work_that_a_teacher_has_is_noted_or_counted(teacher: Artifact, tmp_path: Path) -> None:
+    net = checkpoint.load(teacher.path).net
+    assert macs_of(teacher, (1, 28, 28)) == mac_count(net, (1, 28, 28)) > 1e5
+    (tmp_path / "size.json").write_text(json.dumps({"macs": 12}))
+    assert macs_of(Artifact("checkpoint", "given", tmp_path), (1, 28, 28)) == 12
+    (tmp_path / "size.json").write_text(json.dumps({"macs": None}))  # of an ONNX file
+    assert macs_of(Artifact("checkpoint", "given", tmp_path), (1, 28, 28)) == 0
 
 
 def test_a_random_teacher_has_the_shape_and_none_of_the_weights(teacher: Artifact, tmp_path: Path) -> None:
