@@ -26,7 +26,12 @@ from edgekd.errors import ConfigError
 from edgekd.hardware.dialect import Dialect
 from edgekd.models import checkpoint
 from edgekd.models.shape import NetShape
+from edgekd.pipeline import load_pipeline
+from edgekd.probing import float_settings
 from edgekd.quant import stages as quant
+from edgekd.teacher.teaching import teaching, unlike
+from edgekd.train.loop import Batch
+from edgekd.train.losses.divergences import kd
 from edgekd.train.losses.settings import (
     AttentionLoss,
     CrossEntropyLoss,
@@ -105,6 +110,49 @@ def test_what_features_were_learnt_with_leaves_no_trace_in_the_exported_graph(
     assert [len(graph.output) for graph in graphs] == [1, 1]
     sizes = [sum(int(np.prod(tensor.dims)) for tensor in graph.initializer) for graph in graphs]
     assert sizes[0] == sizes[1]
+
+
+@pytest.mark.slow
+def test_the_rate_that_a_probe_chose_is_the_one_that_trains(inputs: dict[str, Artifact], tmp_path: Path) -> None:
+    """At one of the two rates nothing is learnt."""
+    said = ["distill.precision=float32", "distill.epochs=2", "distill.threads=1", "distill.start=fresh",
+            "distill.losses=[{name: cross-entropy, weight: 1.0}]",
+            "distill.probe={rates: [0.000001, 0.1], share: 0.5}"]  # fmt: skip
+    plan = float_settings(Builder(Store(tmp_path), Silent()), load_pipeline("digits", said), inputs)
+    assert plan is not None
+    assert (plan.train.learning_rate, plan.train.epochs) == (0.1, 2)
+
+
+def test_a_teacher_that_answers_along_reads_the_students_very_tensor(inputs: dict[str, Artifact]) -> None:
+    """Beyer et al. (2022), [284]: another view of the same sample is another question."""
+    student = checkpoint.build(STUDENT, Dataset(inputs["data"]).labels, 1, 5).net.eval()
+    master = checkpoint.load(inputs["teacher"].path).net.eval()
+    lessons = teaching((KdLoss(name="kd", weight=1.0),), inputs["teacher"].path, student, (1, 28, 28), 10, 1)
+    x = torch.randn(6, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(6, dtype=torch.int64)
+    with torch.no_grad():
+        said = student(x)
+        same, moved = (float(lessons.loss(said, Batch(seen, labels)).sum()) for seen in (x, x.roll(2, 3)))
+        wanted = float(kd(said, master(x), 4.0))
+    assert same == pytest.approx(wanted, rel=1e-5)
+    assert moved != pytest.approx(wanted, rel=1e-2)
+
+
+def test_hints_between_unlike_outputs_are_told_with_what_would_be_more_alike(
+    inputs: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a teacher of edgekd's own all outputs are looked at: a copy of it finds its own stem, which no one named."""
+    monkeypatch.setattr("edgekd.teacher.teaching.UNLIKE", 0.999)
+    folder = inputs["teacher"].path
+    copy = checkpoint.load(folder).net
+    x = torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    found = {
+        pair: unlike(teaching((RkdLoss(name="rkd", pairs=(pair,)),), folder, copy, (1, 28, 28), 10, 1), copy, x, folder)
+        for pair in (("stem", "pooled"), ("stem", "stem"))
+    }
+    assert found["stem", "stem"] == []
+    assert "rkd: the student's 'stem' and the teacher's 'pooled' are little alike" in found["stem", "pooled"][0]
+    assert "the teacher's 'stem' is more so (1.00)" in found["stem", "pooled"][0]
 
 
 def test_it_says_what_it_saw_on_val(featured: Path) -> None:
