@@ -52,7 +52,7 @@ def worth(dataset: Result, master: Result, kept: KeptViews) -> bool:
     if not (isinstance(master, Artifact) and isinstance(dataset, Artifact)):
         return False
     about = dataset.json("dataset.json")
-    return macs_of(master, about["image"]) * kept.views * about["splits"]["train"] > WORTH_MACS
+    return bool(macs_of(master, about["image"]) * kept.views * about["splits"]["train"] > WORTH_MACS)
 
 
 def macs_of(master: Artifact, image: Sequence[int]) -> int:
