@@ -17,6 +17,7 @@ from edgekd.data.dataset import Dataset
 from edgekd.data.stages import Preprocess, Views
 from edgekd.deploy import stages as deploy
 from edgekd.distill import float_phase
+from edgekd.distill.float_phase import dense_of
 from edgekd.distill.stages import FLOAT, GIVEN, DistillFloat, GiveStudent
 from edgekd.engine.events import Progress, Silent
 from edgekd.engine.executor import Builder
@@ -29,6 +30,7 @@ from edgekd.models.shape import NetShape
 from edgekd.pipeline import load_pipeline
 from edgekd.probing import float_settings
 from edgekd.quant import stages as quant
+from edgekd.sparse.plans import Sparsity
 from edgekd.teacher.teaching import teaching, unlike
 from edgekd.train.loop import Batch
 from edgekd.train.losses.divergences import kd
@@ -121,6 +123,13 @@ def test_the_rate_that_a_probe_chose_is_the_one_that_trains(inputs: dict[str, Ar
     plan = float_settings(Builder(Store(tmp_path), Silent()), load_pipeline("digits", said), inputs)
     assert plan is not None
     assert (plan.train.learning_rate, plan.train.epochs) == (0.1, 2)
+
+
+def test_layers_that_stay_dense_are_named_with_why() -> None:
+    """A stem that reads one channel has no four of them to be two zeros of."""
+    net = checkpoint.build(STUDENT, ["a", "b"], 1, 0).net
+    assert list(dense_of(net, Sparsity(nm="2:4"))) == ["stem.0"]
+    assert dense_of(net, Sparsity(unstructured=0.5)) == {}
 
 
 def test_a_teacher_that_answers_along_reads_the_students_very_tensor(inputs: dict[str, Artifact]) -> None:
