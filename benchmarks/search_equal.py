@@ -2,7 +2,7 @@
 At equal parameters: a searched student against the ResNet that people take, both as exported int8, on CIFAR-10.
 
     python benchmarks/search_equal.py DATA [--folder equal] [--hand-made resnet20] [--runtime onnxruntime]
-        [--shapes 1500] [--rounds 24x3,8x6] [--epochs 10] [--seeds 3]
+        [--shapes 1500] [--faster 1.33] [--rounds 24x3,8x6] [--epochs 10] [--seeds 3]
 
 Shapes of three kinds of blocks with as many parameters as the hand-made net (within 5 %) are measured beside it, as
 int8 with random weights. Of those that are 1.33 times as fast and more, the 24 with most multiply-accumulates are
@@ -51,7 +51,6 @@ SPACE = ResidualCnnSpace(
     blocks=(1, 2, 3, 4),
     kinds=("residual", "plain", "skip"), kernels=(3,), inner=(0.5, 1.0), width_min=16, width_max=128, width_step=8,
 )  # fmt: skip
-FASTER = 1.33
 
 
 def main() -> None:
@@ -61,6 +60,7 @@ def main() -> None:
     parser.add_argument("--runtime", default="onnxruntime")
     parser.add_argument("--hand-made", default="resnet20")
     parser.add_argument("--shapes", type=int, default=1500)
+    parser.add_argument("--faster", type=float, default=1.33, help="with random weights, at least")
     parser.add_argument("--rounds", default="24x3,8x6", help="students x epochs of each, as search.race has them")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3)
@@ -80,7 +80,7 @@ def main() -> None:
         shapes = alike(usual, asked.shapes)
         kept = asked.folder / f"equal-{asked.hand_made}-{asked.shapes}-{asked.runtime}.json"
         faster = measured([usual, *shapes], target, kept)
-        fast = [shape for shape, ratio in zip(shapes, faster, strict=True) if ratio >= FASTER]
+        fast = [shape for shape, ratio in zip(shapes, faster, strict=True) if ratio >= asked.faster]
         left = sorted(fast, key=lambda shape: -work_of(shape))
         for students, epochs in (map(int, each.split("x")) for each in asked.rounds.split(",")):
             reached = {shape: judged(lab, distilled(lab, shape, epochs, 0), "val") for shape in left[:students]}
@@ -160,8 +160,8 @@ def side_by_side(lab: Lab, target: Target, shapes: dict[str, NetShape], epochs: 
 def told(asked: argparse.Namespace, chosen: NetShape, fast: int, rows: list[dict[str, Any]]) -> str:
     wanted = parameters(student_shape(asked.hand_made))
     lines = [
-        f"{fast} of {asked.shapes} shapes are {FASTER} times as fast as {asked.hand_made} ({wanted:,} parameters) and "
-        f"more. Searched: {parameters(chosen):,} parameters, {chosen.model_dump_json(exclude_defaults=True)}.", "",
+        f"{fast} of {asked.shapes} shapes are {asked.faster:g} times as fast as {asked.hand_made} ({wanted:,} parameters) "
+        f"and more. Searched: {parameters(chosen):,} parameters, {chosen.model_dump_json(exclude_defaults=True)}.", "",
         f"| seed, {asked.epochs} epochs | hand-made, int8, % | ms | searched, int8, % | ms | times as fast | points "
         "apart |",
         "|---|---|---|---|---|---|---|",
