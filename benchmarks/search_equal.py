@@ -160,8 +160,9 @@ def side_by_side(lab: Lab, target: Target, shapes: dict[str, NetShape], epochs: 
 def told(asked: argparse.Namespace, chosen: NetShape, fast: int, rows: list[dict[str, Any]]) -> str:
     wanted = parameters(student_shape(asked.hand_made))
     lines = [
-        f"{fast} of {asked.shapes} shapes are {asked.faster:g} times as fast as {asked.hand_made} ({wanted:,} parameters) "
-        f"and more. Searched: {parameters(chosen):,} parameters, {chosen.model_dump_json(exclude_defaults=True)}.", "",
+        f"{fast} of {asked.shapes} shapes are {asked.faster:g} times as fast as {asked.hand_made} and more, which has "
+        f"{wanted:,} parameters. Searched: {parameters(chosen):,} parameters, "
+        f"{chosen.model_dump_json(exclude_defaults=True)}.", "",
         f"| seed, {asked.epochs} epochs | hand-made, int8, % | ms | searched, int8, % | ms | times as fast | points "
         "apart |",
         "|---|---|---|---|---|---|---|",
