@@ -8,7 +8,7 @@ HOT = 2.0  # temperature from which a smoothed teacher's classes blur into each 
 FEW = 4  # classes
 MANY = 4  # times that each kept view is seen
 HEAVY = 1.5
-FAR = 10.0  # times smaller
+FAR = 10.0  # times smaller: from there on a student may learn less from a larger teacher
 PATIENT = 300  # epochs
 
 
@@ -56,12 +56,13 @@ def _smoothed(pipeline: Pipeline) -> list[str]:
 def _patience(pipeline: Pipeline) -> list[str]:
     """Label-free teaching of consistent views takes long: Beyer et al. 2022, [284]."""
     plan = pipeline.distill
-    alone = [loss.name for loss in plan.losses if loss.needs] if all(loss.needs for loss in plan.losses) else []
-    if not alone or plan.epochs >= PATIENT:
+    label_free = all("logits" in loss.needs and not loss.one_class for loss in plan.losses)
+    if not label_free or plan.epochs >= PATIENT:
         return []
+    alone = ", ".join(loss.name for loss in plan.losses)
     return [
-        f"not patient: {', '.join(alone)} without labels for {plan.epochs} epochs; what the teacher says of consistent "
-        f"views went on to help over {PATIENT} epochs and more; add cross-entropy, or train longer"
+        f"not patient: {alone} without labels for {plan.epochs} epochs; what the teacher says of consistent views went "
+        f"on to help over {PATIENT} epochs and more; add cross-entropy, or train longer"
     ]
 
 

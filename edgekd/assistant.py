@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import product
 
+from edgekd.advice import FAR
 from edgekd.distill import stages as distill
 from edgekd.engine.executor import Engine
 from edgekd.engine.plan import Result
@@ -14,7 +15,6 @@ from edgekd.models.shape import NetShape
 from edgekd.models.shape import parameters as count
 from edgekd.pipeline import Pipeline
 
-FAR = 10.0  # times smaller: from there on a student learns less from a larger teacher
 MOST = 4  # candidates
 BLOCKS, WIDTHS = (1.0, 0.5, 0.34), (1.0, 0.75, 0.5)
 
@@ -38,7 +38,7 @@ def assistant_of(
     shape = NetShape.model_validate_json(student.file("shape.json").read_text("utf-8"))
     found = between(teacher, shape, *_sizes(inputs["data"]))
     if not found:
-        engine.say("assistant: the student has more than a tenth of its teacher's parameters: none is needed")
+        engine.say("assistant: none, for no part of the teacher lies between it and a student less than a tenth of it")
         return None
     settings = distill.of(pipeline.distill, pipeline.preprocess, pipeline.views).model_copy(update={"start": "auto"})
     short = settings.train.model_copy(update={"epochs": max(1, round(0.2 * settings.train.epochs)), "looks": 0})

@@ -147,7 +147,7 @@ class _Kitchen:
             )
         for student in {asked.student, asked.final_student or asked.student}:
             check_outputs(student, asked.recipes)
-        self.engine, self.call, self.pipeline, self.asked = engine, engine.call, pipeline, asked
+        self.call, self.pipeline, self.asked = engine.call, pipeline, asked
         self.data = dataset_of(engine, pipeline)
         self.teacher, _ = teacher_of(engine, pipeline, self.data)
         nobody = self.call(teacher.RANDOM, teacher.RandomTeacher(), {"teacher": self.teacher})

@@ -77,10 +77,7 @@ def distil(
                 "distill.start: teacher: the teacher is no net of the student's family, whose blocks it could start "
                 "from; leave it out"
             )
-        about = data.json("dataset.json")
-        sizes = [parameters(each, about["image"][0], len(about["labels"])) for each in (taught, shape) if each]
-        smaller = sizes[0] / sizes[1] if len(sizes) == 2 else None
-        advised = advice(pipeline, len(about["labels"]), smaller)
+        advised = _advised(pipeline, data, taught, shape)
         for sentence in advised:
             listener.said(f"advice: {sentence}")
         tutor = pool = taught_by(builder, pipeline, data, master)
@@ -107,6 +104,13 @@ def distil(
         }  # fmt: skip
         leave(net, report, out)
     return report
+
+
+def _advised(pipeline: Pipeline, data: Artifact, teacher: NetShape | None, student: NetShape) -> list[str]:
+    about = data.json("dataset.json")
+    channels, classes = about["image"][0], len(about["labels"])
+    smaller = parameters(teacher, channels, classes) / parameters(student, channels, classes) if teacher else None
+    return advice(pipeline, classes, smaller)
 
 
 def leave(net: Artifact, report: dict[str, Any], out: Path) -> None:

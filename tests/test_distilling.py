@@ -209,6 +209,12 @@ def test_guardrails_are_said(assignments: list[str], smaller: float | None, sent
     assert any(sentence in said for said in advice(load_pipeline("digits", assignments), 10, smaller))
 
 
+def test_a_loss_that_reads_the_label_is_not_called_label_free() -> None:
+    for name in ("pld", "dkd", "nkd"):
+        pipeline = load_pipeline("digits", [f"distill.losses=[{{name: {name}}}]"])
+        assert not any("not patient" in said for said in advice(pipeline, 10))
+
+
 @pytest.mark.parametrize("helped", ["distill.assistant=auto", "distill.losses=[{name: taid}, {name: cross-entropy}]"])
 def test_a_far_student_that_is_helped_gets_no_advice(helped: str) -> None:
     pipeline = load_pipeline("digits", ["teacher.train.label_smoothing=0.0", helped])
