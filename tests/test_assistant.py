@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekd.assistant import FAR, between, part
+from edgekd.advice import FAR
+from edgekd.assistant import between, part
 from edgekd.distill.stages import ASSISTANT, ChooseAssistant
 from edgekd.distilling import distil
 from edgekd.engine.events import Silent
