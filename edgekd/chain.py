@@ -19,6 +19,7 @@ from edgekd.errors import UnsupportedError
 from edgekd.hardware.here import by_dialect
 from edgekd.hardware.profile import DeviceProfile
 from edgekd.keeping import targets_of
+from edgekd.looking import looks_of
 from edgekd.models.shape import NetShape
 from edgekd.nesting import first_of
 from edgekd.pipeline import Pipeline
@@ -82,6 +83,7 @@ def chain(
     judged = {"comparison": compared} | prefixed("model", models) | prefixed("val", val)
     selection = call(deploy.SELECT, deploy.Select(budget=pipeline.budget, variants=tuple(variants)), judged, here)
     test = {name: target.evaluate(model, dataset, "test", name) for name, model in models.items()}
+    looks = looks_of(engine, pipeline, dataset, student, sought.tutor, profile.name)
     told = call(
         report.REPORT,
         report.Tell(
@@ -91,7 +93,7 @@ def chain(
             replayed=tuple(differences) if differences is not None else None,
             advice=tuple(advice(pipeline, classes_of(dataset))), search_cost=sought.cost,
         ),
-        judged | dict(found) | prefixed("test", test)
+        judged | dict(found) | prefixed("test", test) | prefixed("look", looks)
         | {"selection": selection, "precision": precision, "student": student},
         here,
     )  # fmt: skip

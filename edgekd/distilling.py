@@ -8,41 +8,28 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from safetensors.numpy import load_file
-
-from edgekd import fidelity
 from edgekd.advice import advice
 from edgekd.api import check_code
 from edgekd.assistant import assistant_of
-from edgekd.data.stages import Split
 from edgekd.distill import stages as distill
 from edgekd.engine.events import Listener, Silent
 from edgekd.engine.executor import Builder
 from edgekd.engine.faults import explained
-from edgekd.engine.stage import Coordinates
+from edgekd.engine.plan import artifact
 from edgekd.engine.store import Artifact, Store
 from edgekd.engine.swap import put_in_place
 from edgekd.engine.usage import Usage
 from edgekd.engine.workspace import default_workspace, temporary_files_in
 from edgekd.errors import ConfigError, UnavailableError, first_line
 from edgekd.keeping import targets_of
+from edgekd.looking import looks_of
 from edgekd.models.shape import NetShape, parameters, resnet
 from edgekd.pipeline import Pipeline, load_pipeline
 from edgekd.probing import float_settings
 from edgekd.report.distilled import markdown
+from edgekd.report.looks import looks
 from edgekd.settings import read_yaml, validate
 from edgekd.sources import dataset_of, taught_by, teacher_of, unlabelled_of
-from edgekd.stats import paired_difference, proportion_interval
-
-Array = NDArray[Any]
-LOOKS: tuple[tuple[str, Split, bool, int | None], ...] = (  # name, split, shifted, at most
-    ("train", "train", False, 2000),
-    ("val", "val", False, None),
-    ("test", "test", False, None),
-    ("test, shifted", "test", True, None),
-)
 
 
 def distil(
@@ -88,18 +75,10 @@ def distil(
         inputs = {"data": data, "teacher": tutor, "student": chosen} | unlabelled_of(builder, pipeline, data)
         inputs |= {"targets": targets} if targets else {}
         net = builder.call(distill.FLOAT, float_settings(builder, pipeline, inputs), inputs)
-        looks = {}
-        for name, split, shifted, most in LOOKS:
-            settings = distill.Judge(split=split, preprocess=pipeline.preprocess.outside, shifted=shifted, most=most)
-            own, theirs = (
-                builder.call(
-                    distill.JUDGE, settings, {"net": each, "data": data}, Coordinates(student=who, variant=name)
-                )
-                for who, each in (("student", net), ("teacher", pool))
-            )
-            looks[name] = looked(own, theirs)
+        seen = looks_of(builder, pipeline, data, net, pool)
         report = {
-            "schema": 1, "pipeline": pipeline.name, "student": shape.model_dump(mode="json"), "looks": looks,
+            "schema": 1, "pipeline": pipeline.name, "student": shape.model_dump(mode="json"),
+            "looks": looks({name: artifact(each) for name, each in seen.items()}),
             "training": net.json("training.json"), "advice": advised,
         }  # fmt: skip
         leave(net, report, out)
@@ -133,19 +112,6 @@ def check_out(out: Path) -> None:
     own = all((out / name).is_file() for name in ("training.json", "report.json"))
     if out.exists() and not own and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out {out}: is there and nothing that edgekd distill left; choose another folder")
-
-
-def looked(student: Artifact, teacher: Artifact) -> dict[str, Any]:
-    """How right, how sure and how like its teacher the student is on some samples."""
-    own, theirs = (load_file(each.file("predictions.safetensors")) for each in (student, teacher))
-    right, n = own["right"], len(own["right"])
-    return {
-        "n": n,
-        "accuracy_percent": list(proportion_interval(int(right.sum()), n)),
-        "change_points": list(paired_difference(theirs["right"], right)),
-        **fidelity.all_of(own["answers"], theirs["answers"], own["labels"]),
-        "teacher": {"accuracy_percent": 100 * float(np.mean(theirs["right"]))},
-    }
 
 
 def student_shape(text: str) -> NetShape:

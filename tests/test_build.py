@@ -62,6 +62,19 @@ def test_the_report_has_every_variant_with_kind_n_and_interval(built: Built) -> 
     assert variants["fp32"]["coverage"]["integer"] == 0
 
 
+def test_the_float_student_is_held_against_its_teacher_on_what_it_learnt_from_and_on_other_pictures(
+    built: Built,
+) -> None:
+    told = built.report["distillation"]
+    looks, in_the_runtime = told["looks"], told["test"]["fp32"]
+    assert list(looks) == ["train", "val", "test", "test, shifted"]
+    assert all(looks["test"][name] == pytest.approx(in_the_runtime[name], abs=1e-3) for name in in_the_runtime)
+    assert looks["test, shifted"]["accuracy_percent"] != looks["test"]["accuracy_percent"]
+    assert looks["train"]["n"] > looks["val"]["n"]
+    page = (built.folder / "report.md").read_text("utf-8")
+    assert all(f"| {name} | {row['n']} |" in page for name, row in looks.items())
+
+
 def test_the_scores_stand_beside_their_baselines(built: Built) -> None:
     row = built.report["search"]["shortlist"][0]
     assert {"params", "macs", "synflow", "diswot", "diswot-relation", "latency_p50_ms"} <= row.keys()

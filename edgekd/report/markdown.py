@@ -7,6 +7,7 @@ from typing import Any
 
 from edgekd.budget import TEACHER, Verdict
 from edgekd.report import cuts, search_page
+from edgekd.report.looks import table
 
 FIRST = {"supernet": "its part of the supernet", "pruned": "what is left of its teacher"}
 
@@ -88,7 +89,8 @@ def _distillation(told: dict[str, Any]) -> list[str]:
             f"| {name} | {100 * row['agreement']:.1f} % | {row['kl']:.3f} | {row['probability_loyalty']:.3f} | "
             f"{row['ece']:.3f} | {row['nll']:.3f} |"
         )
-    return [*lines, ""]
+    lines += ["", "The float student and its teacher in torch; shifted: noise, blur or less contrast:", ""]
+    return [*lines, *table(told["looks"]), ""]
 
 
 def _sparsity(report: dict[str, Any]) -> list[str]:

@@ -96,6 +96,7 @@ REPORT = Stage[Tell](
         "model.*": "exported",
         "val.*": "predictions",
         "test.*": "predictions",
+        "look.*": "predictions",  # of the float student and its teacher, in torch
         "comparison": "comparison",
         "candidates": "comparison",
         "scores": "scores",
@@ -119,7 +120,7 @@ REPORT = Stage[Tell](
         "feasible",
         "choice",
     ),  # one of two ways
-    version=5,
+    version=6,
     gives="report",
     nature="observation",  # it restates measurements
     uses=("scipy",),

@@ -20,6 +20,7 @@ from edgekd.hardware.measure import result
 from edgekd.hardware.measure.result import Comparison
 from edgekd.prune.stages import CHOSEN
 from edgekd.report.cuts import of_all_rounds
+from edgekd.report.looks import looks
 from edgekd.report.markdown import markdown
 from edgekd.report.searched import told_of
 from edgekd.report.stages import Tell
@@ -61,7 +62,10 @@ def run(settings: Tell, inputs: Mapping[str, Artifact], work: Work) -> None:
 
 
 def _distillation(settings: Tell, inputs: Mapping[str, Artifact], names: list[str]) -> dict[str, Any]:
-    """How the student was trained, and on test how sure each file is and how like the teacher; none of it decides."""
+    """
+    How the student was trained; how sure it is and how like the teacher, each file on test, and its float net in torch
+    on what it learnt from, what it did not, and shifted pictures. None of it decides.
+    """
     teacher = load_file(inputs[f"test.{TEACHER}"].file("predictions.safetensors"))
     fidelities = {}
     for name in names:
@@ -71,6 +75,7 @@ def _distillation(settings: Tell, inputs: Mapping[str, Artifact], names: list[st
         "advice": list(settings.advice),
         "training": inputs["student"].json("training.json"),
         "test": fidelities,
+        "looks": looks({name.removeprefix("look."): each for name, each in inputs.items() if name.startswith("look.")}),
     }
 
 
