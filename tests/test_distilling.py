@@ -23,6 +23,7 @@ from edgekd.models.residual_cnn import register
 from edgekd.models.shape import NetShape, resnet
 from edgekd.pipeline import Pipeline, load_pipeline
 from edgekd.report.baked import markdown, plot
+from edgekd.report.looks import taught
 from edgekd.train.losses.recipes import RECIPES
 
 SHAPE = NetShape(stem_width=8, stem_stride=2, widths=((8, 8), (16, 16)), strides=(1, 2))
@@ -40,10 +41,22 @@ def test_a_student_comes_as_a_folder_that_transformers_load(micro: Pipeline, wor
         assert row["nll"] > 0
         assert 0 <= row["agreement"] <= 1
     assert json.loads((tmp_path / "student" / "report.json").read_text("utf-8")) == report
-    assert "| test, shifted | 4500 |" in (tmp_path / "student" / "report.md").read_text("utf-8")
+    page = (tmp_path / "student" / "report.md").read_text("utf-8")
+    assert "| test, shifted | 4500 |" in page
+    kept = report["training"].get("targets")
+    assert ("T.stddev" in page) == (kept is not None and kept["t_stddev"] is not None)
     assert report["training"]["start"]["of"] == 2  # the teacher's blocks, from which it started unasked
     again = distil(micro, SHAPE, out=tmp_path / "student", workspace=workspace)
     assert again == report
+
+
+def test_what_the_teacher_said_once_is_told_with_how_far_its_views_move_it() -> None:
+    told = {"views": 16, "form": "int8 in onnxruntime", "right_percent": 99.12, "t_stddev": 0.00123}
+    (sentence, _) = taught(told)
+    assert "16 views of each training sample once (int8 in onnxruntime), the first ones right on 99.1 %" in sentence
+    assert "moves by 0.0012" in sentence
+    assert "moves" not in taught(told | {"views": 1, "t_stddev": None})[0]
+    assert taught(None) == []
 
 
 def test_a_folder_with_other_things_is_left_alone(micro: Pipeline, workspace: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from edgekd.models.shape import NetShape
 from edgekd.sparse.holding import Masks, sparsifiable
 from edgekd.sparse.plans import Sparsity
 from edgekd.teacher.answers import answers_of
-from edgekd.teacher.targets import bank_for
+from edgekd.teacher.targets import about_targets, bank_for
 from edgekd.teacher.teaching import right_on, teaching, unlike, with_outputs
 from edgekd.train import crew
 from edgekd.train.bank import kept_views
@@ -58,6 +58,8 @@ def run(settings: DistillFloat, inputs: Mapping[str, Artifact], work: Work) -> N
         net = model = of_another_family(inputs["first"])
     if "first" in inputs:
         told["first"] = source_of(inputs["first"])
+    if "targets" in inputs:
+        told["targets"] = about_targets(inputs["targets"])
     master = inputs.get("teacher")
     lessons = teaching(
         settings.losses, master.path if master else None, net, data.image, len(data.labels),

@@ -104,7 +104,7 @@ FLOAT = Stage[DistillFloat](
         "first",
     ),  # targets stand for the teacher; cross-entropy needs neither
     gives="checkpoint",
-    version=2,
+    version=3,
     uses=("torch", "transformers"),
     cost=lambda settings: settings.train.epochs,
     memory="distill.batch",

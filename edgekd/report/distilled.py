@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgekd.report.looks import table
+from edgekd.report.looks import table, taught
 
 
 def markdown(report: Mapping[str, Any]) -> str:
@@ -23,6 +23,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines[-1] += " Of some only the strongest channels." if training["start"]["narrower"] else ""
     elif "first" not in training:
         lines += ["", "It started with fresh weights."]
+    lines += ["", *taught(training.get("targets"))][:-1]
     lines += [line for sentence in report["advice"] for line in ("", f"Advice: {sentence}.")]
     if training["alarm"]:
         lines += ["", f"Warning: {training['alarm']}."]

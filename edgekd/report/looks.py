@@ -47,3 +47,18 @@ def table(rows: Mapping[str, Any]) -> list[str]:
             f"{row['probability_loyalty']:.3f} | {row['kl']:.3f} | {row['ece']:.3f} | {row['nll']:.3f} |"
         )
     return lines
+
+
+def taught(targets: Mapping[str, Any] | None) -> list[str]:
+    """What a teacher said once for all epochs; nothing of one that answered along."""
+    if targets is None:
+        return []
+    moved = "" if targets["t_stddev"] is None else (
+        f" Its mean answer moves by {targets['t_stddev']:.2g} from one view of them all to the next (T.stddev: of two "
+        "ways to change pictures, the one that moves it less is said to teach better)."
+    )  # fmt: skip
+    return [
+        f"The teacher answered {targets['views']} views of each training sample once ({targets['form']}), the first "
+        f"ones right on {targets['right_percent']:.1f} %.{moved}",
+        "",
+    ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgekd.budget import TEACHER, Verdict
 from edgekd.report import cuts, search_page
-from edgekd.report.looks import table
+from edgekd.report.looks import table, taught
 
 FIRST = {"supernet": "its part of the supernet", "pruned": "what is left of its teacher"}
 
@@ -81,6 +81,7 @@ def _distillation(told: dict[str, Any]) -> list[str]:
     if begun := told["training"]["start"]:
         blocks = ", ".join("fresh" if block is None else str(block + 1) for block in begun["blocks"])
         lines += [f"The student started from the teacher's blocks {blocks}.", ""]
+    lines += taught(told["training"].get("targets"))
     warnings = [*([told["training"]["alarm"]] if told["training"]["alarm"] else []), *told["advice"]]
     lines += [*(f"- {sentence}" for sentence in warnings), *([""] if warnings else [])]
     lines += ["| on test | agrees with teacher | KL(teacher, it) | loyalty | ECE | NLL |", "|---|---|---|---|---|---|"]

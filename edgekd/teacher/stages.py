@@ -126,6 +126,7 @@ TARGETS = Stage[MakeTargets](
     takes={"data": "dataset", "teacher": "checkpoint", "model": "exported"},
     may_lack=("teacher", "model"),  # one of them: what it was trained as, or its fastest file
     gives="targets",
+    version=2,
     uses=("torch", "transformers", "onnxruntime"),
     cost=lambda settings: settings.kept.views,
     memory="distill.targets.views",

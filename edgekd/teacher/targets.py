@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from edgekd.engine.stage import Work
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError
 from edgekd.teacher.answers import answers_of, exported_answers
+from edgekd.teacher.deviation import deviation
 from edgekd.teacher.stages import KeptViews, MakeTargets
 from edgekd.train.bank import Bank, Kept, bank_of
 
@@ -45,7 +47,8 @@ def run(settings: MakeTargets, inputs: Mapping[str, Artifact], work: Work) -> No
         parts.append(load_file(path))
     kept = {name: torch.stack([part[name] for part in parts]) for name in parts[0]}
     save_file(kept, work.out / FILE)
-    logits = unpacked({name: values[0] for name, values in kept.items()}, len(Dataset(inputs["data"]).labels))
+    classes = len(Dataset(inputs["data"]).labels)
+    logits = unpacked(parts[0], classes)
     about = {
         "schema": 1,
         "kept": settings.kept.model_dump(mode="json"),
@@ -55,8 +58,17 @@ def run(settings: MakeTargets, inputs: Mapping[str, Artifact], work: Work) -> No
         "form": form,
         "right_percent": 100 * float((logits.argmax(1).numpy() == samples.labels).mean()),  # on the first view
         "largest_probability": float(logits.softmax(1).amax(1).mean()),
+        "t_stddev": deviation(torch.stack([unpacked(part, classes).softmax(1).mean(0) for part in parts]))
+        if bank.count > 1
+        else None,
     }
     (work.out / ABOUT).write_text(json.dumps(about, indent=1), "utf-8")
+
+
+def about_targets(made: Artifact) -> dict[str, Any]:
+    """What a report says of them."""
+    told = made.json(ABOUT)
+    return {"views": told["kept"]["views"]} | {name: told[name] for name in ("form", "right_percent", "t_stddev")}
 
 
 def packed(logits: Tensor, top: int) -> dict[str, Tensor]:

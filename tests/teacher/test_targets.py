@@ -32,7 +32,7 @@ from edgekd.teacher import targets
 from edgekd.teacher.answers import Answers, answers_of
 from edgekd.teacher.random import forget
 from edgekd.teacher.stages import RANDOM, TARGETS, KeptViews, MakeTargets, RandomTeacher
-from edgekd.teacher.targets import bank_for, packed, unpacked
+from edgekd.teacher.targets import about_targets, bank_for, packed, unpacked
 from edgekd.train.bank import bank_of, kept_views
 
 HOW = Preprocess(mean=(0.13,), std=(0.31,))
@@ -65,6 +65,22 @@ def test_each_target_is_what_the_teacher_says_of_the_very_pixels_of_that_view(
         said = answer(batch.x)
         assert batch.targets is not None
         torch.testing.assert_close(batch.targets.softmax(1), said.softmax(1), atol=2e-3, rtol=0)
+
+
+def test_how_far_the_mean_answer_moves_between_views_stands_beside_the_targets(
+    digits: Artifact, teacher: Artifact, made: Artifact, tmp_path: Path
+) -> None:
+    """By hand from what the teacher says of both views; nothing of one view, which nothing can be held against."""
+    bank, _ = bank_for(made, digits, VIEWS, HOW)
+    rows, answer = torch.arange(len(bank.samples)), answers_of(teacher.path)
+    means = [answer(bank.read(torch.full_like(rows, number), rows)).softmax(1).mean(0) for number in (0, 1)]
+    by_hand = float(((means[0] - means[1]).abs() / 2**0.5).mean())  # of two values
+    told = about_targets(made)
+    assert told["t_stddev"] == pytest.approx(by_hand, rel=0.02)  # of answers in 16 bits
+    assert (told["views"], told["form"]) == (2, "torch, float32")
+    settings = MakeTargets(kept=KeptViews(views=1), views=VIEWS, preprocess=HOW)
+    alone = Builder(Store(tmp_path), Silent()).call(TARGETS, settings, {"data": digits, "teacher": teacher})
+    assert about_targets(alone)["t_stddev"] is None
 
 
 def test_an_epoch_visits_every_sample_once_and_two_epochs_see_other_views(digits: Artifact, made: Artifact) -> None:
