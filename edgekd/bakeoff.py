@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Annotated, Literal
@@ -16,6 +19,7 @@ from edgekd.engine.plan import Result
 from edgekd.engine.stage import Coordinates
 from edgekd.engine.store import Artifact
 from edgekd.errors import ConfigError, DivergedError
+from edgekd.keeping import kept_targets
 from edgekd.models.shape import NetShape, outputs_of
 from edgekd.pipeline import Pipeline
 from edgekd.probing import precision_of
@@ -81,10 +85,28 @@ class Baked:
     teacher: Result | None = None  # its answers on test
 
 
-def bake_off(
-    engine: Engine, pipeline: Pipeline, asked: BakeOff, out_of_time: Callable[[], bool] = lambda: False
-) -> Baked:
-    """Run what is not there yet, as far as time allows. Every run is kept, so that the same call goes on."""
+class Pace:
+    """Until when there is time, and what an epoch took so far: no run begins that would end later."""
+
+    def __init__(self, ends: float, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.ends, self.clock, self.epoch_s = ends, clock, 0.0
+
+    def allows(self, epochs: int) -> bool:
+        return self.clock() + self.epoch_s * epochs < self.ends
+
+    @contextmanager
+    def run(self, epochs: int) -> Iterator[None]:
+        """The slowest counts: what was there already takes no time at all."""
+        begun = self.clock()
+        yield
+        self.epoch_s = max(self.epoch_s, (self.clock() - begun) / epochs)
+
+
+def bake_off(engine: Engine, pipeline: Pipeline, asked: BakeOff, ends: float = math.inf) -> Baked:
+    """
+    Run what is not there yet, as far as time allows: until `ends` of `time.perf_counter`. Every run is kept, so that
+    the same call goes on.
+    """
     kitchen = _Kitchen(engine, pipeline, asked)
     arms = (*CONTROLS, *(name for name in asked.recipes if name not in CONTROLS))
     baked = Baked(
@@ -92,20 +114,24 @@ def bake_off(
         data=kitchen.data,
         teacher=kitchen.judged(kitchen.teacher, "test", Coordinates(student="teacher")),
     )
+    pace = Pace(ends)
     first = [(arm, rate, seed) for arm in arms for rate in asked.rates for seed in range(asked.seeds)]
     for done, (arm, rate, seed) in enumerate(first):
-        if out_of_time():
+        if not pace.allows(asked.epochs):
             baked.left = len(first) - done + len(_finalists(baked, asked, arms)) * asked.final_seeds
             return baked
-        baked.grid.append(kitchen.run(arm, rate, seed, asked.epochs, "val"))
+        with pace.run(asked.epochs):
+            baked.grid.append(kitchen.run(arm, rate, seed, asked.epochs, "val"))
     baked.best_rates = {arm: best_rate([run for run in baked.grid if run.arm == arm]) for arm in arms}
     baked.finalists = _finalists(baked, asked, arms)
+    pace = pace if asked.final_student in (None, asked.student) else Pace(ends)
     second = [(arm, seed) for seed in range(asked.final_seeds) for arm in baked.finalists]
     for done, (arm, seed) in enumerate(second):
-        if out_of_time():
+        if not pace.allows(asked.final_epochs):
             baked.left = len(second) - done
             return baked
-        baked.final.append(kitchen.run(arm, baked.best_rates[arm], seed, asked.final_epochs, "test"))
+        with pace.run(asked.final_epochs):
+            baked.final.append(kitchen.run(arm, baked.best_rates[arm], seed, asked.final_epochs, "test"))
     return baked
 
 
@@ -149,10 +175,13 @@ class _Kitchen:
             check_outputs(student, asked.recipes)
         self.call, self.pipeline, self.asked = engine.call, pipeline, asked
         self.data = dataset_of(engine, pipeline)
-        self.teacher, _ = teacher_of(engine, pipeline, self.data)
+        self.teacher, given = teacher_of(engine, pipeline, self.data)
         nobody = self.call(teacher.RANDOM, teacher.RandomTeacher(), {"teacher": self.teacher})
         tutor = taught_by(engine, pipeline, self.data, self.teacher)
-        self.targets = {name: self._targets(master) for name, master in ((KD, tutor), (RANDOM, nobody))}
+        self.targets = {
+            name: kept_targets(engine, pipeline, self.data, master, of, asked.kept)
+            for name, master, of in ((KD, tutor, given), (RANDOM, nobody, None))
+        }
         self.start = start_of(pipeline)
         shapes = {"val": asked.student, "test": asked.final_student or asked.student}  # of the first, the second round
         self.students = {
@@ -162,13 +191,6 @@ class _Kitchen:
             split: precision_of(engine, pipeline, {"data": self.data, "student": student}, Coordinates(student=split))
             for split, student in self.students.items()
         }
-
-    def _targets(self, master: Result) -> Result:
-        settings = teacher.MakeTargets(
-            kept=self.asked.kept, views=self.pipeline.views, preprocess=self.pipeline.preprocess.outside,
-            threads=self.pipeline.distill.threads,
-        )  # fmt: skip
-        return self.call(teacher.TARGETS, settings, {"data": self.data, "teacher": master})
 
     def run(self, arm: str, rate: float, seed: int, epochs: int, split: Split) -> Run:
         plan = self.pipeline.distill

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +42,8 @@ def bakeoff(
     allow_code: bool = False,
 ) -> Path:
     """
-    Train students by every recipe, rate and seed, as far as `time_s` allows, and leave the ranked table in `out`.
+    Train students by every recipe, rate and seed, and leave the ranked table in `out`. Of what is not there yet no run
+    begins that would end after `time_s`, by what the runs before took.
 
     The same call goes on where it stopped. Raises EdgekdError.
     """
@@ -49,10 +51,10 @@ def bakeoff(
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out}: is a file; choose a folder")
     store = Store(workspace or default_workspace())
-    end = None if time_s is None else time.perf_counter() + time_s
+    ends = math.inf if time_s is None else time.perf_counter() + time_s
     with explained("workspace", store.root), temporary_files_in(store.root), Usage(store.root).registered() as need:
         builder = Builder(store, listener or Silent(), pipeline=pipeline.name, need=need)
-        done = bake_off(builder, pipeline, asked, lambda: end is not None and time.perf_counter() > end)
+        done = bake_off(builder, pipeline, asked, ends)
         told = told_of(done, asked)
     left = {"json": json.dumps(told, indent=1), "md": baked.markdown(told), "svg": baked.plot(told)}
     try:

@@ -31,8 +31,13 @@ def targets_of(
     kept = plan.kept(pipeline.views)
     if plan.chooses(pipeline.views):
         engine.say(cheaper(plan.epochs, plan.targets.views, kept=kept is not None))
-    if kept is None:
-        return None
+    return None if kept is None else kept_targets(engine, pipeline, dataset, master, given, kept)
+
+
+def kept_targets(
+    engine: Engine, pipeline: Pipeline, dataset: Result, master: Result, given: Given | None, kept: KeptViews
+) -> Result:
+    """By the fastest form of the teacher, where it has enough to say that one is looked for."""
     settings = teacher.MakeTargets(
         kept=kept, views=pipeline.views, preprocess=pipeline.preprocess.outside, threads=pipeline.distill.threads
     )

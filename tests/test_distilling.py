@@ -14,7 +14,7 @@ from transformers import AutoModelForImageClassification
 from typer.testing import CliRunner
 
 from edgekd.advice import advice
-from edgekd.bakeoff import CONTROLS, METHODS, BakeOff, Run, best_rate, check_outputs, fitting, start_of
+from edgekd.bakeoff import CONTROLS, METHODS, BakeOff, Pace, Run, best_rate, check_outputs, fitting, start_of
 from edgekd.cli.app import app
 from edgekd.distilling import distil, student_shape
 from edgekd.errors import ConfigError
@@ -273,9 +273,26 @@ def test_the_rate_is_chosen_by_val_over_seeds() -> None:
     assert best_rate(runs) == 0.2
 
 
+def test_no_run_of_a_bake_off_begins_that_would_end_after_its_time() -> None:
+    now = [0.0]
+    pace = Pace(100.0, lambda: now[0])
+    assert pace.allows(1000)  # nobody knows yet what an epoch takes
+    for epochs, seconds in ((10, 20.0), (30, 0.0)):  # trained; and there already
+        with pace.run(epochs):
+            now[0] += seconds
+    assert pace.allows(39)  # 20 + 39 x 2 s
+    assert not pace.allows(40)
+    now[0] = 100.0
+    assert not pace.allows(0)
+
+
 @pytest.mark.slow
-def test_a_bake_off_ranks_recipes_beside_their_controls_and_goes_on(micro: Pipeline, tmp_path: Path) -> None:
+def test_a_bake_off_ranks_recipes_beside_their_controls_and_goes_on(
+    micro: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from edgekd.baking import bakeoff
+
+    monkeypatch.setattr("edgekd.keeping.WORTH_MACS", 0)  # so that the teachers' fastest forms are looked for
 
     class Count:
         ran: list[str] = []
@@ -298,6 +315,7 @@ def test_a_bake_off_ranks_recipes_beside_their_controls_and_goes_on(micro: Pipel
     bake(time_s=0.0)
     told = json.loads((tmp_path / "out" / "bakeoff.json").read_text("utf-8"))
     assert told["grid"] == {}
+    assert sum(words.startswith("teacher.form") for words in Count.ran) == 2  # the teacher's, and the random one's
     assert told["left"] == 5 * 2 + 4 * 2
     bake()
     told = json.loads((tmp_path / "out" / "bakeoff.json").read_text("utf-8"))

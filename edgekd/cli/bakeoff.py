@@ -40,7 +40,7 @@ def bakeoff(
     views: Annotated[int, typer.Option(min=1, help="Of each sample, that the teacher answers once for all.")] = 8,
     tensorboard: TensorBoard = None,
     time_budget: Annotated[
-        str | None, typer.Option(help="No run begins after it: 90s, 30m, 2h. The same command goes on.")
+        str | None, typer.Option(help="90s, 30m, 2h: no run begins that would end later. The same command goes on.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Where bakeoff.md, .json and .svg go.")] = Path("bakeoff"),
     set_: Set = None,
