@@ -22,7 +22,7 @@ def default_workspace() -> Path:
 @contextmanager
 def temporary_files_in(root: Path) -> Iterator[None]:
     """Until the block ends, Python's and torch's temporary files go below the workspace; child processes' too."""
-    folder = root / "tmp"
+    folder = (root / "tmp").absolute()  # some change the working directory before they ask for a file
     folder.mkdir(parents=True, exist_ok=True)
     places = {"TMPDIR": str(folder), "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor")}
     before, chosen = {name: os.environ.get(name) for name in places}, tempfile.tempdir
