@@ -20,19 +20,22 @@ Gradients = Mapping[str, Tensor]  # by parameter
 
 
 def smaller(
-    net: nn.Module, x: Tensor, share: float, step: int, by: Weighed, kept: Sequence[str], gradients: Gradients
-) -> nn.Module:
+    net: nn.Module, x: Tensor, share: float, step: int, by: Weighed, kept: Sequence[str], gradients: Gradients,
+    heads: Mapping[str, int] | None = None,
+) -> nn.Module:  # fmt: skip
     """
-    A net of its own without a share of its channels, each layer's a multiple of `step`; `kept` are layers whose outputs
-    stay. x [B, ...] is what it answers.
+    A net of its own without a share of its channels, each layer's a multiple of `step`, and without the same share of
+    its `heads`; `kept` are layers of which no channels go. x [B, ...] is what it answers.
 
     `taylor` and `magnitude` take the groups of least importance wherever they are, `uniform` the same share of each
-    group, by magnitude.
+    group, by magnitude. Heads are held against heads, channels against channels.
     """
     found = deepcopy(net)
     for name, parameter in found.named_parameters():
         parameter.grad = gradients[name].clone() if name in gradients else None
     importance = tp.importance.GroupTaylorImportance() if by == "taylor" else tp.importance.GroupMagnitudeImportance()
+    if heads:
+        _take_heads(found, x, heads, importance, share, evenly=by == "uniform")
     with quiet():
         tp.pruner.BasePruner(
             found, x, importance=importance, global_pruning=by != "uniform", pruning_ratio=share,
@@ -50,12 +53,63 @@ def needed(net: nn.Module, x: Tensor, step: int) -> list[str]:
     Raises UnsupportedError where that is all of them.
     """
     roots = [group[0].dep.target.name.split(" ")[0] for group in _graph(net, x).get_all_groups(root_module_types=ROOTS)]
-    found = [name for name in roots if not _goes(net, x, name, step)]
+    found = [name for name in roots if not _goes(net, x, name, range(1, 2 * step, 2))]
     if len(found) == len(roots):
         raise UnsupportedError(
             f"prune: {type(net).__name__}: its code counts on the width of every layer, or they are narrower than "
             f"{2 * step}: nothing of it can go; ask for smaller steps (--step), or distil another student from it"
         )
+    return found
+
+
+def heads_of(net: nn.Module, x: Tensor, kept: Sequence[str]) -> dict[str, int]:
+    """
+    Those of the layers that stay of whose outputs whole heads can go, and how many values a head has: as attention
+    says it in transformers (`head_dim`), and as it turns out when one head is tried.
+    """
+    found = {}
+    for name in kept:
+        size = getattr(net.get_submodule(name.rpartition(".")[0]), "head_dim", None)
+        if isinstance(size, int) and size > 0 and _goes(net, x, name, range(size, 2 * size)):
+            found[name] = size
+    return found
+
+
+def _take_heads(
+    net: nn.Module, x: Tensor, heads: Mapping[str, int], importance: Any, share: float, *, evenly: bool
+) -> None:
+    """
+    In place: without a share of all heads, those of least importance; without that share of each layer's where they
+    shrink `evenly`. Every layer keeps one.
+    """
+    graph = _graph(net, x)
+    worth = {}
+    for name, size in heads.items():
+        layer = net.get_submodule(name)
+        every = list(range(len(layer.weight)))  # type: ignore[arg-type]
+        weighed = importance(graph.get_pruning_group(layer, tp.prune_linear_out_channels, every))
+        worth[name] = weighed.view(-1, size).mean(1).tolist()
+    for name, gone in least(worth, share, evenly=evenly).items():
+        places = [head * heads[name] + place for head in gone for place in range(heads[name])]
+        graph.get_pruning_group(net.get_submodule(name), tp.prune_linear_out_channels, places).prune()
+
+
+def least(worth: Mapping[str, Sequence[float]], share: float, *, evenly: bool) -> dict[str, list[int]]:
+    """Which heads go: a share of all, those of least worth, or `evenly` that share of each layer's; never the last."""
+    if evenly:
+        return {
+            name: gone
+            for name, own in worth.items()
+            if (gone := _first({name: own}, round(share * len(own))).get(name))
+        }
+    return _first(worth, round(share * sum(map(len, worth.values()))))
+
+
+def _first(worth: Mapping[str, Sequence[float]], count: int) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for _, name, head in sorted((value, name, head) for name, own in worth.items() for head, value in enumerate(own)):
+        if sum(map(len, found.values())) < count and len(found.get(name, [])) < len(worth[name]) - 1:
+            found.setdefault(name, []).append(head)
     return found
 
 
@@ -85,19 +139,19 @@ def _graph(net: nn.Module, x: Tensor) -> Any:
         ) from error
 
 
-def _goes(net: nn.Module, x: Tensor, name: str, step: int) -> bool:
+def _goes(net: nn.Module, x: Tensor, name: str, outputs: range) -> bool:
     """
-    Whether the net without `step` of the layer's outputs, and all that goes with them, answers as the one in which they
-    are silent. Every other one is tried: of heads, whose channels belong together, parts of two would go.
+    Whether the net without these outputs of the layer, and all that goes with them, answers as the one in which they
+    are silent. Of channels every other one is tried: of heads, whose channels belong together, parts of two would go.
     """
     tried = deepcopy(net)
     layer: Any = tried.get_submodule(name)
-    if len(layer.weight) < 2 * step:
+    if len(layer.weight) < outputs.stop:
         return False
     try:
         graph, names = _graph(tried, x), {layer: name for name, layer in tried.named_modules()}
         function = tp.prune_conv_out_channels if isinstance(layer, nn.Conv2d) else tp.prune_linear_out_channels
-        group = graph.get_pruning_group(layer, function, list(range(1, 2 * step, 2)))
+        group = graph.get_pruning_group(layer, function, list(outputs))
         gone = {names[dep.target.module]: outputs for dep, outputs in group
                 if graph.is_out_channel_pruning_fn(dep.handler) and dep.target.module in names}  # fmt: skip
         wanted = _silent(net, x, gone)

@@ -28,7 +28,7 @@ from edgekd.hardware.runtime import Tensor as Read
 from edgekd.models import checkpoint, foreign
 from edgekd.models.residual_cnn import mac_count, parameter_count
 from edgekd.prune.choice import too_few, too_much
-from edgekd.prune.groups import gradients_of, needed, smaller, widths
+from edgekd.prune.groups import gradients_of, heads_of, needed, smaller, widths
 from edgekd.prune.stages import CHOSEN, ChooseShare, CutGroups, Shares, Weighed
 from edgekd.prune.staircase import WHOLE
 from edgekd.quant.onnx_ptq import quantise
@@ -46,11 +46,12 @@ class Shrinking:
         train = data.split("train")
         self.x = torch.from_numpy(preprocess(np.asarray(train.images[:images]), settings))
         self.kept = needed(self.net, self.x[:2], step)
+        self.heads = heads_of(self.net, self.x[:2], self.kept)
         labels = torch.from_numpy(np.asarray(train.labels[:images])).long()
         self.gradients = gradients_of(self.net, self.x, labels, BATCH) if by == "taylor" else {}
 
     def of(self, share: float) -> nn.Module:
-        return smaller(self.net, self.x[:2], share, self.step, self.by, self.kept, self.gradients)
+        return smaller(self.net, self.x[:2], share, self.step, self.by, self.kept, self.gradients, self.heads)
 
 
 def run(settings: Shares, inputs: Mapping[str, Artifact], work: Work) -> None:
@@ -76,7 +77,8 @@ def run(settings: Shares, inputs: Mapping[str, Artifact], work: Work) -> None:
          "parameters": parameter_count(net) / parameter_count(whole.net)}
         for name, net in nets.items() if name != WHOLE
     ]  # fmt: skip
-    told = {"schema": 1, "kind": "measured", "by": settings.by, "points": points, "stays": whole.kept,
+    stays = [name for name in whole.kept if name not in whole.heads]
+    told = {"schema": 1, "kind": "measured", "by": settings.by, "points": points, "stays": stays,
             "noise": seen.noise.model_dump(mode="json")}  # fmt: skip
     (work.out / "shares.json").write_text(json.dumps(told, indent=1), "utf-8")
 

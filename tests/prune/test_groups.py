@@ -17,7 +17,7 @@ from edgekd.errors import ConfigError, UnsupportedError
 from edgekd.models import checkpoint, foreign
 from edgekd.models.foreign import Answering, Foreign
 from edgekd.models.structure import Structure
-from edgekd.prune.groups import gradients_of, needed, smaller, widths
+from edgekd.prune.groups import gradients_of, heads_of, least, needed, smaller, widths
 from edgekd.prune.shares import chosen_share
 
 CODE = """
@@ -167,19 +167,72 @@ def test_a_net_of_transformers_is_its_config_its_structure_and_its_weights(tmp_p
     assert sum(p.numel() for p in found.parameters()) < 0.6 * sum(p.numel() for p in net.parameters())
 
 
-def test_of_a_transformer_whole_units_go_and_no_parts_of_heads(tmp_path: Path) -> None:
-    """A layer norm reads all of the stream, and attention counts on whole heads: MLP units are what is left."""
+def transformer() -> tuple[nn.Module, Tensor]:
     config = ViTConfig(
         image_size=16, patch_size=8, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
         num_labels=5, initializer_range=0.3,
     )  # fmt: skip
     torch.manual_seed(0)
-    net, x = Answering(ViTForImageClassification(config), None).eval(), torch.randn(4, 3, 16, 16)
-    found = smaller(net, x[:2], 0.5, 8, "magnitude", needed(net, x[:2], 8), {})
+    return Answering(ViTForImageClassification(config), None).eval(), torch.randn(4, 3, 16, 16)
+
+
+def test_of_a_transformer_units_and_whole_heads_go_and_no_parts_of_heads() -> None:
+    """A layer norm reads all of the stream, and attention counts on whole heads."""
+    net, x = transformer()
+    kept = needed(net, x[:2], 8)
+    heads = heads_of(net, x[:2], kept)
+    assert list(heads.values()) == [8, 8]  # one of each layer's three projections stands for all
+    found = smaller(net, x[:2], 0.5, 8, "magnitude", kept, {}, heads)
     before, after = widths(net), widths(found)
-    narrower = {name for name in before if after[name] < before[name]}
-    assert narrower == {"net.vit.layers.0.mlp.fc1", "net.vit.layers.1.mlp.fc1"}
+    narrower = {name.removeprefix("net.vit.layers.") for name in before if after[name] < before[name]}
+    projections = {f"{layer}.attention.{one}_proj" for layer in (0, 1) for one in "qkv"}
+    assert narrower - projections == {"0.mlp.fc1", "1.mlp.fc1"}
+    left = [after[f"net.vit.layers.{layer}.attention.{one}_proj"] for layer in (0, 1) for one in "qkv"]
+    assert sum(left) == 3 * 2 * 32 / 2
+    assert all(count in (8, 16, 24) for count in left)
     assert found(x).shape == (4, 5)
+    without = smaller(net, x[:2], 0.5, 8, "magnitude", kept, {})
+    assert not projections & {name.removeprefix("net.vit.layers.") for name in before if widths(without)[name] < 32}
+
+
+@pytest.mark.parametrize("by", ["uniform", "taylor"])
+def test_a_head_that_says_nothing_goes_first_and_the_net_answers_the_same(by: str) -> None:
+    net, x = transformer()
+    attention: Any = net.get_submodule("net.vit.layers.1.attention")
+    with torch.no_grad():
+        for one in (attention.q_proj, attention.k_proj, attention.v_proj):
+            one.weight[16:24] = one.bias[16:24] = 0
+        attention.o_proj.weight[:, 16:24] = 0
+    kept = needed(net, x[:2], 8)
+    heads = {name: size for name, size in heads_of(net, x[:2], kept).items() if ".1." in name}
+    kept = [name for name in widths(net) if "mlp" in name] + kept
+    gradients = gradients_of(net, x, torch.arange(4) % 5, 4) if by == "taylor" else {}
+    found = smaller(net, x[:2], 0.25, 8, by, kept, gradients, heads)  # type: ignore[arg-type]
+    assert widths(found)["net.vit.layers.1.attention.q_proj"] == 24
+    torch.testing.assert_close(found(x), net(x), atol=1e-5, rtol=1e-5)
+
+
+def test_a_transformer_without_heads_is_its_config_its_structure_and_its_weights(tmp_path: Path) -> None:
+    net, x = transformer()
+    assert isinstance(net, Answering)
+    source, out = tmp_path / "source", tmp_path / "out"
+    out.mkdir()
+    whole: Any = net.net
+    whole.save_pretrained(source)
+    (source / "teacher.json").write_text(Foreign(kind="transformers", order=None).model_dump_json(), "utf-8")
+    kept = needed(net, x[:2], 8)
+    found = smaller(net, x[:2], 0.5, 8, "magnitude", kept, {}, heads_of(net, x[:2], kept))
+    assert isinstance(found, Answering)
+    foreign.save(found, source, out)
+    torch.testing.assert_close(checkpoint.net_of(out).eval()(x), found(x))
+
+
+def test_of_heads_the_least_go_wherever_they_are_and_never_the_last_of_a_layer() -> None:
+    worth = {"a": [1.0, 4.0, 2.0], "b": [0.1, 0.2, 0.3]}
+    assert least(worth, 0.5, evenly=False) == {"b": [0, 1], "a": [0]}  # not b's third, which is its last
+    assert least(worth, 0.34, evenly=True) == {"a": [0], "b": [0]}
+    assert least(worth, 1.0, evenly=False) == {"b": [0, 1], "a": [0, 2]}
+    assert least(worth, 0.1, evenly=True) == {}
 
 
 def test_a_net_whose_code_counts_on_every_width_is_refused() -> None:
