@@ -74,7 +74,7 @@ class Cutter:
 
     def cut(self, name: str, ratio: float, by: prune.By) -> Result:
         if self.foreign:
-            return self._cut_groups(name, ratio, "taylor" if by == "latency" else by)
+            return self._cut_groups(name, ratio, weighed(by))
         at = self.target.at(student=name)
         net, ladder, staircase = self.start, self.ladder(), self.staircase()
         worth = {"net": net, "ladder": ladder, "staircase": staircase}
@@ -158,6 +158,13 @@ def check_foreign(pipeline: Pipeline, plan: PrunePlan) -> None:
     ):  # fmt: skip
         if there_is:
             raise ConfigError(f"prune: {what}: is for nets of edgekd's own family so far; leave it out")
+
+
+def weighed(by: prune.By) -> prune.Weighed:
+    """How groups of a net of another family are chosen. Raises ConfigError for what only a ladder of blocks can say."""
+    if by == "width" or by == "depth":
+        raise ConfigError(f"prune: --by {by}: is for nets of edgekd's own family so far; leave it out")
+    return "taylor" if by == "latency" else by
 
 
 def asked_of_zeros(target: Target, shape: NetShape | None, dataset: Result) -> dict[str, Result]:

@@ -31,7 +31,9 @@ def prune(
     ] = "answers",
     by: Annotated[
         list[str] | None,
-        typer.Option("--by", help="Hold uniform or magnitude beside it, at the same latency; may be given again."),
+        typer.Option(
+            "--by", help="Hold width, depth, uniform or magnitude beside it, at the same latency; may be given again."
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Of cutting and teaching, each an equal share of the way.")] = 1,
     parameters_ratio: Annotated[
@@ -62,6 +64,8 @@ def prune(
       edgekd prune cifar.yaml --latency-ratio 0.5 --judged macs --set distill.epochs=30
 
       edgekd prune cifar.yaml --latency-ratio 0.65 --runtime litert --by uniform --by magnitude
+
+      edgekd prune cifar.yaml --latency-ratio 0.65 --by width --by depth
 
       edgekd prune cifar.yaml --latency-ratio 0.3 --stages --rounds 2
 

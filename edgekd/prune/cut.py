@@ -18,7 +18,7 @@ from edgekd.models.residual_cnn import ResidualCnnForImageClassification, mac_co
 from edgekd.prune.choice import Worth, by_norm, chosen, too_much
 from edgekd.prune.ladder import BATCH, own_net, some_images
 from edgekd.prune.places import Units, units_of
-from edgekd.prune.stages import CHOSEN, Choose, Cut
+from edgekd.prune.stages import BY_LADDER, CHOSEN, Choose, Cut
 from edgekd.prune.structure import pruned
 from edgekd.train.average import norms_anew
 
@@ -43,7 +43,7 @@ def run(settings: Cut, inputs: Mapping[str, Artifact], work: Work) -> None:
     stays: dict[str, int] = choice["units"]
     tensors = load_file(inputs["ladder"].file("ladder.safetensors"))
     places = [units for units in units_of(model.config.shape, streams=True) if units.name in stays]
-    if settings.by == "latency":
+    if settings.by in BY_LADDER:
         order = {units.name: tensors[f"{units.name}.order"] for units in places}
         make_up(model.net, places, stays, tensors)
     else:

@@ -18,7 +18,8 @@ from edgekd.resources import cores
 from edgekd.settings import Settings
 from edgekd.sparse.plans import Sparsity
 
-By = Literal["latency", "uniform", "magnitude"]
+By = Literal["latency", "width", "depth", "uniform", "magnitude"]
+BY_LADDER: tuple[By, ...] = ("latency", "width", "depth")  # of any rungs, of no whole blocks, of whole blocks alone
 Weighed = Literal["taylor", "uniform", "magnitude"]  # of nets of another family
 Judged = Literal["answers", "trajectory", "macs", "scales"]
 CHOSEN = "cut.json"

@@ -18,7 +18,7 @@ from edgekd.prune.staircase import WHOLE, variants
 
 SHAPE = NetShape(stem_width=8, widths=((16, 8), (16, 8), (32, 16), (32, 16)), strides=(1, 1, 2, 1))
 RUNGS = {"0": [16, 8, 0], "1": [16, 8, 0], "2": [32, 24, 16, 8], "3": [32, 24, 16, 8, 0]}
-WAYS: tuple[By, ...] = ("latency", "uniform", "magnitude")
+WAYS: tuple[By, ...] = ("latency", "width", "depth", "uniform", "magnitude")
 
 
 def worth(seed: int = 0) -> Worth:
@@ -66,6 +66,22 @@ def test_few_enough_parameters_are_left_and_nothing_as_fast_and_as_small_loses_l
     for by in WAYS[1:]:
         simple = chosen(known, model, by, ratio, most)
         assert simple is None or room.holds(known, simple)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_width_leaves_no_block_out_depth_narrows_none_and_each_is_the_best_of_its_kind(seed: int) -> None:
+    known, model, ratio = worth(seed), checkpoint.build(SHAPE, ["a", "b"], 3, seed), 0.85
+    every = [dict(zip(RUNGS, counts, strict=True)) for counts in product(*RUNGS.values())]
+    kinds = {
+        "width": [stays for stays in every if all(stays.values())],
+        "depth": [stays for stays in every if all(stays[place] in (0, row[0]) for place, row in RUNGS.items())],
+    }
+    assert {by: len(some) for by, some in kinds.items()} == {"width": 2 * 2 * 4 * 4, "depth": 2 * 2 * 2}
+    for by, some in kinds.items():
+        found = chosen(known, model, by, ratio)  # type: ignore[arg-type]
+        able = [stays for stays in some if known.ratio(stays) <= ratio - 0.001]  # the choice counts time in bins
+        assert found in some if found else not able
+        assert found is None or all(lost(known, found) <= lost(known, stays) + 1e-6 for stays in able)
 
 
 @pytest.mark.parametrize("seed", range(3))

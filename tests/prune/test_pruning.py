@@ -14,6 +14,7 @@ import pytest
 import torch
 from helpers import own
 
+from edgekd.cutting import weighed
 from edgekd.deploy.hub import to_onnx
 from edgekd.errors import ConfigError, UnsupportedError
 from edgekd.models import checkpoint
@@ -123,10 +124,13 @@ def test_what_is_cut_goes_on_under_fake_quantisation_where_ptq_misses_the_margin
 @pytest.mark.nightly
 def test_a_simpler_way_is_held_against_what_the_latency_chose(tmp_path: Path) -> None:
     odd = edgekd(tmp_path, "digits", "--latency-ratio", "0.9", "--by", "luck", code=2)
-    assert "'luck': latency, uniform, magnitude" in odd.stderr
-    told = json.loads(edgekd(tmp_path, "digits", "--latency-ratio", "0.9", "--by", "uniform", *SMALL, "--json").stdout)
+    assert "'luck': latency, width, depth, uniform, magnitude" in odd.stderr
+    ways = ("--by", "uniform", "--by", "depth")
+    told = json.loads(edgekd(tmp_path, "digits", "--latency-ratio", "0.9", *ways, *SMALL, "--json").stdout)
     rows, variants = told["report"]["pruned"], told["report"]["variants"]
-    assert list(rows) == ["0.9-latency", "0.9-uniform"]
+    assert list(rows) == ["0.9-latency", "0.9-uniform", "0.9-depth"]
+    whole = rows["0.9-depth"]["of"]
+    assert all(count in (0, whole[place]) for place, count in rows["0.9-depth"]["units"].items())
     apart = rows["0.9-uniform"]["change_points"]["0.9-latency"][0]
     right = {name: variants[name]["accuracy_test_percent"][0] for name in rows}
     assert apart == pytest.approx(right["0.9-uniform"] - right["0.9-latency"])
@@ -175,6 +179,12 @@ def test_an_onnx_file_has_no_layers_to_cut(tmp_path: Path) -> None:
         UnsupportedError, match=r"prune: .*t\.onnx: an ONNX file has no layers that could be trained again"
     ):
         prune_net(pipeline, Pruning((0.5,)), target=QUICK, out=tmp_path / "o", workspace=tmp_path / "w")
+
+
+def test_width_and_depth_are_told_apart_of_edgekds_own_nets_alone() -> None:
+    assert [weighed(by) for by in ("latency", "uniform", "magnitude")] == ["taylor", "uniform", "magnitude"]
+    with pytest.raises(ConfigError, match=r"prune: --by depth: is for nets of edgekd's own family so far; leave it"):
+        weighed("depth")
 
 
 def test_a_share_of_parameters_is_a_share(tmp_path: Path) -> None:
