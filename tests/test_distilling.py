@@ -344,6 +344,8 @@ def test_a_bake_off_ranks_recipes_beside_their_controls_and_goes_on(
     assert not [words for words in Count.ran if "rate 0.05" in words]
 
     assert markdown(told) == table
+    same = told | {"asked": told["asked"] | {"final_student": told["asked"]["student"]}}
+    assert markdown(same) == table  # it is no other student that is named again
     assert plot(told) == (tmp_path / "out" / "bakeoff.svg").read_text("utf-8")
     other = SHAPE.model_copy(update={"widths": ((8, 8), (24, 24))})
     bake(asked=asked.model_copy(update={"final_student": other}))

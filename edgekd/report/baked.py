@@ -39,7 +39,7 @@ def markdown(told: Mapping[str, Any]) -> str:
 
 def _of_another(asked: Mapping[str, Any]) -> str:
     other = asked.get("final_student")
-    return f", of another student ({len(other['widths'])} blocks)" if other else ""
+    return f", of another student ({len(other['widths'])} blocks)" if other and other != asked["student"] else ""
 
 
 def _grid(grid: Mapping[str, Any]) -> list[str]:
